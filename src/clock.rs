@@ -1,0 +1,88 @@
+//! Wall and monotonic time.
+//!
+//! Ages and dates use wall time ([`Wall`]), deadlines use monotonic time
+//! ([`tokio::time::Instant`]). A request reads the clock once and passes the
+//! value on. This is the only file that asks the system for the wall time.
+//!
+//! Wall time may jump; every difference of two [`Wall`]s saturates at zero.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A moment of wall time: milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Wall(u64);
+
+impl Wall {
+    /// The moment `milliseconds` after the Unix epoch.
+    pub const fn from_millis(milliseconds: u64) -> Self {
+        Wall(milliseconds)
+    }
+
+    /// The moment `seconds` after the Unix epoch; saturates at the end of time.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Wall(seconds.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since the Unix epoch, rounded down.
+    pub const fn secs(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// How long ago `earlier` was; zero when it lies in the future.
+    pub const fn since(self, earlier: Wall) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This moment and `later` more; saturates at the end of time.
+    pub fn plus(self, later: Duration) -> Wall {
+        Wall(self.0.saturating_add(u64::try_from(later.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// As the standard library knows it, for formatting.
+    pub fn to_system_time(self) -> SystemTime {
+        UNIX_EPOCH.checked_add(Duration::from_millis(self.0)).unwrap_or(UNIX_EPOCH)
+    }
+}
+
+/// Where wall time comes from: the system, or a test's hand.
+#[derive(Clone, Debug, Default)]
+pub enum Clock {
+    /// The system's real-time clock.
+    #[default]
+    System,
+    /// Stands still until it is [advanced](Clock::advance).
+    Manual(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// A clock that stands at `now` until it is advanced.
+    pub fn manual(now: Wall) -> Self {
+        Clock::Manual(Arc::new(AtomicU64::new(now.millis())))
+    }
+
+    /// The wall time now.
+    pub fn now(&self) -> Wall {
+        match self {
+            Clock::System => {
+                let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Wall(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+            }
+            Clock::Manual(millis) => Wall(millis.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Moves a manual clock forward; the system's clock is left alone.
+    pub fn advance(&self, by: Duration) {
+        if let Clock::Manual(millis) = self {
+            let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+            millis.fetch_add(by, Ordering::SeqCst);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The clients' port.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// The clients' port and what a connection may cost.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    /// The most open connections; one more is closed at once.
+    pub max_connections: usize,
+    /// How long a connection may stay silent between requests.
+    pub idle_timeout: Duration,
+    /// From a request's first byte to the end of its head.
+    pub header_timeout: Duration,
+    /// Between two pieces of a request's body.
+    pub body_timeout: Duration,
+    /// How long a client may take no bytes of its answer.
+    pub send_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            max_connections: 10_000,
+            idle_timeout: Duration::from_secs(60),
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            send_timeout: Duration::from_secs(60),
+        }
+    }
+}

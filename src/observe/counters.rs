@@ -1,0 +1,180 @@
+//! The one table of everything that is counted.
+//!
+//! Each row is a field of [`Counters`]: its kind, its name and labels as
+//! Prometheus sees them, and its help text, which is its only documentation.
+//! Rows of one name stand together. Counting is one relaxed atomic addition.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What a row measures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Only ever grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Durations by upper bound, with sum and count.
+    Histogram,
+}
+
+/// A number that is counted: a counter or a gauge.
+#[derive(Default, Debug)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// One more.
+    pub fn up(&self) {
+        self.add(1);
+    }
+
+    /// One less; gauges only.
+    pub fn down(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// `n` more.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// `n` less; gauges only.
+    pub fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
+    /// Exactly `n`; gauges only.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Upper bounds of a [`Histogram`]'s buckets in microseconds; one more bucket
+/// takes what is above them all.
+pub const BOUNDS_MICROS: [u64; 14] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000,
+    30_000_000,
+];
+
+/// Durations, counted by bucket.
+#[derive(Default, Debug)]
+pub struct Histogram {
+    buckets: [AtomicU64; BOUNDS_MICROS.len() + 1],
+    sum_micros: AtomicU64,
+}
+
+impl Histogram {
+    /// Counts one duration.
+    pub fn record(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_MICROS.partition_point(|&bound| bound < micros);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// How many durations fell into each bucket (not cumulated).
+    pub fn buckets(&self) -> impl Iterator<Item = u64> {
+        self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed))
+    }
+
+    /// All durations together.
+    pub fn sum(&self) -> Duration {
+        Duration::from_micros(self.sum_micros.load(Ordering::Relaxed))
+    }
+}
+
+/// The value of a row.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// Of a counter or a gauge.
+    Number(u64),
+    /// Of a histogram.
+    Durations(&'a Histogram),
+}
+
+/// One row of the table, as [`Counters::rows`] shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// What it measures.
+    pub kind: Kind,
+    /// Its Prometheus name; ends in its unit, and in `_total` for a counter.
+    pub name: &'static str,
+    /// Its Prometheus labels as written between braces, or empty.
+    pub labels: &'static str,
+    /// What it means.
+    pub help: &'static str,
+    /// How far it has come.
+    pub value: Value<'a>,
+}
+
+macro_rules! cell {
+    (Counter) => {
+        Count
+    };
+    (Gauge) => {
+        Count
+    };
+    (Histogram) => {
+        Histogram
+    };
+}
+
+macro_rules! value {
+    (Histogram, $cell:expr) => {
+        Value::Durations(&$cell)
+    };
+    ($kind:ident, $cell:expr) => {
+        Value::Number($cell.get())
+    };
+}
+
+macro_rules! table {
+    ($( $field:ident: $kind:ident $name:literal {$labels:literal} $help:literal; )*) => {
+        /// Everything that is counted; each field's text is its row's help.
+        #[derive(Default, Debug)]
+        pub struct Counters {
+            $( #[doc = $help] pub $field: cell!($kind), )*
+        }
+
+        impl Counters {
+            /// The whole table, rows of one name together.
+            pub fn rows(&self) -> Vec<Row<'_>> {
+                vec![$( Row {
+                    kind: Kind::$kind,
+                    name: $name,
+                    labels: $labels,
+                    help: $help,
+                    value: value!($kind, self.$field),
+                }, )*]
+            }
+        }
+    };
+}
+
+table! {
+    // Clients.
+    client_connections: Counter "forebay_client_connections_total" {""} "Connections accepted from clients.";
+    client_connections_open: Gauge "forebay_client_connections_open" {""} "Connections from clients that are open now.";
+    client_connections_refused: Counter "forebay_client_connections_refused_total" {""} "Connections closed at once because listen.max_connections was reached.";
+    client_timeout_header: Counter "forebay_client_timeouts_total" {"kind=\"header\""} "Client connections closed because the client was too slow, by what it was waited for.";
+    client_timeout_idle: Counter "forebay_client_timeouts_total" {"kind=\"idle\""} "Client connections closed because the client was too slow, by what it was waited for.";
+    client_timeout_body: Counter "forebay_client_timeouts_total" {"kind=\"body\""} "Client connections closed because the client was too slow, by what it was waited for.";
+    client_timeout_send: Counter "forebay_client_timeouts_total" {"kind=\"send\""} "Client connections closed because the client was too slow, by what it was waited for.";
+
+    // Requests, by the outcome named in Cache-Status (RFC 9211).
+    requests_hit: Counter "forebay_requests_total" {"outcome=\"hit\""} "Requests, by outcome.";
+    requests_stale: Counter "forebay_requests_total" {"outcome=\"stale\""} "Requests, by outcome.";
+    requests_revalidated: Counter "forebay_requests_total" {"outcome=\"revalidated\""} "Requests, by outcome.";
+    requests_miss: Counter "forebay_requests_total" {"outcome=\"miss\""} "Requests, by outcome.";
+    requests_collapsed: Counter "forebay_requests_total" {"outcome=\"collapsed\""} "Requests, by outcome.";
+    requests_pass: Counter "forebay_requests_total" {"outcome=\"pass\""} "Requests, by outcome.";
+    requests_refused: Counter "forebay_requests_total" {"outcome=\"refused\""} "Requests, by outcome.";
+    requests_failed: Counter "forebay_requests_total" {"outcome=\"failed\""} "Requests, by outcome.";
+    requests_under_way: Gauge "forebay_requests_under_way" {""} "Requests from clients whose answer is not complete.";
+    request_seconds: Histogram "forebay_request_seconds" {""} "Time from a request's head to the end of its answer.";
+}

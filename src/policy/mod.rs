@@ -1,0 +1,7 @@
+//! Decisions: which rules hold for a request, and what is to be done with it.
+//!
+//! Pure like the standard below it: `now` and everything else are arguments,
+//! every verdict carries a named reason, and nothing here reads the clock,
+//! counts, locks, spawns or does I/O.
+
+pub mod site;

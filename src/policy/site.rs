@@ -1,0 +1,241 @@
+//! Sites, routes and the rules that hold for a request.
+//!
+//! A *site* is chosen by the request's host, a *route* within it by its path;
+//! the route's [`Rules`] say everything that an operator may decide about its
+//! requests. The first site whose pattern matches best, and within it the first
+//! matching route, wins; a request that no site claims has no rules.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use regex::Regex;
+
+/// Which of the configured origins a route asks: an index into the node's list.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct OriginId(pub usize);
+
+/// All sites of a node.
+#[derive(Clone, Debug, Default)]
+pub struct Sites {
+    sites: Vec<Site>,
+}
+
+/// A set of hosts that share their routes.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// What the operator calls it.
+    pub name: String,
+    /// The hosts it answers for.
+    pub hosts: Vec<HostPattern>,
+    /// Its routes, tried in order. The last one matches every path.
+    pub routes: Vec<Route>,
+}
+
+/// Which hosts a site answers for. Hosts are lower-case and without port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HostPattern {
+    /// Every host: `*`.
+    Any,
+    /// Every host below this one: `*.example.org` is kept as `.example.org`.
+    Below(String),
+    /// Just this host.
+    Exactly(String),
+}
+
+/// Which paths a route answers for.
+#[derive(Clone, Debug)]
+pub enum PathPattern {
+    /// Every path.
+    Any,
+    /// Paths that begin with this text.
+    Prefix(String),
+    /// Paths (without the query) in which this expression finds a match.
+    Matches(Regex),
+}
+
+/// A part of a site with rules of its own.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// What the operator calls it.
+    pub name: String,
+    /// The paths it answers for.
+    pub path: PathPattern,
+    /// What holds for its requests.
+    pub rules: Rules,
+}
+
+/// Everything an operator may decide about the requests of a route.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Rules {
+    /// Which origin is asked.
+    pub origin: OriginId,
+    /// Whether responses are cached at all; `false` passes every request.
+    pub cache: bool,
+    /// The operator's own stale-while-revalidate.
+    pub grace: Duration,
+    /// The operator's own stale-if-error.
+    pub stale_on_error: Duration,
+    /// How long past both a response is kept for validation only.
+    pub keep: Duration,
+    /// How long a client waits for the origin when stale could answer it.
+    pub stale_deadline: Duration,
+    /// After a failed refresh the origin is left alone for this long (for this
+    /// response); doubles with each further failure up to 32 times as long.
+    pub refresh_backoff: Duration,
+    /// How long requests are not collapsed after an uncacheable answer.
+    pub hit_for_miss: Duration,
+    /// Freshness when the response says nothing and has a `Last-Modified`: this
+    /// many percent of the time since then (RFC 9111 4.2.2).
+    pub heuristic_percent: u32,
+    /// The most freshness that the heuristic may give.
+    pub heuristic_max: Duration,
+    /// What happens to a response with `Set-Cookie`.
+    pub set_cookie: SetCookie,
+    /// Which `Cache-Control` directives of a request count.
+    pub request_directives: HonourRequest,
+    /// Whether members of `Accept-Language` are sorted for `Vary`.
+    pub sort_accept_language: bool,
+    /// How many ranges of one request are answered; a request for more gets the
+    /// whole response (RFC 9110 14.2).
+    pub max_ranges: usize,
+    /// How the client's address is told to the origin.
+    pub forwarded: Forwarded,
+    /// The `Host` that the origin sees.
+    pub origin_host: OriginHost,
+}
+
+/// What happens to a response with `Set-Cookie`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SetCookie {
+    /// It is delivered and not stored: one client's cookie is not another's.
+    Pass,
+    /// It is stored with its cookies, as RFC 9111 7.3 allows.
+    Store,
+}
+
+/// Which `Cache-Control` directives of a request count (RFC 9111 5.2.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HonourRequest {
+    /// `only-if-cached` alone: no client punches through to the origin.
+    OnlyIfCached,
+    /// All of them, and `Pragma: no-cache`.
+    All,
+}
+
+/// How the client's address, scheme and host are told to the origin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Forwarded {
+    /// `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Standard,
+    /// Not at all.
+    Off,
+}
+
+/// The `Host` that the origin sees.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OriginHost {
+    /// The one that the client asked for.
+    Client,
+    /// This one.
+    Fixed(String),
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            origin: OriginId(0),
+            cache: true,
+            grace: Duration::ZERO,
+            stale_on_error: Duration::from_secs(12 * 3600),
+            keep: Duration::from_secs(3600),
+            stale_deadline: Duration::from_millis(300),
+            refresh_backoff: Duration::from_secs(1),
+            hit_for_miss: Duration::from_secs(120),
+            heuristic_percent: 10,
+            heuristic_max: Duration::from_secs(24 * 3600),
+            set_cookie: SetCookie::Pass,
+            request_directives: HonourRequest::OnlyIfCached,
+            sort_accept_language: false,
+            max_ranges: 16,
+            forwarded: Forwarded::XForwarded,
+            origin_host: OriginHost::Client,
+        }
+    }
+}
+
+/// What decides how a request is presented to the cache, whatever its site.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Presentation {
+    /// Proxies whose forwarding fields are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The longest request target in bytes; longer ones get 414.
+    pub max_target_bytes: usize,
+    /// The most header bytes of a request; more get 431.
+    pub max_header_bytes: usize,
+    /// The most header lines of a request; more get 431.
+    pub max_header_lines: usize,
+}
+
+impl Default for Presentation {
+    fn default() -> Self {
+        Presentation {
+            trusted_proxies: Vec::new(),
+            max_target_bytes: 8 * 1024,
+            max_header_bytes: 32 * 1024,
+            max_header_lines: 100,
+        }
+    }
+}
+
+impl Sites {
+    /// These sites, in the operator's order.
+    pub fn new(sites: Vec<Site>) -> Self {
+        Sites { sites }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Site> {
+        self.sites.iter()
+    }
+
+    /// The site that answers for `host` (lower-case, no port): an exact pattern
+    /// goes before the longest wildcard, and that before `*`.
+    pub fn site(&self, host: &str) -> Option<&Site> {
+        let best = |site: &&Site| site.hosts.iter().filter_map(|pattern| pattern.rank(host)).max();
+        // max_by_key keeps the last of equals; the first one written wins here.
+        self.sites.iter().rev().filter(|site| best(site).is_some()).max_by_key(best)
+    }
+}
+
+impl HostPattern {
+    /// How well this pattern fits `host`; `None` when it does not.
+    fn rank(&self, host: &str) -> Option<usize> {
+        match self {
+            HostPattern::Any => Some(0),
+            HostPattern::Below(suffix) => {
+                (host.len() > suffix.len() && host.ends_with(suffix.as_str())).then_some(suffix.len())
+            }
+            HostPattern::Exactly(name) => (host == name).then_some(usize::MAX),
+        }
+    }
+}
+
+impl Site {
+    /// The first route that answers for `path` (without the query). A site whose
+    /// routes leave paths unclaimed has none for them.
+    pub fn route(&self, path: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| route.path.matches(path))
+    }
+}
+
+impl PathPattern {
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            PathPattern::Any => true,
+            PathPattern::Prefix(prefix) => path.starts_with(prefix.as_str()),
+            PathPattern::Matches(expression) => expression.is_match(path),
+        }
+    }
+}

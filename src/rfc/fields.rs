@@ -1,0 +1,305 @@
+//! Header and trailer fields (RFC 9110 section 5): one contiguous buffer with
+//! an offset table.
+//!
+//! A head arrives, is stored and is delivered in this one form, so that every
+//! function of the standard reads the same thing, be it a client's request, an
+//! origin's response, a stored head or a row of a test.
+//!
+//! What always holds: every live line stands in the buffer as
+//! `name: value\r\n`, ready to be written; names are lower-case tokens; values
+//! have no leading or trailing white space and neither CR, LF nor NUL.
+//!
+//! Removing a line only drops its entry in the table; [`Fields::compact`] gives
+//! the bytes back, and is called before a head is kept.
+
+use std::ops::Range;
+
+/// Where one line stands in the buffer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Line {
+    name_at: u32,
+    name_len: u32,
+    value_len: u32,
+}
+
+impl Line {
+    fn name(self) -> Range<usize> {
+        let at = self.name_at as usize;
+        at..at + self.name_len as usize
+    }
+
+    /// The value begins behind the name and `": "`.
+    fn value(self) -> Range<usize> {
+        let at = self.name_at as usize + self.name_len as usize + 2;
+        at..at + self.value_len as usize
+    }
+
+    /// The whole line with its CRLF.
+    fn whole(self) -> Range<usize> {
+        let start = self.name_at as usize;
+        start..start + self.name_len as usize + 2 + self.value_len as usize + 2
+    }
+}
+
+/// An ordered list of field lines in one buffer.
+#[derive(Clone, Default)]
+pub struct Fields {
+    bytes: Vec<u8>,
+    lines: Vec<Line>,
+}
+
+/// Why a line was refused by [`Fields::push`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadField {
+    /// The name is empty or has a byte that no token has (RFC 9110 5.6.2).
+    #[error("a field name is not a token")]
+    Name,
+    /// The value has a CR, LF, NUL or another control character.
+    #[error("a field value has a control character")]
+    Value,
+    /// The buffer would pass 4 GiB.
+    #[error("the header section is too large")]
+    Size,
+}
+
+impl Fields {
+    /// No fields.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// No fields yet, but room for `lines` of them in `bytes` bytes.
+    pub fn with_capacity(lines: usize, bytes: usize) -> Self {
+        Fields { bytes: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines) }
+    }
+
+    /// Appends a line. The name is lower-cased, white space around the value is
+    /// dropped; anything that would not survive being written is refused.
+    pub fn push(&mut self, name: &str, value: &[u8]) -> Result<(), BadField> {
+        if !is_token(name.as_bytes()) {
+            return Err(BadField::Name);
+        }
+        let value = value.trim_ascii();
+        if value.iter().any(|&b| (b < 0x20 && b != b'\t') || b == 0x7f) {
+            return Err(BadField::Value);
+        }
+        let name_at = u32::try_from(self.bytes.len()).map_err(|_| BadField::Size)?;
+        let name_len = u32::try_from(name.len()).map_err(|_| BadField::Size)?;
+        let value_len = u32::try_from(value.len()).map_err(|_| BadField::Size)?;
+        if u32::try_from(self.bytes.len() + name.len() + value.len() + 4).is_err() {
+            return Err(BadField::Size);
+        }
+        self.bytes.extend(name.bytes().map(|b| b.to_ascii_lowercase()));
+        self.bytes.extend_from_slice(b": ");
+        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(b"\r\n");
+        self.lines.push(Line { name_at, name_len, value_len });
+        Ok(())
+    }
+
+    /// Appends a line that this program wrote itself. A value that could not be
+    /// written (which only a bug can bring here) is left out.
+    pub fn add(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        let pushed = self.push(name, value.as_ref());
+        debug_assert!(pushed.is_ok(), "own field {name} refused: {pushed:?}");
+    }
+
+    /// Replaces every line of this name with one.
+    pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        self.remove(name);
+        self.add(name, value);
+    }
+
+    /// Drops every line of this name.
+    pub fn remove(&mut self, name: &str) {
+        self.retain(|n, _| !n.eq_ignore_ascii_case(name));
+    }
+
+    /// Keeps the lines for which `keep(name, value)` holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, &[u8]) -> bool) {
+        let bytes = &self.bytes;
+        self.lines.retain(|line| keep(name_of(bytes, *line), &bytes[line.value()]));
+    }
+
+    /// The value of the first line of this name.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        let line = self.lines.iter().find(|line| name_of(&self.bytes, **line).eq_ignore_ascii_case(name))?;
+        Some(&self.bytes[line.value()])
+    }
+
+    /// The value of the first line of this name, when it is text in ASCII.
+    pub fn get_str(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(|value| std::str::from_utf8(value).ok()).filter(|text| text.is_ascii())
+    }
+
+    /// The values of all lines of this name, in order.
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone + 'a {
+        self.lines
+            .iter()
+            .filter(move |line| line.name_len as usize == name.len())
+            .filter(move |line| self.bytes[line.name()].eq_ignore_ascii_case(name.as_bytes()))
+            .map(|line| &self.bytes[line.value()])
+    }
+
+    /// The members of a comma-separated list field, over all of its lines;
+    /// commas within quoted strings do not separate, empty members are left out
+    /// (RFC 9110 5.6.1).
+    pub fn members<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone + 'a {
+        self.get_all(name).flat_map(members_of)
+    }
+
+    /// Whether there is a line of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// All lines as name and value, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> + Clone {
+        self.lines.iter().map(|line| (name_of(&self.bytes, *line), &self.bytes[line.value()]))
+    }
+
+    /// All lines as name and the place of the value within [`Fields::bytes`],
+    /// for whoever wants to share the buffer instead of copying each value.
+    pub fn places(&self) -> impl ExactSizeIterator<Item = (&str, Range<usize>)> {
+        self.lines.iter().map(|line| (name_of(&self.bytes, *line), line.value()))
+    }
+
+    /// The buffer that [`Fields::places`] points into.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Number of lines.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether there is no line at all.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Bytes that the live lines take when written.
+    pub fn written_len(&self) -> usize {
+        self.lines.iter().map(|line| line.whole().len()).sum()
+    }
+
+    /// Heap bytes held, for the store's budget.
+    pub fn heap_bytes(&self) -> usize {
+        self.bytes.capacity() + self.lines.capacity() * size_of::<Line>()
+    }
+
+    /// Gives back what removed lines and spare capacity hold.
+    pub fn compact(&mut self) {
+        let mut compact = Fields::with_capacity(self.lines.len(), self.written_len());
+        for line in &self.lines {
+            let name_at = compact.bytes.len() as u32;
+            compact.bytes.extend_from_slice(&self.bytes[line.whole()]);
+            compact.lines.push(Line { name_at, ..*line });
+        }
+        *self = compact;
+    }
+}
+
+impl std::fmt::Debug for Fields {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map()
+            .entries(self.iter().map(|(name, value)| (name, String::from_utf8_lossy(value))))
+            .finish()
+    }
+}
+
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
+    /// For rows of tests and fixed heads; a line that cannot be written is left out.
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(lines: I) -> Self {
+        let mut fields = Fields::new();
+        for (name, value) in lines {
+            fields.add(name.as_ref(), value);
+        }
+        fields
+    }
+}
+
+fn name_of(bytes: &[u8], line: Line) -> &str {
+    // Names are tokens, checked by `push`, and tokens are ASCII.
+    std::str::from_utf8(&bytes[line.name()]).unwrap_or_default()
+}
+
+/// Whether these bytes are a token (RFC 9110 5.6.2).
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&b| is_token_byte(b))
+}
+
+/// Whether this byte may stand in a token (RFC 9110 5.6.2).
+pub fn is_token_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+}
+
+/// The members of one list-valued line: split at commas outside quoted strings,
+/// trimmed, empty ones left out (RFC 9110 5.6.1.2).
+pub fn members_of(value: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    let mut rest = Some(value);
+    std::iter::from_fn(move || {
+        loop {
+            let text = rest?;
+            let end = member_end(text);
+            rest = text.get(end + 1..);
+            let member = text[..end].trim_ascii();
+            if !member.is_empty() {
+                return Some(member);
+            }
+        }
+    })
+}
+
+/// Where the first member ends: at the first comma outside a quoted string.
+fn member_end(text: &[u8]) -> usize {
+    let mut quoted = false;
+    let mut at = 0;
+    while at < text.len() {
+        match text[at] {
+            b'"' => quoted = !quoted,
+            b'\\' if quoted => at += 1,
+            b',' if !quoted => return at,
+            _ => {}
+        }
+        at += 1;
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_removed_line_gives_its_bytes_back_when_compacted() {
+        let mut fields: Fields =
+            [("Host", "a"), ("X-Long", "bbbbbbbb"), ("Accept", " c ")].into_iter().collect();
+        fields.remove("x-long");
+        fields.compact();
+        assert_eq!(fields.bytes(), b"host: a\r\naccept: c\r\n");
+        assert_eq!(fields.get("ACCEPT"), Some(&b"c"[..]));
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_refused() {
+        let mut fields = Fields::new();
+        assert_eq!(fields.push("a b", b"x"), Err(BadField::Name));
+        assert_eq!(fields.push("", b"x"), Err(BadField::Name));
+        assert_eq!(fields.push("a", b"x\r\ny: z"), Err(BadField::Value));
+        assert!(fields.is_empty());
+    }
+
+    #[test]
+    fn commas_in_quotes_do_not_separate_members() {
+        let list: Vec<&[u8]> = members_of(br#" a, "b, \", c" ,,d "#).collect();
+        assert_eq!(list, [&b"a"[..], br#""b, \", c""#, b"d"]);
+    }
+}
