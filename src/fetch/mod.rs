@@ -1,15 +1,35 @@
-//! Getting a response from an origin: alone, together, or in the background.
+//! Getting a response from an origin: together, alone, or in the background.
+//!
+//! What always holds: a fetch that may be shared runs in a task of its own, so
+//! that no client that leaves takes it along; a response is put into the store
+//! before its flight ends, so that no second request slips through between the
+//! two; the invalidations that a response is newer than are noted before the
+//! origin is asked.
+//!
+//! What it never does: decide whether a response may be stored or reused.
+
+mod fetcher;
+mod flights;
+mod fly;
+mod request;
 
 use std::time::Duration;
+
+pub use request::via_member;
+pub use fetcher::{Asked, Common, Failed, Fetched, Fetcher, Passed, Private};
+pub use flights::{Flights, Follower};
+pub use fly::Flowing;
 
 /// Limits of collapsing and streaming.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// The most flights under way at once; a request beyond goes to the origin alone.
+    /// The most fetches under way at once that may be shared; a request beyond is
+    /// answered with stale or 503.
     pub max_flights: usize,
-    /// The most followers that one flight takes; a request beyond goes alone.
+    /// The most clients that wait for one of them; a request beyond is answered
+    /// with stale or 503.
     pub max_followers: usize,
-    /// The longest that a follower waits for its flight's head.
+    /// The longest that a client waits for the head of a fetch that another one began.
     pub follower_wait: Duration,
     /// Bytes of a body too large to keep that are held for its readers.
     pub window: usize,

@@ -1,7 +1,17 @@
-//! The clients' port.
+//! The clients' port: connections in, replies out.
+//!
+//! What always holds: a connection is bounded in number, header size, and in the
+//! time it may stay silent, in every state it can be in.
+//!
+//! What it never does: look at what a request means.
+
+mod connection;
+mod timed;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
+
+pub use connection::{Current, listen};
 
 /// The clients' port and what a connection may cost.
 #[derive(Clone, PartialEq, Eq, Debug)]

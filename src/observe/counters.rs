@@ -166,6 +166,9 @@ table! {
     client_timeout_body: Counter "forebay_client_timeouts_total" {"kind=\"body\""} "Client connections closed because the client was too slow, by what it was waited for.";
     client_timeout_send: Counter "forebay_client_timeouts_total" {"kind=\"send\""} "Client connections closed because the client was too slow, by what it was waited for.";
 
+    client_accept_errors: Counter "forebay_client_accept_errors_total" {""} "Failed attempts to accept a connection, for want of file descriptors above all.";
+    client_malformed: Counter "forebay_client_malformed_total" {""} "Connections that ended because a request could not be parsed.";
+
     // Requests, by the outcome named in Cache-Status (RFC 9211).
     requests_hit: Counter "forebay_requests_total" {"outcome=\"hit\""} "Requests, by outcome.";
     requests_stale: Counter "forebay_requests_total" {"outcome=\"stale\""} "Requests, by outcome.";
@@ -176,5 +179,51 @@ table! {
     requests_refused: Counter "forebay_requests_total" {"outcome=\"refused\""} "Requests, by outcome.";
     requests_failed: Counter "forebay_requests_total" {"outcome=\"failed\""} "Requests, by outcome.";
     requests_under_way: Gauge "forebay_requests_under_way" {""} "Requests from clients whose answer is not complete.";
+    replies_broken: Counter "forebay_replies_broken_total" {""} "Replies cut off because their body broke off on its way here.";
+    reply_body_bytes: Counter "forebay_reply_body_bytes_total" {""} "Bytes of content handed to clients' connections.";
+    stale_deadline: Counter "forebay_stale_deadline_total" {""} "Requests answered with stale because the origin did not answer within rules.stale_deadline.";
     request_seconds: Histogram "forebay_request_seconds" {""} "Time from a request's head to the end of its answer.";
+
+    // Fetches, and requests that share them.
+    flights_open: Gauge "forebay_flights_open" {""} "Fetches of cacheable responses under way.";
+    followers_waiting: Gauge "forebay_followers_waiting" {""} "Requests waiting for the head of a fetch that another one began.";
+    collapse_full: Counter "forebay_collapse_refused_total" {"reason=\"full\""} "Requests that could not wait for another one's fetch: collapse.max_followers or collapse.max_flights was reached, or collapse.follower_wait passed.";
+    collapse_timeout: Counter "forebay_collapse_refused_total" {"reason=\"timeout\""} "Requests that could not wait for another one's fetch: collapse.max_followers or collapse.max_flights was reached, or collapse.follower_wait passed.";
+    refreshes: Counter "forebay_refreshes_total" {""} "Refreshes begun in the background.";
+    refresh_failed: Counter "forebay_refresh_failures_total" {""} "Fetches that were to replace a stored response and failed.";
+    fetches_abandoned: Counter "forebay_fetches_abandoned_total" {""} "Fetches of responses too large to keep that ended because every reader had left.";
+    filling_bytes: Gauge "forebay_filling_bytes" {""} "Bytes held by bodies on their way from an origin.";
+
+    // Origins.
+    origin_requests: Counter "forebay_origin_requests_total" {""} "Requests to origins.";
+    origin_retries: Counter "forebay_origin_retries_total" {""} "Requests sent once more because a reused connection had died.";
+    origin_connections: Counter "forebay_origin_connections_total" {""} "Connections made to origins.";
+    origin_connections_open: Gauge "forebay_origin_connections_open" {""} "Connections to origins that are open now.";
+    origin_failed_connect: Counter "forebay_origin_failures_total" {"reason=\"connect\""} "Exchanges with origins that failed, by how.";
+    origin_failed_closed: Counter "forebay_origin_failures_total" {"reason=\"closed\""} "Exchanges with origins that failed, by how.";
+    origin_failed_malformed: Counter "forebay_origin_failures_total" {"reason=\"malformed\""} "Exchanges with origins that failed, by how.";
+    origin_failed_body: Counter "forebay_origin_failures_total" {"reason=\"body\""} "Exchanges with origins that failed, by how.";
+    origin_failed_request: Counter "forebay_origin_failures_total" {"reason=\"request\""} "Exchanges with origins that failed, by how.";
+    origin_timeout_connect: Counter "forebay_origin_timeouts_total" {"kind=\"connect\""} "Exchanges with origins that ran into a timeout, by which.";
+    origin_timeout_first_byte: Counter "forebay_origin_timeouts_total" {"kind=\"first_byte\""} "Exchanges with origins that ran into a timeout, by which.";
+    origin_timeout_between_bytes: Counter "forebay_origin_timeouts_total" {"kind=\"between_bytes\""} "Exchanges with origins that ran into a timeout, by which.";
+    origin_timeout_total: Counter "forebay_origin_timeouts_total" {"kind=\"total\""} "Exchanges with origins that ran into a timeout, by which.";
+
+    // The store.
+    store_keys: Gauge "forebay_store_keys" {""} "Cache keys under which something is stored.";
+    store_bytes: Gauge "forebay_store_bytes" {""} "Gross bytes of what is stored.";
+    store_limit_bytes: Gauge "forebay_store_limit_bytes" {""} "The most gross bytes that the store may hold (store.memory).";
+    store_inserted: Counter "forebay_store_inserted_total" {""} "Responses stored.";
+    store_evicted: Counter "forebay_store_evicted_total" {""} "Cache keys evicted, or not admitted, for want of room.";
+    store_fenced: Counter "forebay_store_fenced_total" {""} "Responses not stored because an invalidation came after their request.";
+    store_too_large: Counter "forebay_store_too_large_total" {""} "Responses streamed and not kept because they were larger than store.max_response_percent allows, or collapse.max_filling_bytes was reached.";
+    store_marked: Counter "forebay_store_marked_total" {""} "Hit-for-miss markers left.";
+    store_variants_dropped: Counter "forebay_store_variants_dropped_total" {""} "Variants dropped because store.max_variants was reached.";
+
+    // Operators.
+    purges: Counter "forebay_purges_total" {""} "Purges by operators.";
+    purged_responses: Counter "forebay_purged_responses_total" {""} "Stored responses that purges by operators hit.";
+    invalidated_by_method: Counter "forebay_invalidated_by_method_total" {""} "Invalidations by successful requests with unsafe methods.";
+    reloads: Counter "forebay_reloads_total" {"result=\"applied\""} "Configurations read again.";
+    reloads_refused: Counter "forebay_reloads_total" {"result=\"refused\""} "Configurations read again.";
 }

@@ -1,7 +1,18 @@
 //! Asking an origin: connections, exchanges and their deadlines.
+//!
+//! What always holds: a connection is used again only after a response that was
+//! complete and followed by nothing; every wait has a deadline; a response's
+//! head comes out of here only if it can be understood in one way.
+//!
+//! What it never does: judge a response, or know which client asked.
+
+mod client;
+mod exchange;
 
 use std::time::Duration;
 
+pub use client::Client;
+pub use exchange::{Content, Exchange, Failure, Outgoing};
 /// One origin and how it is asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {

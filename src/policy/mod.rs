@@ -4,4 +4,11 @@
 //! every verdict carries a named reason, and nothing here reads the clock,
 //! counts, locks, spawns or does I/O.
 
+pub mod admit;
+pub mod decide;
+pub mod normalise;
 pub mod site;
+
+pub use decide::{Decision, decide};
+pub use normalise::{Presented, Received, Refusal};
+pub use site::{Rules, Sites};

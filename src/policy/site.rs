@@ -5,6 +5,7 @@
 //! requests. The first site whose pattern matches best, and within it the first
 //! matching route, wins; a request that no site claims has no rules.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -61,7 +62,7 @@ pub struct Route {
     /// The paths it answers for.
     pub path: PathPattern,
     /// What holds for its requests.
-    pub rules: Rules,
+    pub rules: Arc<Rules>,
 }
 
 /// Everything an operator may decide about the requests of a route.

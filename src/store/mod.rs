@@ -1,4 +1,15 @@
 //! Keeping responses: what is stored, under which key, and until when.
+//!
+//! The store is the only place where a response becomes reusable and the only
+//! one that numbers invalidations. So the two can never pass each other: every
+//! insertion says which invalidations it is newer than, and the store compares
+//! under the key's own lock.
+
+mod fence;
+mod memory;
+
+pub use fence::{Fence, Invalidation};
+pub use memory::{Inserted, Store};
 
 /// Limits of the store.
 #[derive(Clone, PartialEq, Eq, Debug)]

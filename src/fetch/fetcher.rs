@@ -1,0 +1,498 @@
+//! The acts: fetch with others, refresh in the background, pass for one client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use tokio::sync::oneshot;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::Settings;
+use super::flights::{Flights, Follower, Joined, Landing, Lease, Limits};
+use super::fly::{self, Flowing, Landed};
+use super::request::{self, Purpose};
+use crate::clock::Clock;
+use crate::message::{Body, Switched};
+use crate::observe::counters::Counters;
+use crate::origin::{Client, Content, Failure, Outgoing};
+use crate::policy::Presented;
+use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
+use crate::policy::decide::{Pass, PassReason, Plan, may_answer_others};
+use crate::policy::site::Rules;
+use crate::rfc::cache_status::Fwd;
+use crate::rfc::fields::Fields;
+use crate::rfc::freshen::{self, HeadEffect};
+use crate::rfc::vary::SecondaryKey;
+use crate::rfc::{connection, storable, unsafe_method};
+use crate::store::Store;
+use crate::stored::filling::Budget;
+use crate::stored::{CacheKey, StoredResponse, Variants};
+
+/// How often one request may find its circumstances changed before it goes alone.
+const MOST_TURNS: usize = 8;
+
+/// A presented request, its rules and its key: what every act needs.
+#[derive(Debug)]
+pub struct Asked {
+    /// The request.
+    pub presented: Presented,
+    /// What holds for it.
+    pub rules: Arc<Rules>,
+    /// Under which its response is stored.
+    pub key: CacheKey,
+}
+
+/// Gets responses; cheap to clone.
+#[derive(Clone)]
+pub struct Fetcher {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    origins: Vec<Client>,
+    store: Arc<Store>,
+    flights: Arc<Flights>,
+    budget: Budget,
+    settings: Settings,
+    node: String,
+    clock: Clock,
+    counters: Arc<Counters>,
+}
+
+/// What all fetchers of a node share, through every reload.
+#[derive(Clone)]
+pub struct Common {
+    /// Where responses are kept.
+    pub store: Arc<Store>,
+    /// The fetches under way.
+    pub flights: Arc<Flights>,
+    /// What bodies under way hold.
+    pub budget: Budget,
+    /// Wall time.
+    pub clock: Clock,
+    /// Everything that is counted.
+    pub counters: Arc<Counters>,
+}
+
+/// What a fetch has brought.
+pub enum Fetched {
+    /// A response whose body is on its way.
+    Flowing {
+        /// The response.
+        response: Arc<Flowing>,
+        /// To be given up once a reader of the body has been taken.
+        seat: Follower,
+        /// Whether another request had asked for it.
+        collapsed: bool,
+    },
+    /// The stored response, found to be still right.
+    Freshened {
+        /// The response, fresh again.
+        response: Arc<StoredResponse>,
+        /// Whether another request had asked.
+        collapsed: bool,
+    },
+    /// A response for this client alone.
+    Private(Private),
+    /// What is stored has changed: the request is to be decided anew.
+    LookAgain,
+    /// There is no response.
+    Failed(Failed),
+}
+
+/// A response for one client alone.
+pub struct Private {
+    /// Its final status.
+    pub status: StatusCode,
+    /// End-to-end fields.
+    pub fields: Fields,
+    /// The body's length, when the origin has told it.
+    pub length: Option<u64>,
+    /// The body.
+    pub body: Body,
+    /// Why it is not shared.
+    pub why: NotAdmitted,
+}
+
+/// What a pass has brought.
+pub enum Passed {
+    /// The origin's answer.
+    Answer {
+        /// Its final status.
+        status: StatusCode,
+        /// End-to-end fields.
+        fields: Fields,
+        /// The body's length, when the origin has told it.
+        length: Option<u64>,
+        /// The body.
+        body: Body,
+        /// The origin's end of the tunnel after a `101`, and the protocol.
+        switched: Option<(Switched, Vec<u8>)>,
+    },
+    /// An answer to `POST` that later `GET`s may have as well.
+    Kept {
+        /// The response.
+        response: Arc<Flowing>,
+        /// To be given up once a reader of the body has been taken.
+        seat: Follower,
+    },
+}
+
+/// Why there is no response.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum Failed {
+    /// The exchange with the origin failed.
+    #[error(transparent)]
+    Origin(Failure),
+    /// The origin answered with an error, and something better is stored.
+    #[error("the origin answered {0}")]
+    Status(StatusCode),
+    /// The origin answered 304 to a request without a condition.
+    #[error("the origin answered 304 to a request without a condition")]
+    Unasked304,
+    /// Another request's fetch did not come back in time.
+    #[error("no response within {0:?} to the request that this one waits for")]
+    Waited(Duration),
+    /// Too many requests are under way.
+    #[error("too many requests are waiting")]
+    Full,
+    /// The fetch ended without a word; only a fault of the program does that.
+    #[error("the fetch was lost")]
+    Lost,
+}
+
+impl Fetcher {
+    /// A fetcher for these origins.
+    pub fn new(origins: Vec<Client>, settings: Settings, node: String, common: Common) -> Self {
+        let Common { store, flights, budget, clock, counters } = common;
+        Fetcher {
+            shared: Arc::new(Shared { origins, store, flights, budget, settings, node, clock, counters }),
+        }
+    }
+
+    /// Gets a response that may be stored, together with everyone who wants the
+    /// same one. `seen` is what the request found in the store.
+    pub async fn fetch(&self, asked: &Arc<Asked>, plan: &Plan, seen: Option<&Arc<Variants>>) -> Fetched {
+        let mut secondary = seen.map_or(0, |variants| known_secondary(variants, asked));
+        let mut plan = plan.clone();
+        for _ in 0..MOST_TURNS {
+            if !plan.collapse {
+                break;
+            }
+            let limits = Limits {
+                flights: self.settings().max_flights,
+                followers: self.settings().max_followers,
+                patience: self.patience(&asked.rules),
+            };
+            let now = self.clock().now();
+            let usable = |response: &Flowing| may_answer_others(&response.head, &asked.rules, now);
+            match self.shared.flights.join(&asked.key, secondary, seen, self.store(), limits, usable) {
+                Joined::Lead(lease) => return self.lead(asked, plan, lease).await,
+                Joined::LookAgain => return Fetched::LookAgain,
+                Joined::Full => return Fetched::Failed(Failed::Full),
+                Joined::Follow(follower) => match self.follow(asked, follower).await {
+                    Followed::Got(fetched) => return fetched,
+                    Followed::OtherVariant(other) => secondary = other,
+                    Followed::GoAlone => plan.collapse = false,
+                },
+            }
+        }
+        let lease = self.shared.flights.alone(&asked.key, self.store(), self.patience(&asked.rules));
+        self.lead(asked, plan, lease).await
+    }
+
+    /// Refreshes a stored response in the background, unless somebody does already.
+    pub fn refresh(&self, asked: &Arc<Asked>, plan: Plan, seen: Option<&Arc<Variants>>) {
+        let secondary = seen.map_or(0, |variants| known_secondary(variants, asked));
+        let limits = Limits {
+            flights: self.settings().max_flights,
+            followers: usize::MAX,
+            patience: self.patience(&asked.rules),
+        };
+        let usable = |_: &Flowing| true;
+        if let Joined::Lead(lease) =
+            self.shared.flights.join(&asked.key, secondary, seen, self.store(), limits, usable)
+        {
+            self.counters().refreshes.up();
+            tokio::spawn(fly::fly(self.clone(), Arc::clone(asked), plan, lease, None));
+        }
+    }
+
+    /// Asks the origin for this client alone.
+    pub async fn pass(
+        &self,
+        asked: &Arc<Asked>,
+        pass: &Pass,
+        content: Option<Content>,
+    ) -> Result<Passed, Failed> {
+        let upgrade = pass.why == PassReason::Upgrade;
+        let purpose = if upgrade { Purpose::Upgrade } else { Purpose::Pass };
+        let head = request::request(&asked.presented, &asked.rules, self.node(), purpose);
+        let requested = self.clock().now();
+        let sequence = self.store().sequence();
+        let origin = self.origin(&asked.rules);
+        let outcome = origin.exchange(Outgoing { head, body: content, upgrade }).await;
+        let exchange = outcome.map_err(|failure| {
+            let url = &asked.key.text;
+            tracing::warn!(target: "forebay::origin", %url, origin = %origin.settings().name, "pass failed: {failure}");
+            Failed::Origin(failure)
+        })?;
+        let moments = Moments { requested, received: self.clock().now(), sequence };
+        let status = exchange.head.status;
+        let mut fields = exchange.head.fields;
+        let length = fly::content_length(&fields, status);
+        let protocol = connection::upgrade(&fields).map(<[u8]>::to_vec);
+        connection::strip(&mut fields);
+        if asked.presented.method == Method::HEAD {
+            if pass.stale_on_error && fly::is_failure(status) {
+                return Err(Failed::Status(status));
+            }
+            if let Some(stored) = &pass.stored {
+                self.head_effect(asked, stored, status, &fields, moments);
+            }
+        }
+        if !unsafe_method::is_safe(&asked.presented.method) {
+            self.invalidate_after(asked, status, &fields);
+            if asked.presented.method == Method::POST && asked.rules.cache {
+                let moments = Moments { sequence: self.store().sequence(), ..moments };
+                return Ok(self.maybe_keep_post(asked, status, fields, length, exchange.body, moments));
+            }
+        }
+        let switched = exchange.switched.zip(protocol);
+        Ok(Passed::Answer { status, fields, length, body: exchange.body, switched })
+    }
+
+    /// Begins a flight and takes the leader's seat in it.
+    async fn lead(&self, asked: &Arc<Asked>, plan: Plan, lease: Lease) -> Fetched {
+        let mut seat = lease.seat();
+        let (private, for_us) = oneshot::channel();
+        tokio::spawn(fly::fly(self.clone(), Arc::clone(asked), plan, lease, Some(private)));
+        match seat.landing().await {
+            Landing::Flowing { response, .. } => Fetched::Flowing { response, seat, collapsed: false },
+            Landing::Freshened(response) => Fetched::Freshened { response, collapsed: false },
+            Landing::Failed(why) => Fetched::Failed(why),
+            Landing::Nothing { .. } => match for_us.await {
+                Ok(private) => Fetched::Private(private),
+                Err(_) => Fetched::Failed(Failed::Lost),
+            },
+        }
+    }
+
+    /// Waits for another one's flight to land.
+    async fn follow(&self, asked: &Asked, mut follower: Follower) -> Followed {
+        self.counters().followers_waiting.up();
+        let patience = self.settings().follower_wait;
+        let landing = tokio::time::timeout(patience, follower.landing()).await;
+        self.counters().followers_waiting.down();
+        let rules = &asked.rules;
+        let fields = &asked.presented.fields;
+        let other_variant = |key: &SecondaryKey| {
+            (!key.matches(fields, rules.sort_accept_language)).then(|| secondary_of(key, asked))
+        };
+        match landing {
+            Err(_) => {
+                self.counters().collapse_timeout.up();
+                Followed::Got(Fetched::Failed(Failed::Waited(patience)))
+            }
+            Ok(Landing::Flowing { response, shared: true }) => {
+                match other_variant(&response.head.secondary) {
+                    Some(other) => Followed::OtherVariant(other),
+                    None => Followed::Got(Fetched::Flowing { response, seat: follower, collapsed: true }),
+                }
+            }
+            Ok(Landing::Freshened(response)) => {
+                if !may_answer_others(&response.head, rules, self.clock().now()) {
+                    return Followed::GoAlone;
+                }
+                match other_variant(&response.head.secondary) {
+                    Some(other) => Followed::OtherVariant(other),
+                    None => Followed::Got(Fetched::Freshened { response, collapsed: true }),
+                }
+            }
+            Ok(Landing::Nothing { only_this_request: true }) if !is_personal(asked) => {
+                Followed::Got(Fetched::LookAgain)
+            }
+            Ok(Landing::Flowing { .. } | Landing::Nothing { .. }) => Followed::GoAlone,
+            Ok(Landing::Failed(why)) => Followed::Got(Fetched::Failed(why)),
+        }
+    }
+
+    /// A response to `HEAD` freshens what is stored for `GET`, or shows that it is
+    /// outdated (RFC 9111 4.3.5).
+    fn head_effect(
+        &self,
+        asked: &Asked,
+        stored: &Arc<StoredResponse>,
+        status: StatusCode,
+        update: &Fields,
+        moments: Moments,
+    ) {
+        if status != stored.head.status {
+            if status.as_u16() < 500 {
+                stored.soft_purge();
+            }
+            return;
+        }
+        match freshen::head_updates(&stored.head.fields, update) {
+            HeadEffect::None => {}
+            HeadEffect::Invalidate => stored.soft_purge(),
+            HeadEffect::Freshen => {
+                let fields = freshen::freshen(&stored.head.fields, update);
+                let readmitted = readmit(&asked.presented, &stored.head, fields, moments, &asked.rules);
+                if readmitted.may_keep {
+                    let trailers = stored.trailers.as_deref().cloned();
+                    let fresh =
+                        StoredResponse::new(Arc::new(readmitted.head), stored.body.clone(), trailers);
+                    self.store().freshen(&asked.key, stored, fresh, None);
+                } else {
+                    self.store().remove(&asked.key, stored);
+                }
+            }
+        }
+    }
+
+    /// A successful unsafe request invalidates its target and what the answer
+    /// names on the same origin (RFC 9111 4.4).
+    fn invalidate_after(&self, asked: &Asked, status: StatusCode, fields: &Fields) {
+        if status.is_client_error() || status.is_server_error() {
+            return;
+        }
+        self.counters().invalidated_by_method.up();
+        self.store().invalidate(&asked.key, false);
+        let presented = &asked.presented;
+        let named = unsafe_method::invalidated(
+            presented.scheme,
+            &presented.host,
+            presented.port,
+            &presented.path_and_query,
+            fields,
+        );
+        for path_and_query in named {
+            let key = CacheKey::new(presented.scheme, &presented.host, presented.port, &path_and_query);
+            if key != asked.key {
+                self.store().invalidate(&key, false);
+            }
+        }
+    }
+
+    /// Keeps an answer to `POST` that says itself that it answers `GET` as well
+    /// (RFC 9110 9.3.3).
+    fn maybe_keep_post(
+        &self,
+        asked: &Arc<Asked>,
+        status: StatusCode,
+        fields: Fields,
+        length: Option<u64>,
+        body: Body,
+        moments: Moments,
+    ) -> Passed {
+        let presented = &asked.presented;
+        let serves_get = storable::post_serves_get(
+            presented.scheme,
+            &presented.host,
+            presented.port,
+            &presented.path_and_query,
+            status,
+            &fields,
+        );
+        if !serves_get {
+            return Passed::Answer { status, fields, length, body, switched: None };
+        }
+        match admit(presented, status, fields, moments, &asked.rules) {
+            Admission::Refuse { fields, .. } => {
+                Passed::Answer { status, fields, length, body, switched: None }
+            }
+            Admission::Store { head, withheld } => {
+                let lease = self.shared.flights.alone(&asked.key, self.store(), Duration::MAX);
+                let seat = lease.seat();
+                let plan = Plan {
+                    fwd: Fwd::Method,
+                    collapse: false,
+                    stored: None,
+                    validate: false,
+                    stale_on_error: false,
+                };
+                let landed = Landed { head: Arc::new(head), withheld, length, plan };
+                let (flowing, carried) = fly::carry(self.clone(), Arc::clone(asked), landed, body, lease);
+                tokio::spawn(carried);
+                Passed::Kept { response: flowing, seat }
+            }
+        }
+    }
+
+    /// How long a flight may take until its head has arrived before it counts as
+    /// lost: a retry included, with room to spare.
+    fn patience(&self, rules: &Rules) -> Duration {
+        let origin = self.origin(rules).settings();
+        (origin.connect_timeout + origin.first_byte_timeout) * 2 + Duration::from_secs(1)
+    }
+
+    pub(super) fn origin(&self, rules: &Rules) -> &Client {
+        &self.shared.origins[rules.origin.0]
+    }
+
+    pub(super) fn node(&self) -> &str {
+        &self.shared.node
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    pub(super) fn budget(&self) -> &Budget {
+        &self.shared.budget
+    }
+
+    /// Whether a body of this length may be kept, from what is known beforehand.
+    pub(super) fn has_room_for(&self, length: u64) -> bool {
+        self.has_room_for_more(0, length)
+    }
+
+    /// Whether a body may still be kept when `more` bytes join the `held` ones.
+    pub(super) fn has_room_for_more(&self, held: u64, more: u64) -> bool {
+        held + more <= self.store().max_response()
+            && self.shared.budget.held().saturating_add(more) <= self.settings().max_filling_bytes
+    }
+}
+
+/// What a follower has found out.
+enum Followed {
+    /// This.
+    Got(Fetched),
+    /// The response is another variant; it is to join the flight of its own.
+    OtherVariant(u64),
+    /// There is nothing to share.
+    GoAlone,
+}
+
+/// Whether the request itself makes its response unusable for others.
+fn is_personal(asked: &Asked) -> bool {
+    asked.presented.fields.contains("authorization") || asked.presented.fields.contains("cache-control")
+}
+
+/// The secondary key of this request under the `Vary` that is known so far.
+fn known_secondary(variants: &Variants, asked: &Asked) -> u64 {
+    variants.responses.first().map_or(0, |newest| secondary_of(&newest.head.secondary, asked))
+}
+
+/// The hash of this request's secondary key under the names of `key`.
+fn secondary_of(key: &SecondaryKey, asked: &Asked) -> u64 {
+    if key.is_empty() {
+        return 0;
+    }
+    let names: Vec<String> = key.names().map(str::to_owned).collect();
+    let own = SecondaryKey::of(&names, &asked.presented.fields, asked.rules.sort_accept_language);
+    xxh3_64(own.as_bytes()).max(1)
+}

@@ -1,0 +1,271 @@
+//! Flights: the fetches under way that others may join, by cache key.
+//!
+//! The first request for a key *leads*: it begins a flight. Later ones *follow*:
+//! they wait for its head. A flight lands once: with a response to share, with
+//! the news that there is nothing to share, or with a failure.
+//!
+//! What always holds: an entry is a lease with a deadline and not a flag; it goes
+//! with the flight's own task, however that ends, and a flight past its deadline
+//! is replaced by the next leader. Whoever leads has looked into the store again
+//! under the entry's lock. Nobody joins a flight that began before an
+//! invalidation that it came after itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Failed;
+use super::fly::Flowing;
+use crate::observe::counters::Counters;
+use crate::store::Store;
+use crate::stored::filling::Seats;
+use crate::stored::{CacheKey, StoredResponse, Variants};
+
+/// The flights of a node.
+pub struct Flights {
+    by_key: DashMap<FlightKey, Arc<Flight>>,
+    counters: Arc<Counters>,
+}
+
+/// Which requests may share a flight: those for one cache key that, as far as is
+/// known, select the same variant.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FlightKey {
+    /// The cache key's hash.
+    pub key: u128,
+    /// The secondary key's hash; zero as long as no `Vary` is known.
+    pub secondary: u64,
+}
+
+/// A fetch under way.
+pub struct Flight {
+    landing: watch::Sender<Option<Landing>>,
+    /// The last invalidation before it began.
+    pub sequence: u64,
+    /// When it counts as lost.
+    deadline: Instant,
+    /// Those who wait for the landing, or have landed and have no reader yet.
+    seats: Arc<Seats>,
+    /// The cache key as text: hashes may collide.
+    key: Arc<str>,
+}
+
+/// How a flight has landed.
+#[derive(Clone)]
+pub enum Landing {
+    /// With a response whose body is on its way.
+    Flowing {
+        /// The response.
+        response: Arc<Flowing>,
+        /// Whether the followers may use it, or only its leader.
+        shared: bool,
+    },
+    /// The stored response is still right, and fresh again.
+    Freshened(Arc<StoredResponse>),
+    /// There is nothing to share.
+    Nothing {
+        /// Whether that is due to the leader's request alone.
+        only_this_request: bool,
+    },
+    /// There is no response.
+    Failed(Failed),
+}
+
+/// What became of a request that wants to join.
+pub enum Joined {
+    /// It leads a flight of its own.
+    Lead(Lease),
+    /// It follows one.
+    Follow(Follower),
+    /// The store has changed since the request looked into it.
+    LookAgain,
+    /// A limit has been reached.
+    Full,
+}
+
+/// The leader's hold on its flight; dropping it ends the flight.
+pub struct Lease {
+    flights: Arc<Flights>,
+    key: Option<FlightKey>,
+    flight: Arc<Flight>,
+}
+
+/// A seat in another one's flight.
+pub struct Follower {
+    flight: Arc<Flight>,
+    landing: watch::Receiver<Option<Landing>>,
+}
+
+/// The limits that hold for joining.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The most flights.
+    pub flights: usize,
+    /// The most followers of one.
+    pub followers: usize,
+    /// How long a flight may take in all before it counts as lost.
+    pub patience: Duration,
+}
+
+impl Flights {
+    /// No flights.
+    pub fn new(counters: Arc<Counters>) -> Arc<Self> {
+        Arc::new(Flights { by_key: DashMap::new(), counters })
+    }
+
+    /// Leads or follows. `seen` is what the request found in the store; `usable`
+    /// says whether a response on its way may answer others as well.
+    pub fn join(
+        self: &Arc<Self>,
+        key: &CacheKey,
+        secondary: u64,
+        seen: Option<&Arc<Variants>>,
+        store: &Store,
+        limits: Limits,
+        usable: impl Fn(&Flowing) -> bool,
+    ) -> Joined {
+        let flight_key = FlightKey { key: key.hash, secondary };
+        // Noted before the store is looked into once more, so that whatever is
+        // invalidated in between counts as later.
+        let sequence = store.sequence();
+        // Counted before the entry is locked: len() looks at every shard.
+        let full = self.by_key.len() >= limits.flights;
+        match self.by_key.entry(flight_key) {
+            Entry::Occupied(mut entry) => {
+                let flight = entry.get();
+                let over = match &*flight.landing.borrow() {
+                    None => Instant::now() >= flight.deadline,
+                    Some(Landing::Flowing { response, shared }) => !shared || !usable(response),
+                    Some(_) => false,
+                };
+                let outdated = store.invalidated_since(key, flight.sequence).is_some();
+                if over || outdated || *flight.key != *key.text {
+                    if changed(store, key, seen) {
+                        return Joined::LookAgain;
+                    }
+                    let lease = self.lease(Some(flight_key), key, sequence, limits.patience);
+                    entry.insert(Arc::clone(&lease.flight));
+                    return Joined::Lead(lease);
+                }
+                if flight.seats.take() >= limits.followers {
+                    flight.seats.give_up();
+                    self.counters.collapse_full.up();
+                    return Joined::Full;
+                }
+                let flight = Arc::clone(flight);
+                let landing = flight.landing.subscribe();
+                Joined::Follow(Follower { flight, landing })
+            }
+            Entry::Vacant(entry) => {
+                if changed(store, key, seen) {
+                    return Joined::LookAgain;
+                }
+                if full {
+                    self.counters.collapse_full.up();
+                    return Joined::Full;
+                }
+                let lease = self.lease(Some(flight_key), key, sequence, limits.patience);
+                entry.insert(Arc::clone(&lease.flight));
+                Joined::Lead(lease)
+            }
+        }
+    }
+
+    /// A flight that nobody can join.
+    pub fn alone(self: &Arc<Self>, key: &CacheKey, store: &Store, patience: Duration) -> Lease {
+        self.lease(None, key, store.sequence(), patience)
+    }
+
+    fn lease(
+        self: &Arc<Self>,
+        flight_key: Option<FlightKey>,
+        key: &CacheKey,
+        sequence: u64,
+        patience: Duration,
+    ) -> Lease {
+        let flight = Arc::new(Flight {
+            landing: watch::Sender::new(None),
+            sequence,
+            deadline: Instant::now() + patience,
+            seats: Arc::default(),
+            key: Arc::clone(&key.text),
+        });
+        self.counters.flights_open.up();
+        Lease { flights: Arc::clone(self), key: flight_key, flight }
+    }
+}
+
+/// Whether the store holds something else now than what was seen.
+fn changed(store: &Store, key: &CacheKey, seen: Option<&Arc<Variants>>) -> bool {
+    match (store.find_in_memory(key), seen) {
+        (None, None) => false,
+        (Some(now), Some(then)) => !Arc::ptr_eq(&now, then),
+        _ => true,
+    }
+}
+
+impl Lease {
+    /// The last invalidation before the flight began.
+    pub fn sequence(&self) -> u64 {
+        self.flight.sequence
+    }
+
+    /// The seats of those who have not got a reader yet.
+    pub fn seats(&self) -> Arc<Seats> {
+        Arc::clone(&self.flight.seats)
+    }
+
+    /// Tells the followers, and from now on those who join.
+    pub fn land(&self, landing: Landing) {
+        self.flight.landing.send_replace(Some(landing));
+    }
+
+    /// The leader's own seat.
+    pub fn seat(&self) -> Follower {
+        let flight = Arc::clone(&self.flight);
+        flight.seats.take();
+        Follower { landing: flight.landing.subscribe(), flight }
+    }
+
+    /// Takes no more followers: later requests begin a flight of their own.
+    pub fn close(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.flights.by_key.remove_if(&key, |_, flight| Arc::ptr_eq(flight, &self.flight));
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.close();
+        self.flight.landing.send_if_modified(|landing| {
+            let lost = landing.is_none();
+            if lost {
+                *landing = Some(Landing::Failed(Failed::Lost));
+            }
+            lost
+        });
+        self.flights.counters.flights_open.down();
+    }
+}
+
+impl Follower {
+    /// Waits for the landing. The seat is kept until the follower is dropped: so
+    /// long, no byte of a landed body is lost to it.
+    pub async fn landing(&mut self) -> Landing {
+        match self.landing.wait_for(Option::is_some).await {
+            Ok(landing) => landing.clone().unwrap_or(Landing::Failed(Failed::Lost)),
+            Err(_) => Landing::Failed(Failed::Lost),
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.flight.seats.give_up();
+    }
+}

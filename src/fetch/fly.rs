@@ -1,0 +1,278 @@
+//! One flight from the request to the last byte: ask, judge, land, fill, store.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use http::StatusCode;
+use tokio::sync::oneshot;
+
+use super::fetcher::{Asked, Failed, Fetcher, Private};
+use super::flights::{Landing, Lease};
+use super::request::{self, Purpose};
+use crate::message::{Body, Broken, Piece};
+use crate::origin::{Exchange, Outgoing};
+use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
+use crate::policy::decide::{Plan, may_answer_others};
+use crate::rfc::fields::Fields;
+use crate::rfc::{connection, freshen};
+use crate::store::Inserted;
+use crate::stored::filling::{self, Abandoned, Filling, Writer};
+use crate::stored::{Head, StoredResponse};
+
+/// A response whose body is on its way.
+pub struct Flowing {
+    /// Its head; the same one that will be stored.
+    pub head: Arc<Head>,
+    /// Its body.
+    pub body: Filling,
+    /// The body's length in bytes, when the origin has told it.
+    pub length: Option<u64>,
+    /// Fields that only the leader's client may see.
+    pub withheld: Fields,
+    /// Whether it will be stored, as far as is known when it lands.
+    pub kept: bool,
+}
+
+/// Asks the origin and carries the response to its last byte. `private` takes a
+/// response that only the leader's client may see.
+pub(super) async fn fly(
+    fetcher: Fetcher,
+    asked: Arc<Asked>,
+    plan: Plan,
+    lease: Lease,
+    private: Option<oneshot::Sender<Private>>,
+) {
+    let purpose = match &plan.stored {
+        Some(stored) if plan.validate => Purpose::Validate(stored),
+        _ => Purpose::Store,
+    };
+    let head = request::request(&asked.presented, &asked.rules, fetcher.node(), purpose);
+    let requested = fetcher.clock().now();
+    let origin = fetcher.origin(&asked.rules);
+    let outcome = origin.exchange(Outgoing { head, body: None, upgrade: false }).await;
+    let moments = Moments { requested, received: fetcher.clock().now(), sequence: lease.sequence() };
+
+    let exchange = match outcome {
+        Ok(exchange) => exchange,
+        Err(failure) => return failed(&fetcher, &asked, &plan, &lease, Failed::Origin(failure)),
+    };
+    let status = exchange.head.status;
+    if status == StatusCode::NOT_MODIFIED {
+        return match &plan.stored {
+            Some(stored) if plan.validate => {
+                not_modified(&fetcher, &asked, stored, exchange.head.fields, moments, &lease);
+            }
+            _ => failed(&fetcher, &asked, &plan, &lease, Failed::Unasked304),
+        };
+    }
+    if plan.stale_on_error && is_failure(status) {
+        return failed(&fetcher, &asked, &plan, &lease, Failed::Status(status));
+    }
+    arrived(fetcher, asked, plan, exchange, moments, lease, private).await;
+}
+
+/// The statuses that count as a failure of the origin (RFC 5861 section 4).
+pub(super) fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// There is no response: those who wait are told, and the origin is left alone
+/// about what is stored for a while.
+fn failed(fetcher: &Fetcher, asked: &Asked, plan: &Plan, lease: &Lease, why: Failed) {
+    tracing::warn!(target: "forebay::origin", url = %asked.key.text, origin = %fetcher.origin(&asked.rules).settings().name, "fetch failed: {why}");
+    if let Some(stored) = &plan.stored {
+        fetcher.counters().refresh_failed.up();
+        stored.refresh_failed(fetcher.clock().now(), asked.rules.refresh_backoff);
+    }
+    lease.land(Landing::Failed(why));
+}
+
+/// A 304 freshens what is stored (RFC 9111 4.3.4).
+fn not_modified(
+    fetcher: &Fetcher,
+    asked: &Asked,
+    stored: &Arc<StoredResponse>,
+    mut update: Fields,
+    moments: Moments,
+    lease: &Lease,
+) {
+    connection::strip(&mut update);
+    let fields = freshen::freshen(&stored.head.fields, &update);
+    let readmitted = readmit(&asked.presented, &stored.head, fields, moments, &asked.rules);
+    let may_keep = readmitted.may_keep;
+    let head = Arc::new(readmitted.head);
+    let marker = marker_for(&head, asked, fetcher);
+    let trailers = stored.trailers.as_deref().cloned();
+    let fresh = StoredResponse::new(Arc::clone(&head), stored.body.clone(), trailers);
+    let fresh = if may_keep {
+        match fetcher.store().freshen(&asked.key, stored, fresh, marker) {
+            Inserted::Stored(fresh) => fresh,
+            // Those who asked before the invalidation may still have it.
+            Inserted::Fenced(_) | Inserted::Gone => {
+                Arc::new(StoredResponse::new(head, stored.body.clone(), None))
+            }
+        }
+    } else {
+        fetcher.store().remove(&asked.key, stored);
+        Arc::new(fresh)
+    };
+    lease.land(Landing::Freshened(fresh));
+}
+
+/// A response other than 304 has arrived.
+async fn arrived(
+    fetcher: Fetcher,
+    asked: Arc<Asked>,
+    plan: Plan,
+    exchange: Exchange,
+    moments: Moments,
+    mut lease: Lease,
+    private: Option<oneshot::Sender<Private>>,
+) {
+    let Exchange { head, body, .. } = exchange;
+    let mut fields = head.fields;
+    let length = content_length(&fields, head.status);
+    connection::strip(&mut fields);
+    match admit(&asked.presented, head.status, fields, moments, &asked.rules) {
+        Admission::Refuse { fields, why } => {
+            lease.close();
+            let only_this_request = why.only_this_request();
+            if !only_this_request && head.status.as_u16() < 500 {
+                fetcher.store().mark(&asked.key, moments.received.plus(asked.rules.hit_for_miss));
+                if let Some(stored) = &plan.stored {
+                    // The origin has something else now, and it is not for keeping.
+                    fetcher.store().remove(&asked.key, stored);
+                }
+            }
+            if let Some(private) = private {
+                // The client may have left; then the exchange ends here.
+                let _ = private.send(Private { status: head.status, fields, length, body, why });
+            }
+            lease.land(Landing::Nothing { only_this_request });
+        }
+        Admission::Store { head, withheld } => {
+            let head = Arc::new(head);
+            let landed = Landed { head, withheld, length, plan };
+            let (_, rest) = carry(fetcher, asked, landed, body, lease);
+            rest.await;
+        }
+    }
+}
+
+/// A response that may be stored, as it lands.
+pub(super) struct Landed {
+    pub head: Arc<Head>,
+    pub withheld: Fields,
+    pub length: Option<u64>,
+    pub plan: Plan,
+}
+
+/// Lands a response that may be stored. Returns it, and the rest of the flight:
+/// to carry its body to the last byte and store it.
+pub(super) fn carry(
+    fetcher: Fetcher,
+    asked: Arc<Asked>,
+    landed: Landed,
+    body: Body,
+    mut lease: Lease,
+) -> (Arc<Flowing>, impl Future<Output = ()> + Send) {
+    let Landed { head, withheld, length, plan } = landed;
+    let (filling, mut writer) = filling::filling(fetcher.budget(), lease.seats());
+    let marker = marker_for(&head, &asked, &fetcher);
+    let shared = marker.is_none();
+    let kept = length.is_none_or(|length| fetcher.has_room_for(length));
+    if !shared || !kept {
+        lease.close();
+        let until = marker.unwrap_or(head.received.plus(asked.rules.hit_for_miss));
+        fetcher.store().mark(&asked.key, until);
+    }
+    if !kept {
+        fetcher.counters().store_too_large.up();
+        writer.keep_only(fetcher.settings().window);
+    }
+    let response = Arc::new(Flowing { head: Arc::clone(&head), body: filling, length, withheld, kept });
+    lease.land(Landing::Flowing { response: Arc::clone(&response), shared });
+
+    let rest = async move {
+        match fill(&fetcher, &mut writer, body, &mut lease).await {
+            Ok(trailers) if writer.is_whole() => {
+                let body = writer.compact();
+                let response = StoredResponse::new(head, body, trailers);
+                let supersedes = |stored: &StoredResponse| {
+                    let sorted = asked.rules.sort_accept_language;
+                    stored.head.secondary.matches(&asked.presented.fields, sorted)
+                };
+                fetcher.store().insert(&asked.key, response, supersedes, marker);
+                writer.complete();
+            }
+            Ok(_) => writer.complete(),
+            Err(Unfinished::Broken(why)) => {
+                tracing::warn!(target: "forebay::origin", url = %asked.key.text, "response broke off: {why}");
+                if let Some(stored) = &plan.stored {
+                    stored.refresh_failed(fetcher.clock().now(), asked.rules.refresh_backoff);
+                }
+                writer.fail(why);
+            }
+            Err(Unfinished::Abandoned) => fetcher.counters().fetches_abandoned.up(),
+        }
+    };
+    (response, rest)
+}
+
+/// Why a body did not come to its end.
+enum Unfinished {
+    Broken(Broken),
+    Abandoned,
+}
+
+/// Moves the body into the filling one; returns the trailer section.
+async fn fill(
+    fetcher: &Fetcher,
+    writer: &mut Writer,
+    mut body: Body,
+    lease: &mut Lease,
+) -> Result<Option<Fields>, Unfinished> {
+    let mut trailers = None;
+    while let Some(piece) = body.next().await {
+        match piece.map_err(Unfinished::Broken)? {
+            Piece::Bytes(bytes) => {
+                if writer.is_whole() && !fetcher.has_room_for_more(writer.len(), bytes.len() as u64) {
+                    lease.close();
+                    fetcher.counters().store_too_large.up();
+                    writer.keep_only(fetcher.settings().window);
+                }
+                let pushed = writer.push(bytes, fetcher.settings().slow_reader).await;
+                pushed.map_err(|Abandoned| Unfinished::Abandoned)?;
+            }
+            Piece::Trailers(mut fields) => {
+                connection::strip(&mut fields);
+                writer.trailers(fields.clone());
+                trailers = Some(fields);
+            }
+        }
+    }
+    Ok(trailers)
+}
+
+/// Until when requests are not collapsed because of this response; `None` when it
+/// may answer others.
+fn marker_for(head: &Head, asked: &Asked, fetcher: &Fetcher) -> Option<crate::clock::Wall> {
+    let now = fetcher.clock().now();
+    (!may_answer_others(head, &asked.rules, now)).then(|| now.plus(asked.rules.hit_for_miss))
+}
+
+/// The length that the head promises, if it promises one.
+pub(super) fn content_length(fields: &Fields, status: StatusCode) -> Option<u64> {
+    if status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
+        return Some(0);
+    }
+    std::str::from_utf8(fields.members("content-length").next()?).ok()?.parse().ok()
+}
+
+/// Why a response is not stored, for those who only want to say so.
+impl Private {
+    /// Word for `Cache-Status`'s `detail`.
+    pub fn reason(&self) -> &'static str {
+        NotAdmitted::reason(self.why)
+    }
+}

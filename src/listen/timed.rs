@@ -1,0 +1,194 @@
+//! A client's socket under deadlines.
+//!
+//! The socket knows in which state the connection is, and how long each may
+//! last: *idle* (no byte of a request yet), *head* (some bytes of it), *body*
+//! (the request is being answered, and the client is to send more), and, beside
+//! those, *send* (bytes are to go out and the client takes none).
+//!
+//! What always holds: time in which nobody waits for the client is not counted.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use super::Settings;
+use crate::observe::counters::Counters;
+
+/// What the connection is waiting for, shared with whoever serves it.
+#[derive(Debug)]
+pub struct State(AtomicU8);
+
+const IDLE: u8 = 0;
+const HEAD: u8 = 1;
+const SERVING: u8 = 2;
+const READING_BODY: u8 = 3;
+const TUNNEL: u8 = 4;
+
+impl State {
+    /// A request has arrived and is being answered. Its content is not awaited
+    /// before [`State::reading_body`] says so.
+    pub fn serving(&self) {
+        self.0.store(SERVING, Ordering::Relaxed);
+    }
+
+    /// The request's content is awaited from now on.
+    pub fn reading_body(&self) {
+        self.0.store(READING_BODY, Ordering::Relaxed);
+    }
+
+    /// The answer is complete; the next request is awaited.
+    pub fn idle(&self) {
+        self.0.store(IDLE, Ordering::Relaxed);
+    }
+
+    /// The connection has left HTTP: silence is no fault there.
+    pub fn tunnel(&self) {
+        self.0.store(TUNNEL, Ordering::Relaxed);
+    }
+}
+
+/// A client's socket under deadlines.
+pub struct Timed {
+    stream: TcpStream,
+    state: Arc<State>,
+    /// Of the state in which reading has begun to wait.
+    waiting_as: Option<u8>,
+    read_deadline: Pin<Box<Sleep>>,
+    /// Whether a write is waiting for the client.
+    sending: bool,
+    send_deadline: Pin<Box<Sleep>>,
+    settings: Settings,
+    counters: Arc<Counters>,
+}
+
+impl Timed {
+    /// This socket, idle.
+    pub fn new(stream: TcpStream, settings: &Settings, counters: &Arc<Counters>) -> (Self, Arc<State>) {
+        let state = Arc::new(State(AtomicU8::new(IDLE)));
+        // Both are set anew whenever a wait begins.
+        let far = || Box::pin(tokio::time::sleep(Duration::from_secs(3600)));
+        let timed = Timed {
+            stream,
+            state: Arc::clone(&state),
+            waiting_as: None,
+            read_deadline: far(),
+            sending: false,
+            send_deadline: far(),
+            settings: settings.clone(),
+            counters: Arc::clone(counters),
+        };
+        (timed, state)
+    }
+
+    /// How long the client may stay silent in this state.
+    fn patience(&self, state: u8) -> Option<Duration> {
+        match state {
+            IDLE => Some(self.settings.idle_timeout),
+            HEAD => Some(self.settings.header_timeout),
+            READING_BODY => Some(self.settings.body_timeout),
+            _ => None,
+        }
+    }
+
+    fn poll_read_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let state = self.state.0.load(Ordering::Relaxed);
+        if self.waiting_as != Some(state) {
+            self.waiting_as = Some(state);
+            let patience = self.patience(state).unwrap_or(Duration::from_secs(24 * 3600));
+            self.read_deadline.as_mut().reset(Instant::now() + patience);
+        }
+        std::task::ready!(self.read_deadline.as_mut().poll(cx));
+        match state {
+            IDLE => self.counters.client_timeout_idle.up(),
+            HEAD => self.counters.client_timeout_header.up(),
+            READING_BODY => self.counters.client_timeout_body.up(),
+            _ => {
+                // Serving or tunnelling: the wait begins anew.
+                self.waiting_as = None;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client was silent for too long")))
+    }
+}
+
+impl AsyncRead for Timed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        match Pin::new(&mut this.stream).poll_read(cx, buf) {
+            Poll::Ready(result) => {
+                let got = buf.filled().len() > before;
+                // The deadline of a head runs from its first byte to its last; every
+                // other one begins anew with each byte.
+                if got && this.state.0.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+                {
+                    this.waiting_as = None;
+                } else if this.waiting_as != Some(HEAD) {
+                    this.waiting_as = None;
+                }
+                Poll::Ready(result)
+            }
+            Poll::Pending => match this.poll_read_deadline(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl Timed {
+    fn timed_send<T>(&mut self, cx: &mut Context<'_>, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if sent.is_ready() {
+            self.sending = false;
+            return sent;
+        }
+        if !self.sending {
+            self.sending = true;
+            self.send_deadline.as_mut().reset(Instant::now() + self.settings.send_timeout);
+        }
+        std::task::ready!(self.send_deadline.as_mut().poll(cx));
+        self.counters.client_timeout_send.up();
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client took no bytes for too long")))
+    }
+}
+
+impl AsyncWrite for Timed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let sent = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.timed_send(cx, sent)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let sent = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.timed_send(cx, sent)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,150 @@
+//! Between the HTTP library's types and ours.
+//!
+//! What always holds: a head that comes out of here can be written again as it
+//! is; one that could not be is refused.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::stream::StreamExt;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+
+use super::{Body, Broken, Duplex, Piece, Switched};
+use crate::rfc::fields::{BadField, Fields};
+
+/// Reads a header map into one buffer.
+pub fn fields_from(map: &HeaderMap) -> Result<Fields, BadField> {
+    let bytes = map.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let mut fields = Fields::with_capacity(map.len(), bytes);
+    for (name, value) in map {
+        fields.push(name.as_str(), value.as_bytes())?;
+    }
+    Ok(fields)
+}
+
+/// The same fields as a header map. The buffer is copied once; every value is a
+/// slice of that copy.
+pub fn map_from(fields: &Fields) -> HeaderMap {
+    let shared = Bytes::copy_from_slice(fields.bytes());
+    let mut map = HeaderMap::with_capacity(fields.len());
+    for (name, place) in fields.places() {
+        let value = HeaderValue::from_maybe_shared(shared.slice(place));
+        // Fields refuses whatever the library would refuse, so nothing is lost here.
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), value) {
+            map.append(name, value);
+        }
+    }
+    map
+}
+
+/// The library's body as ours. `on_end` is called once when the last piece has
+/// been read, and never when the body broke off or was dropped early.
+pub fn body_from(incoming: Incoming, on_end: impl FnOnce() + Send + Unpin + 'static) -> Body {
+    FromWire { incoming, on_end: Some(on_end) }.boxed()
+}
+
+struct FromWire<F> {
+    incoming: Incoming,
+    on_end: Option<F>,
+}
+
+impl<F: FnOnce() + Unpin> futures_util::Stream for FromWire<F> {
+    type Item = Result<Piece, Broken>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let frame = match std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+                None => {
+                    if let Some(on_end) = self.on_end.take() {
+                        on_end();
+                    }
+                    return Poll::Ready(None);
+                }
+                Some(Err(_)) => {
+                    self.on_end = None;
+                    return Poll::Ready(Some(Err(Broken::CutOff)));
+                }
+                Some(Ok(frame)) => frame,
+            };
+            match frame.into_data() {
+                Ok(bytes) if bytes.is_empty() => continue,
+                Ok(bytes) => return Poll::Ready(Some(Ok(Piece::Bytes(bytes)))),
+                Err(frame) => {
+                    let Ok(map) = frame.into_trailers() else { continue };
+                    let Ok(trailers) = fields_from(&map) else {
+                        return Poll::Ready(Some(Err(Broken::CutOff)));
+                    };
+                    return Poll::Ready(Some(Ok(Piece::Trailers(trailers))));
+                }
+            }
+        }
+    }
+}
+
+/// Our body as the library's.
+pub struct ToWire {
+    body: Body,
+    /// Bytes still to come, when the head promises a length.
+    length: Option<u64>,
+    ended: bool,
+}
+
+impl ToWire {
+    /// Sends `body`, whose head promises `length` bytes if it promises any.
+    pub fn new(body: Body, length: Option<u64>) -> Self {
+        ToWire { body, length, ended: length == Some(0) }
+    }
+}
+
+impl http_body::Body for ToWire {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if self.ended && self.length.is_some() {
+            return Poll::Ready(None);
+        }
+        match std::task::ready!(self.body.poll_next_unpin(cx)) {
+            None => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Some(Err(broken)) => {
+                self.ended = true;
+                Poll::Ready(Some(Err(broken)))
+            }
+            Some(Ok(Piece::Trailers(trailers))) => {
+                Poll::Ready(Some(Ok(Frame::trailers(map_from(&trailers)))))
+            }
+            Some(Ok(Piece::Bytes(bytes))) => {
+                if let Some(length) = &mut self.length {
+                    *length = length.saturating_sub(bytes.len() as u64);
+                }
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// The library's promise of an upgraded connection as ours.
+pub fn switched(upgrade: hyper::upgrade::OnUpgrade) -> Switched {
+    Box::pin(async move {
+        let upgraded = upgrade.await.ok()?;
+        Some(Box::new(TokioIo::new(upgraded)) as Box<dyn Duplex>)
+    })
+}

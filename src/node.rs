@@ -1,0 +1,312 @@
+//! A node: the parts, built from a configuration in floor order, wired, run, and
+//! drained. Starting and reloading take the same path.
+//!
+//! What always holds: what a reload replaces is one value ([`Server`]), swapped
+//! whole; the store, the flights and the counters live as long as the node; a
+//! configuration that cannot be used changes nothing.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::admin::{self, Control};
+use crate::clock::Clock;
+use crate::config::{Config, Faults, reload};
+use crate::fetch::{Common, Fetcher, Flights};
+use crate::invalidate::{self, Purged, Refused, Target};
+use crate::listen::{self, Current};
+use crate::observe::access_log::AccessLog;
+use crate::observe::counters::Counters;
+use crate::observe::render;
+use crate::origin::Client;
+use crate::serve::Server;
+use crate::store::Store;
+use crate::stored::filling::Budget;
+
+/// Connections that the system holds until they are accepted.
+const BACKLOG: u32 = 4096;
+
+/// How a node reads its configuration again.
+pub type Reread = Box<dyn Fn() -> Result<Config, Faults> + Send + Sync>;
+
+/// A running node.
+pub struct Node {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    admin_address: SocketAddr,
+    drain: watch::Sender<bool>,
+    listening: JoinHandle<()>,
+    administering: JoinHandle<()>,
+    ticking: JoinHandle<()>,
+}
+
+/// What the admin port and the signals act upon.
+struct Shared {
+    current: Current,
+    config: Mutex<Config>,
+    common: Common,
+    access_log: AccessLog,
+    draining: watch::Receiver<bool>,
+    reread: Option<Reread>,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port could not be had.
+    #[error("{what} cannot listen on {address}: {source}. Stop whatever listens there, or give another address with {flag}.")]
+    Listen {
+        /// Which port.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// The flag that changes it.
+        flag: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The access log could not be opened.
+    #[error("the access log cannot be opened: {0}. Check `access_log.output`.")]
+    AccessLog(io::Error),
+}
+
+impl Node {
+    /// Starts a node that keeps its configuration.
+    pub async fn start(config: Config, clock: Clock) -> Result<Node, StartError> {
+        Self::start_with(config, clock, None).await
+    }
+
+    /// Starts a node that can read its configuration again.
+    pub async fn start_with(
+        config: Config,
+        clock: Clock,
+        reread: Option<Reread>,
+    ) -> Result<Node, StartError> {
+        let listener = bind("the clients' port", config.listen.address, "--listen")?;
+        let admin_listener = bind("the admin port", config.admin.address, "--admin")?;
+        let address = listener.local_addr().unwrap_or(config.listen.address);
+        let admin_address = admin_listener.local_addr().unwrap_or(config.admin.address);
+
+        let counters = Arc::new(Counters::default());
+        let access_log = AccessLog::start(&config.access_log, Arc::clone(&counters)).map_err(StartError::AccessLog)?;
+        let common = Common {
+            store: Arc::new(Store::new(config.store.clone(), Arc::clone(&counters))),
+            flights: Flights::new(Arc::clone(&counters)),
+            budget: Budget::default(),
+            clock,
+            counters: Arc::clone(&counters),
+        };
+        let server = build(&config, &common, &access_log);
+        let current: Current = Arc::new(ArcSwap::from_pointee(server));
+        let (drain, draining) = watch::channel(false);
+        let listening = tokio::spawn(listen::listen(
+            listener,
+            config.listen.clone(),
+            Arc::clone(&current),
+            Arc::clone(&counters),
+            draining.clone(),
+            config.node.drain,
+        ));
+        let ticking = tokio::spawn(tick(common.clone()));
+        let admin_settings = config.admin.clone();
+        let shared = Arc::new(Shared {
+            current,
+            config: Mutex::new(config),
+            common,
+            access_log,
+            draining: draining.clone(),
+            reread,
+        });
+        let control: Arc<dyn Control> = Arc::clone(&shared) as _;
+        let administering =
+            tokio::spawn(admin::serve(admin_listener, admin_settings, control, Arc::clone(&counters), draining));
+        Ok(Node { shared, address, admin_address, drain, listening, administering, ticking })
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where operators connect.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Everything that is counted.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.shared.common.counters
+    }
+
+    /// Replaces the configuration; the cache and the requests under way stay.
+    /// Returns what takes effect at the next start only.
+    pub fn reload(&self, config: Config) -> Vec<String> {
+        self.shared.apply(config)
+    }
+
+    /// Reads the configuration again. A faulty one changes nothing.
+    pub fn reread(&self) -> Result<Vec<String>, Vec<String>> {
+        self.shared.reread()
+    }
+
+    /// Begins a new access log file, after the old one was moved away.
+    pub fn reopen_logs(&self) {
+        self.shared.access_log.reopen();
+    }
+
+    /// Stops accepting, finishes what is under way, and returns when that is done
+    /// or the drain deadline has passed.
+    pub async fn drain(self) {
+        self.drain.send_replace(true);
+        let _ = self.listening.await;
+        self.ticking.abort();
+        self.administering.abort();
+        self.shared.access_log.close().await;
+    }
+}
+
+/// The part that a reload replaces.
+fn build(config: &Config, common: &Common, access_log: &AccessLog) -> Server {
+    let origins: Vec<Client> = config
+        .origins
+        .iter()
+        .map(|settings| Client::new(settings.clone(), Arc::clone(&common.counters)))
+        .collect();
+    let fetcher = Fetcher::new(origins, config.fetch.clone(), config.node.name.clone(), common.clone());
+    Server {
+        sites: config.sites.clone(),
+        presentation: config.presentation.clone(),
+        fetcher,
+        store: Arc::clone(&common.store),
+        node: config.node.name.clone(),
+        clock: common.clock.clone(),
+        counters: Arc::clone(&common.counters),
+        access_log: access_log.clone(),
+    }
+}
+
+fn bind(what: &'static str, address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartError> {
+    let listener = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restart must not wait for the old connections' last packets.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listener().map_err(|source| StartError::Listen { what, address, flag, source })
+}
+
+/// What has to be done from time to time.
+async fn tick(common: Common) {
+    let mut ticker = tokio::time::interval(Store::TICK);
+    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticker.tick().await;
+        common.store.tick();
+        common.counters.filling_bytes.set(common.budget.held());
+    }
+}
+
+impl Shared {
+    fn apply(&self, config: Config) -> Vec<String> {
+        let mut old = self.config.lock();
+        let notes = reload::differences(&old, &config);
+        self.current.store(Arc::new(build(&config, &self.common, &self.access_log)));
+        *old = config;
+        self.common.counters.reloads.up();
+        notes
+    }
+
+    fn reread(&self) -> Result<Vec<String>, Vec<String>> {
+        let Some(reread) = &self.reread else {
+            return Err(vec!["this node was started without a configuration to read again".to_owned()]);
+        };
+        match reread() {
+            Ok(config) => {
+                let notes = self.apply(config);
+                tracing::info!(target: "forebay", "configuration reloaded");
+                for note in &notes {
+                    tracing::warn!(target: "forebay", "{note}");
+                }
+                Ok(notes)
+            }
+            Err(faults) => {
+                self.common.counters.reloads_refused.up();
+                tracing::error!(target: "forebay", "reload refused, the old configuration stays in force:\n{faults}");
+                Err(faults.iter().map(ToString::to_string).collect())
+            }
+        }
+    }
+}
+
+impl Control for Shared {
+    fn purge(&self, url: &str, authority: Option<&str>, soft: bool) -> Result<Purged, Refused> {
+        let target = Target::parse(url, authority, &self.current.load().sites)?;
+        let purged = invalidate::purge(&self.common.store, &target, soft);
+        self.common.counters.purges.up();
+        self.common.counters.purged_responses.add(purged.responses as u64);
+        tracing::info!(target: "forebay::purge", url, soft, responses = purged.responses, sequence = purged.sequence, "purged");
+        Ok(purged)
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if *self.draining.borrow() { Err("draining".to_owned()) } else { Ok(()) }
+    }
+
+    fn config_json(&self) -> serde_json::Value {
+        self.config.lock().redacted_json()
+    }
+
+    fn stats_json(&self) -> serde_json::Value {
+        self.common.store.tick();
+        render::json(&self.common.counters)
+    }
+
+    fn metrics(&self) -> String {
+        self.common.store.tick();
+        render::prometheus(&self.common.counters)
+    }
+
+    fn reload(&self) -> Result<Vec<String>, Vec<String>> {
+        self.reread()
+    }
+}
+
+/// Runs a node until SIGTERM or SIGINT, reloading on SIGHUP. `started` is told
+/// once the ports are open.
+pub async fn run(config: Config, reread: Reread, started: impl FnOnce(&Node)) -> Result<(), StartError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let drain_deadline = config.node.drain;
+    let node = Node::start_with(config, Clock::System, Some(reread)).await?;
+    started(&node);
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
+        tracing::error!(target: "forebay", "signals cannot be received; stopping");
+        node.drain().await;
+        return Ok(());
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                node.reopen_logs();
+                // Faults have been logged; the old configuration stays in force.
+                let _ = node.reread();
+            }
+        }
+    }
+    tracing::info!(target: "forebay", "draining for at most {drain_deadline:?}; a second signal ends at once");
+    tokio::select! {
+        () = node.drain() => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,322 @@
+//! The connections to one origin, and the exchanges over them.
+//!
+//! Idle connections are kept last in, first out, so that few stay warm. An
+//! idempotent request without content is sent once more, on a new connection,
+//! when a connection that was used before died before the first byte of the
+//! answer: the origin had closed it while it was idle (RFC 9112 9.3.1).
+//!
+//! What always holds: a connection returns to the idle ones only when the
+//! response's last byte has been read, and leaves them only if it is still
+//! quiet; bytes that arrive on an idle connection close it.
+//!
+//! Cancel safety: dropping an exchange or its body closes its connection.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use http::{Method, Request, Uri, Version};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use super::Settings;
+use super::exchange::{Exchange, Failure, Outgoing};
+use crate::message::wire::{self, ToWire};
+use crate::message::{self, Body, Broken, Piece, RequestHead, ResponseHead};
+use crate::observe::counters::Counters;
+use crate::rfc::fields::Fields;
+use crate::rfc::unsafe_method::is_idempotent;
+
+/// One origin.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    idle: Mutex<Vec<Idle>>,
+    counters: Arc<Counters>,
+}
+
+struct Idle {
+    sender: SendRequest<ToWire>,
+    since: Instant,
+}
+
+impl Client {
+    /// A client without connections yet.
+    pub fn new(settings: Settings, counters: Arc<Counters>) -> Self {
+        Client { shared: Arc::new(Shared { settings, idle: Mutex::default(), counters }) }
+    }
+
+    /// How this origin is asked.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// One request, one response head; the body follows at the reader's pace.
+    pub async fn exchange(&self, outgoing: Outgoing) -> Result<Exchange, Failure> {
+        let started = Instant::now();
+        let counters = &self.shared.counters;
+        counters.origin_requests.up();
+        let outcome = self.try_exchange(outgoing, started).await;
+        match &outcome {
+            Ok(_) => {}
+            Err(Failure::Unresolved(_) | Failure::Connect(_)) => counters.origin_failed_connect.up(),
+            Err(Failure::ConnectTimeout(_)) => counters.origin_timeout_connect.up(),
+            Err(Failure::FirstByteTimeout(_)) => counters.origin_timeout_first_byte.up(),
+            Err(Failure::Closed) => counters.origin_failed_closed.up(),
+            Err(Failure::Malformed(_)) => counters.origin_failed_malformed.up(),
+            Err(Failure::RequestBroken) => counters.origin_failed_request.up(),
+        }
+        outcome
+    }
+
+    async fn try_exchange(&self, outgoing: Outgoing, started: Instant) -> Result<Exchange, Failure> {
+        let Outgoing { head, body, upgrade } = outgoing;
+        let repeatable = body.is_none() && !upgrade && is_idempotent(&head.method);
+        if !upgrade && let Some(sender) = self.take_idle().await {
+            if !repeatable {
+                return self.send(sender, head, body, upgrade, started).await;
+            }
+            match self.send(sender, head.clone(), None, false, started).await {
+                Err(Failure::Closed) => self.shared.counters.origin_retries.up(),
+                outcome => return outcome,
+            }
+        }
+        let sender = self.connect().await?;
+        self.send(sender, head, body, upgrade, started).await
+    }
+
+    /// The idle connection that was used last and is still open and quiet.
+    async fn take_idle(&self) -> Option<SendRequest<ToWire>> {
+        loop {
+            let mut idle = self.shared.idle.lock().pop()?;
+            // Ready means that its task has looked at the socket and found nothing
+            // there that does not belong there.
+            if idle.since.elapsed() < self.shared.settings.idle_timeout && idle.sender.ready().await.is_ok() {
+                return Some(idle.sender);
+            }
+        }
+    }
+
+    fn give_back(&self, sender: SendRequest<ToWire>) {
+        if sender.is_closed() {
+            return;
+        }
+        let now = Instant::now();
+        let settings = &self.shared.settings;
+        let mut idle = self.shared.idle.lock();
+        // The oldest stand first; those that have waited too long go with each return.
+        let expired = idle.iter().take_while(|idle| now - idle.since >= settings.idle_timeout).count();
+        idle.drain(..expired);
+        if idle.len() < settings.max_idle {
+            idle.push(Idle { sender, since: now });
+        }
+    }
+
+    async fn connect(&self) -> Result<SendRequest<ToWire>, Failure> {
+        let settings = &self.shared.settings;
+        let connecting = async {
+            let stream = dial(&settings.host, settings.port).await?;
+            // Small writes are whole messages here; waiting to join them only adds delay.
+            let _ = stream.set_nodelay(true);
+            http1::Builder::new()
+                .max_buf_size(settings.max_header_bytes.max(8192))
+                .max_headers(settings.max_header_lines)
+                .handshake(TokioIo::new(stream))
+                .await
+                .map_err(|error| Failure::Connect(error.to_string()))
+        };
+        let (sender, connection) = tokio::time::timeout(settings.connect_timeout, connecting)
+            .await
+            .map_err(|_| Failure::ConnectTimeout(settings.connect_timeout))??;
+        let counters = Arc::clone(&self.shared.counters);
+        counters.origin_connections.up();
+        counters.origin_connections_open.up();
+        tokio::spawn(async move {
+            // An error here is also the error of the exchange that was under way.
+            let _ = connection.with_upgrades().await;
+            counters.origin_connections_open.down();
+        });
+        Ok(sender)
+    }
+
+    async fn send(
+        &self,
+        mut sender: SendRequest<ToWire>,
+        head: RequestHead,
+        body: Option<super::exchange::Content>,
+        upgrade: bool,
+        started: Instant,
+    ) -> Result<Exchange, Failure> {
+        let settings = &self.shared.settings;
+        let is_head = head.method == Method::HEAD;
+        let mut request = Request::new(match body {
+            None => ToWire::new(message::empty(), Some(0)),
+            Some(content) => ToWire::new(content.body, content.length),
+        });
+        *request.method_mut() = head.method;
+        *request.uri_mut() =
+            Uri::try_from(head.target).map_err(|_| Failure::Malformed("own request target".to_owned()))?;
+        *request.version_mut() = Version::HTTP_11;
+        *request.headers_mut() = wire::map_from(&head.fields);
+
+        // A request's content may take its time; the wait for the head begins anew
+        // with each piece that the origin takes only in so far as hyper reads both
+        // sides at once, so the bound for a request with content is the total one.
+        let patience = if http_body::Body::is_end_stream(request.body()) {
+            settings.first_byte_timeout
+        } else {
+            settings.total_timeout
+        };
+        let mut response = match tokio::time::timeout(patience, sender.send_request(request)).await {
+            Err(_) => return Err(Failure::FirstByteTimeout(patience)),
+            Ok(Err(error)) => return Err(failure(&error)),
+            Ok(Ok(response)) => response,
+        };
+        let status = response.status();
+        let switched = (status == http::StatusCode::SWITCHING_PROTOCOLS && upgrade)
+            .then(|| wire::switched(hyper::upgrade::on(&mut response)));
+        if status.is_informational() && switched.is_none() {
+            return Err(Failure::Malformed(format!("a final response of status {status}")));
+        }
+        let (parts, incoming) = response.into_parts();
+        let fields =
+            wire::fields_from(&parts.headers).map_err(|bad| Failure::Malformed(bad.to_string()))?;
+        check_framing(&fields)?;
+        let client = self.clone();
+        let reusable = switched.is_none() && parts.version == Version::HTTP_11;
+        let no_content = is_head
+            || status == http::StatusCode::NO_CONTENT
+            || status == http::StatusCode::NOT_MODIFIED
+            || switched.is_some();
+        let body = wire::body_from(incoming, move || {
+            if reusable {
+                client.give_back(sender);
+            }
+        });
+        let body: Body = Box::pin(Timed {
+            body,
+            between: settings.between_bytes_timeout,
+            total: settings.total_timeout,
+            deadline: started + settings.total_timeout,
+            pause: Box::pin(tokio::time::sleep_until(started + settings.total_timeout)),
+            waiting: false,
+            ended: false,
+            counters: Arc::clone(&self.shared.counters),
+        });
+        let body = if no_content { drained(body) } else { body };
+        Ok(Exchange { head: ResponseHead { status, fields }, body, switched })
+    }
+}
+
+/// Connects to the first address of the name that answers.
+async fn dial(host: &str, port: u16) -> Result<TcpStream, Failure> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host.trim_matches(['[', ']']), port))
+        .await
+        .map_err(|error| Failure::Unresolved(error.to_string()))?
+        .collect();
+    let mut last = Failure::Unresolved("no address".to_owned());
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Failure::Connect(error.to_string()),
+        }
+    }
+    Err(last)
+}
+
+/// What the library refused, in our words.
+fn failure(error: &hyper::Error) -> Failure {
+    if error.is_user() {
+        Failure::RequestBroken
+    } else if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
+        Failure::Malformed(error.to_string())
+    } else {
+        Failure::Closed
+    }
+}
+
+/// Framing that two readers could understand differently is refused (RFC 9112 6.3).
+fn check_framing(fields: &Fields) -> Result<(), Failure> {
+    let mut lengths = fields.members("content-length");
+    if let Some(first) = lengths.next() {
+        if lengths.any(|other| other != first) {
+            return Err(Failure::Malformed("two differing Content-Lengths".to_owned()));
+        }
+        if fields.contains("transfer-encoding") {
+            return Err(Failure::Malformed("both Content-Length and Transfer-Encoding".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// A body that has no bytes by definition is read to its end at once, so that
+/// its connection is free again although nobody will read it.
+fn drained(mut body: Body) -> Body {
+    tokio::spawn(async move { while let Some(Ok(_)) = body.next().await {} });
+    message::empty()
+}
+
+/// A body under the deadlines of its exchange.
+struct Timed {
+    body: Body,
+    between: Duration,
+    total: Duration,
+    deadline: Instant,
+    /// Ends when the sender has paused for too long, or the exchange took too long.
+    pause: Pin<Box<Sleep>>,
+    /// Whether the reader is waiting, so that the pause is running. Time in which
+    /// nobody asks is the reader's own and not the origin's.
+    waiting: bool,
+    ended: bool,
+    counters: Arc<Counters>,
+}
+
+impl futures_util::Stream for Timed {
+    type Item = Result<Piece, Broken>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        match this.body.poll_next_unpin(cx) {
+            Poll::Ready(Some(Ok(piece))) => {
+                this.waiting = false;
+                Poll::Ready(Some(Ok(piece)))
+            }
+            Poll::Ready(end) => {
+                this.ended = true;
+                if matches!(end, Some(Err(_))) {
+                    this.counters.origin_failed_body.up();
+                }
+                Poll::Ready(end)
+            }
+            Poll::Pending => {
+                if !this.waiting {
+                    this.waiting = true;
+                    this.pause.as_mut().reset((Instant::now() + this.between).min(this.deadline));
+                }
+                std::task::ready!(this.pause.as_mut().poll(cx));
+                this.ended = true;
+                let broken = if Instant::now() >= this.deadline {
+                    this.counters.origin_timeout_total.up();
+                    Broken::Overdue(this.total)
+                } else {
+                    this.counters.origin_timeout_between_bytes.up();
+                    Broken::Paused(this.between)
+                };
+                Poll::Ready(Some(Err(broken)))
+            }
+        }
+    }
+}

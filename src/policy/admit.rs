@@ -1,0 +1,209 @@
+//! Whether a response may be stored, and the head that it is stored with
+//! (RFC 9111 section 3).
+
+use http::{Method, StatusCode};
+
+use super::normalise::Presented;
+use super::site::{HonourRequest, Rules, SetCookie};
+use crate::clock::Wall;
+use crate::rfc::cache_control::ResponseDirectives;
+use crate::rfc::fields::Fields;
+use crate::rfc::lifetime::{Heuristic, lifetime};
+use crate::rfc::storable::{Exchanged, NotStorable, fields_not_to_store, storable};
+use crate::rfc::vary::{self, SecondaryKey, VaryNames};
+use crate::rfc::{age, date, reuse};
+use crate::stored::Head;
+
+/// When an exchange took place, by wall time and by invalidations.
+#[derive(Clone, Copy, Debug)]
+pub struct Moments {
+    /// When the request was sent.
+    pub requested: Wall,
+    /// When the head arrived.
+    pub received: Wall,
+    /// The last invalidation before the request was sent.
+    pub sequence: u64,
+}
+
+/// The verdict over a response.
+#[derive(Debug)]
+pub enum Admission {
+    /// It may be stored.
+    Store {
+        /// With this head.
+        head: Head,
+        /// Fields that only the client whose request it answers may see: named
+        /// by `no-cache` or `private` (RFC 9111 5.2.2.4, 5.2.2.7).
+        withheld: Fields,
+    },
+    /// It may not.
+    Refuse {
+        /// Its fields, as they came.
+        fields: Fields,
+        /// Why.
+        why: NotAdmitted,
+    },
+}
+
+/// Why a response may not be stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotAdmitted {
+    /// The standard forbids it.
+    Standard(NotStorable),
+    /// `Set-Cookie`, and the route does not store such responses.
+    SetCookie,
+    /// The route does not cache.
+    Rule,
+    /// It would be stale at once, could not be validated, and may not be used
+    /// when stale.
+    Useless,
+}
+
+impl NotAdmitted {
+    /// Word for `Cache-Status`'s `detail` and for logs.
+    pub fn reason(self) -> &'static str {
+        match self {
+            NotAdmitted::Standard(why) => why.reason(),
+            NotAdmitted::SetCookie => "set-cookie",
+            NotAdmitted::Rule => "rule",
+            NotAdmitted::Useless => "no-use",
+        }
+    }
+
+    /// Whether it is only this request that makes the response unusable for others.
+    pub fn only_this_request(self) -> bool {
+        matches!(self, NotAdmitted::Standard(why) if why.only_this_request())
+    }
+}
+
+/// Judges a response without hop-by-hop fields.
+pub fn admit(
+    request: &Presented,
+    status: StatusCode,
+    fields: Fields,
+    moments: Moments,
+    rules: &Rules,
+) -> Admission {
+    let directives = ResponseDirectives::read(&fields);
+    if let Err(why) = may_store(request, status, &fields, &directives, rules) {
+        return Admission::Refuse { fields, why };
+    }
+    let VaryNames::Names(names) = vary::names(&fields) else {
+        return Admission::Refuse { fields, why: NotAdmitted::Standard(NotStorable::VaryStar) };
+    };
+    let (fields, withheld) = cleaned(fields, &directives, moments.received);
+    let head = head(request, status, fields, &names, &directives, moments, rules);
+    if !super::decide::is_worth_storing(&head, rules, moments.received) {
+        let mut fields = head.fields;
+        for (name, value) in withheld.iter() {
+            fields.add(name, value);
+        }
+        return Admission::Refuse { fields, why: NotAdmitted::Useless };
+    }
+    Admission::Store { head, withheld }
+}
+
+/// What a `304` or a `HEAD` has made of a stored response.
+#[derive(Debug)]
+pub struct Readmission {
+    /// Its head from now on.
+    pub head: Head,
+    /// Whether it may still be stored.
+    pub may_keep: bool,
+}
+
+/// Judges a stored response whose fields have been freshened (RFC 9111 4.3.4).
+pub fn readmit(
+    request: &Presented,
+    old: &Head,
+    fields: Fields,
+    moments: Moments,
+    rules: &Rules,
+) -> Readmission {
+    let directives = ResponseDirectives::read(&fields);
+    let names = vary::names(&fields);
+    let may_keep = may_store(request, old.status, &fields, &directives, rules).is_ok()
+        && !matches!(names, VaryNames::Star);
+    let names = match names {
+        VaryNames::Names(names) => names,
+        VaryNames::Star => Vec::new(),
+    };
+    let (fields, _) = cleaned(fields, &directives, moments.received);
+    let head = head(request, old.status, fields, &names, &directives, moments, rules);
+    Readmission { head, may_keep }
+}
+
+fn may_store(
+    request: &Presented,
+    status: StatusCode,
+    fields: &Fields,
+    directives: &ResponseDirectives,
+    rules: &Rules,
+) -> Result<(), NotAdmitted> {
+    if !rules.cache {
+        return Err(NotAdmitted::Rule);
+    }
+    let exchanged = Exchanged {
+        // A response to HEAD is only ever asked about to freshen one to GET.
+        method: if request.method == Method::HEAD { &Method::GET } else { &request.method },
+        request: &request.fields,
+        status,
+        response: fields,
+        directives,
+        honour_request_no_store: rules.request_directives == HonourRequest::All,
+    };
+    storable(&exchanged).map_err(NotAdmitted::Standard)?;
+    if rules.set_cookie == SetCookie::Pass && fields.contains("set-cookie") {
+        return Err(NotAdmitted::SetCookie);
+    }
+    Ok(())
+}
+
+fn head(
+    request: &Presented,
+    status: StatusCode,
+    mut fields: Fields,
+    names: &[String],
+    directives: &ResponseDirectives,
+    moments: Moments,
+    rules: &Rules,
+) -> Head {
+    let heuristic = Heuristic {
+        percent: rules.heuristic_percent,
+        max_seconds: rules.heuristic_max.as_secs(),
+    };
+    let lifetime = lifetime(status, &fields, directives, &heuristic, moments.received);
+    let initial_age = age::initial_age(&fields, moments.requested, moments.received);
+    fields.remove("age");
+    fields.compact();
+    Head {
+        status,
+        secondary: SecondaryKey::of(names, &request.fields, rules.sort_accept_language),
+        requested: moments.requested,
+        received: moments.received,
+        initial_age,
+        lifetime,
+        terms: reuse::stale_terms(directives),
+        always_validate: reuse::always_validate(directives),
+        sequence: moments.sequence,
+        fields,
+    }
+}
+
+/// The fields that may be stored, and those that only the first client sees.
+fn cleaned(mut fields: Fields, directives: &ResponseDirectives, received: Wall) -> (Fields, Fields) {
+    let mut withheld = Fields::new();
+    for name in fields_not_to_store(directives) {
+        let name = name.to_ascii_lowercase();
+        for value in fields.get_all(&name) {
+            withheld.add(&name, value);
+        }
+        fields.remove(&name);
+    }
+    // The length is known from the body, and a Date is owed (RFC 9110 6.6.1).
+    fields.remove("content-length");
+    if !fields.contains("date") {
+        fields.add("date", date::format(received));
+    }
+    (fields, withheld)
+}

@@ -1,0 +1,292 @@
+//! The verdict: what is to be done with a presented request, given what is
+//! stored under its key (RFC 9111 section 4, RFC 5861).
+//!
+//! No I/O and no clock, so that an explanation for a person can ask the same
+//! function that serves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+
+use super::normalise::Presented;
+use super::site::{HonourRequest, Rules};
+use crate::clock::Wall;
+use crate::rfc::cache_control::{MaxStale, RequestDirectives};
+use crate::rfc::cache_status::Fwd;
+use crate::rfc::validator;
+use crate::stored::{StoredResponse, Variants};
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// Answer with a fresh stored response.
+    Deliver(Arc<StoredResponse>),
+    /// Answer with a stale one, and refresh it in the background if told so.
+    DeliverStale(Arc<StoredResponse>, Stale),
+    /// Get a response that may be stored.
+    Fetch(Plan),
+    /// Ask the origin for this client alone.
+    Pass(Pass),
+    /// `only-if-cached` and nothing to answer with (RFC 9111 5.2.1.7).
+    NotCached,
+}
+
+/// Why a stale response may answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stale {
+    /// `stale-while-revalidate` or the operator's grace.
+    WhileRevalidate,
+    /// The client takes it: `max-stale`.
+    Accepted,
+    /// A refresh has failed not long ago; the origin is left alone.
+    BackOff,
+    /// The origin has not answered within `stale_deadline`.
+    Deadline,
+    /// The origin has failed just now.
+    OnError,
+}
+
+/// How to get a response that may be stored.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Why the origin is asked (RFC 9211 2.2).
+    pub fwd: Fwd,
+    /// Whether requests for the same response share one.
+    pub collapse: bool,
+    /// The stored response that this request selects, stale as it is.
+    pub stored: Option<Arc<StoredResponse>>,
+    /// Whether it has a validator to ask with.
+    pub validate: bool,
+    /// Whether it may answer when the origin fails or is late.
+    pub stale_on_error: bool,
+}
+
+impl Plan {
+    /// To refresh a stale response in the background. Whatever goes wrong with
+    /// that, the response that is served meanwhile stays.
+    pub fn refresh(response: &Arc<StoredResponse>) -> Plan {
+        Plan {
+            fwd: Fwd::Stale,
+            collapse: true,
+            validate: validator::conditional_fields(&response.head.fields).next().is_some(),
+            stored: Some(Arc::clone(response)),
+            stale_on_error: true,
+        }
+    }
+}
+
+/// A request that is passed on, and why.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// Why nothing stored can answer it.
+    pub why: PassReason,
+    /// For `HEAD`: the stored response that the answer updates (RFC 9111 4.3.5).
+    pub stored: Option<Arc<StoredResponse>>,
+    /// Whether `stored` may answer when the origin fails.
+    pub stale_on_error: bool,
+}
+
+/// Why a request is passed on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PassReason {
+    /// Neither `GET` nor `HEAD`.
+    Method,
+    /// A `HEAD` for which nothing fresh is stored.
+    Head,
+    /// A `GET` or `HEAD` with content, whose meaning is undefined.
+    Content,
+    /// The route does not cache.
+    Rule,
+    /// It asks for another protocol.
+    Upgrade,
+    /// A range of a response that is known not to be kept.
+    Range,
+}
+
+impl PassReason {
+    /// The `fwd` parameter that says so (RFC 9211 2.2).
+    pub fn fwd(self) -> Fwd {
+        match self {
+            PassReason::Method => Fwd::Method,
+            PassReason::Head | PassReason::Range => Fwd::Miss,
+            PassReason::Content | PassReason::Upgrade => Fwd::Request,
+            PassReason::Rule => Fwd::Bypass,
+        }
+    }
+}
+
+impl Stale {
+    /// Word for `Cache-Status`'s `detail` and for logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stale::WhileRevalidate => "stale-while-revalidate",
+            Stale::Accepted => "max-stale",
+            Stale::BackOff => "stale-back-off",
+            Stale::Deadline => "stale-deadline",
+            Stale::OnError => "stale-on-error",
+        }
+    }
+}
+
+/// Decides what is to be done with `request`, for which `found` is stored.
+pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now: Wall) -> Decision {
+    let is_head = request.method == Method::HEAD;
+    if let Some(why) = always_passed(request, rules, is_head) {
+        return Decision::Pass(Pass { why, stored: None, stale_on_error: false });
+    }
+    let asked = RequestDirectives::read(&request.fields);
+    let honour = rules.request_directives == HonourRequest::All;
+    let marked = found.is_some_and(|variants| variants.is_marked(now));
+    let selected = found
+        .and_then(|variants| variants.select(&request.fields, rules.sort_accept_language))
+        .filter(|response| is_worth_keeping(response, rules, now));
+
+    let Some(response) = selected else {
+        if asked.only_if_cached {
+            return Decision::NotCached;
+        }
+        if is_head {
+            return Decision::Pass(Pass { why: PassReason::Head, stored: None, stale_on_error: false });
+        }
+        if marked && request.fields.contains("range") {
+            return Decision::Pass(Pass { why: PassReason::Range, stored: None, stale_on_error: false });
+        }
+        let some_stored = found.is_some_and(|variants| !variants.responses.is_empty());
+        let fwd = if some_stored { Fwd::VaryMiss } else { Fwd::UriMiss };
+        return Decision::Fetch(Plan {
+            fwd,
+            collapse: !marked,
+            stored: None,
+            validate: false,
+            stale_on_error: false,
+        });
+    };
+
+    let stale_for = response.stale_for(now);
+    let usable = !response.head.always_validate;
+    let too_old_for_client = honour && refuses(&asked, response, now);
+    if stale_for.is_none() && usable && !too_old_for_client {
+        return Decision::Deliver(Arc::clone(response));
+    }
+    let stale_for = stale_for.unwrap_or_default();
+    let stale_on_error = may_answer_on_error(response, rules, stale_for);
+    if !too_old_for_client {
+        if may_answer_while_revalidating(response, rules, stale_for) {
+            return Decision::DeliverStale(Arc::clone(response), Stale::WhileRevalidate);
+        }
+        if honour && accepts(&asked, stale_for) && may_be_stale(response) {
+            return Decision::DeliverStale(Arc::clone(response), Stale::Accepted);
+        }
+    }
+    if stale_on_error && !response.may_refresh(now) {
+        return Decision::DeliverStale(Arc::clone(response), Stale::BackOff);
+    }
+    if asked.only_if_cached {
+        return Decision::NotCached;
+    }
+    if is_head {
+        let stored = Some(Arc::clone(response));
+        return Decision::Pass(Pass { why: PassReason::Head, stored, stale_on_error });
+    }
+    Decision::Fetch(Plan {
+        fwd: if too_old_for_client { Fwd::Request } else { Fwd::Stale },
+        collapse: !marked,
+        validate: validator::conditional_fields(&response.head.fields).next().is_some(),
+        stored: Some(Arc::clone(response)),
+        stale_on_error,
+    })
+}
+
+/// Whether a response that came just now may answer others as well: it is fresh,
+/// or may be used while it is being refreshed.
+pub fn may_answer_others(head: &crate::stored::Head, rules: &Rules, now: Wall) -> bool {
+    if head.always_validate {
+        return false;
+    }
+    match head.stale_for(now) {
+        None => true,
+        Some(stale_for) => {
+            !head.terms.forbidden
+                && !is_error(head)
+                && stale_for < Duration::from_secs(head.terms.while_revalidate).max(rules.grace)
+        }
+    }
+}
+
+/// Whether keeping it can be of any use: it will be fresh, can be validated, or
+/// may answer when the origin fails.
+pub fn is_worth_storing(head: &crate::stored::Head, rules: &Rules, now: Wall) -> bool {
+    head.stale_for(now).is_none()
+        || validator::conditional_fields(&head.fields).next().is_some()
+        || (!head.terms.forbidden && !is_error(head))
+            && (head.terms.while_revalidate > 0
+                || !rules.grace.is_zero()
+                || !error_window(head, rules).is_zero())
+}
+
+fn always_passed(request: &Presented, rules: &Rules, is_head: bool) -> Option<PassReason> {
+    if request.method != Method::GET && !is_head {
+        Some(PassReason::Method)
+    } else if request.fields.contains("upgrade")
+        && crate::rfc::connection::upgrade(&request.fields).is_some()
+    {
+        Some(PassReason::Upgrade)
+    } else if !rules.cache {
+        Some(PassReason::Rule)
+    } else if request.has_body {
+        Some(PassReason::Content)
+    } else {
+        None
+    }
+}
+
+/// An error is delivered as long as it is fresh, and never when it is stale.
+fn is_error(head: &crate::stored::Head) -> bool {
+    head.status.as_u16() >= 400
+}
+
+fn may_be_stale(response: &StoredResponse) -> bool {
+    !response.head.terms.forbidden && !is_error(&response.head)
+}
+
+fn may_answer_while_revalidating(response: &StoredResponse, rules: &Rules, stale_for: Duration) -> bool {
+    let window = Duration::from_secs(response.head.terms.while_revalidate).max(rules.grace);
+    may_be_stale(response) && stale_for < window
+}
+
+fn may_answer_on_error(response: &StoredResponse, rules: &Rules, stale_for: Duration) -> bool {
+    may_be_stale(response) && stale_for < error_window(&response.head, rules)
+}
+
+/// The origin's own `stale-if-error` goes before the operator's.
+fn error_window(head: &crate::stored::Head, rules: &Rules) -> Duration {
+    head.terms.if_error.map_or(rules.stale_on_error, Duration::from_secs)
+}
+
+/// Whether a response is within its stale windows or its `keep` time.
+fn is_worth_keeping(response: &StoredResponse, rules: &Rules, now: Wall) -> bool {
+    let Some(stale_for) = response.stale_for(now) else { return true };
+    let while_revalidate = Duration::from_secs(response.head.terms.while_revalidate).max(rules.grace);
+    let windows = while_revalidate.max(error_window(&response.head, rules));
+    stale_for <= windows.saturating_add(rules.keep)
+}
+
+/// Whether the client's directives refuse a response of this age (RFC 9111 5.2.1).
+fn refuses(asked: &RequestDirectives, response: &StoredResponse, now: Wall) -> bool {
+    asked.no_cache
+        || asked.max_age.is_some_and(|limit| response.head.age_millis(now) > limit.saturating_mul(1000))
+        || asked.min_fresh.is_some_and(|wanted| {
+            let left = response.head.freshness_left_millis(now);
+            left < i64::try_from(wanted.saturating_mul(1000)).unwrap_or(i64::MAX)
+        })
+}
+
+/// Whether the client takes a response that has been stale for so long.
+fn accepts(asked: &RequestDirectives, stale_for: Duration) -> bool {
+    match asked.max_stale {
+        Some(MaxStale::Any) => true,
+        Some(MaxStale::Seconds(seconds)) => stale_for <= Duration::from_secs(seconds),
+        None => false,
+    }
+}

@@ -1,0 +1,208 @@
+//! From the request as received to the *presented request*: one canonical form
+//! that the cache key, the rules and the request to the origin are all made of.
+//!
+//! What always holds: a presented request has a valid host, a canonical path and
+//! no field that would let two readers understand it differently. What the cache
+//! looks at is what the origin is sent.
+
+use std::net::IpAddr;
+
+use http::{Method, Version};
+
+use super::site::Presentation;
+use crate::rfc::fields::Fields;
+use crate::rfc::{host, uri};
+
+/// A request as a connection received it.
+#[derive(Debug)]
+pub struct Received {
+    /// Any token.
+    pub method: Method,
+    /// In any of the four forms of RFC 9112 3.2.
+    pub target: String,
+    /// The protocol version.
+    pub version: Version,
+    /// As received.
+    pub fields: Fields,
+    /// Whether content follows, be it empty or not.
+    pub has_body: bool,
+    /// The other end of the connection.
+    pub peer: IpAddr,
+    /// Whether the connection is encrypted.
+    pub encrypted: bool,
+}
+
+/// A request in canonical form.
+#[derive(Debug)]
+pub struct Presented {
+    /// Any token but `CONNECT`.
+    pub method: Method,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// Lower-case, without port.
+    pub host: String,
+    /// As given, or the scheme's own.
+    pub port: u16,
+    /// Canonical; `*` for `OPTIONS *`.
+    pub path_and_query: String,
+    /// The protocol version.
+    pub version: Version,
+    /// End-to-end and hop-by-hop fields as received, without those that would
+    /// override method or target.
+    pub fields: Fields,
+    /// Whether content follows.
+    pub has_body: bool,
+    /// The other end of the connection.
+    pub peer: IpAddr,
+    /// Who asks: the peer, or whom a trusted proxy names.
+    pub client: IpAddr,
+    /// Whether the peer is a proxy whose forwarding fields are believed.
+    pub from_trusted_proxy: bool,
+}
+
+/// Why a request was refused before anything was looked up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// RFC 9110 4.1.
+    #[error("the request target is longer than allowed")]
+    TargetTooLong,
+    /// RFC 6585 5.
+    #[error("the header section is larger than allowed")]
+    HeaderTooLarge,
+    /// RFC 9112 3.2.
+    #[error("the request target is in no form that HTTP knows")]
+    BadTarget,
+    /// RFC 9112 3.2: every HTTP/1.1 request has a Host.
+    #[error("the request has no Host")]
+    NoHost,
+    /// RFC 9112 3.2.
+    #[error("the request has more than one Host")]
+    TwoHosts,
+    /// RFC 9110 7.2.
+    #[error("the Host is not a host")]
+    BadHost,
+    /// RFC 9112 6.3.
+    #[error("the request has more than one Content-Length or both kinds of framing")]
+    AmbiguousLength,
+    /// A gateway to origins is no tunnel to anywhere.
+    #[error("CONNECT is not supported")]
+    Connect,
+}
+
+/// Fields that some origins let override the method or the target: a cache that
+/// passed them on would store one resource under the name of another.
+const OVERRIDES: [&str; 5] =
+    ["x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"];
+
+/// The canonical form of a request, or why it has none.
+pub fn normalise(received: Received, presentation: &Presentation) -> Result<Presented, Refusal> {
+    let Received { method, target, version, mut fields, has_body, peer, encrypted } = received;
+    if target.len() > presentation.max_target_bytes {
+        return Err(Refusal::TargetTooLong);
+    }
+    if fields.len() > presentation.max_header_lines || fields.written_len() > presentation.max_header_bytes {
+        return Err(Refusal::HeaderTooLarge);
+    }
+    if method == Method::CONNECT {
+        return Err(Refusal::Connect);
+    }
+    let lengths = fields.get_all("content-length").count();
+    if lengths > 1 || (lengths == 1 && fields.contains("transfer-encoding")) {
+        return Err(Refusal::AmbiguousLength);
+    }
+    let from_trusted_proxy = is_trusted(peer, presentation);
+    let mut scheme = if encrypted { "https" } else { "http" };
+    if from_trusted_proxy && let Some(told) = fields.get("x-forwarded-proto") {
+        scheme = if told.eq_ignore_ascii_case(b"https") { "https" } else { "http" };
+    }
+    let (told_authority, path) = split_target(&target, &method)?;
+    let mut hosts = fields.get_all("host");
+    let host_field = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Refusal::TwoHosts);
+    }
+    if host_field.is_none() && version >= Version::HTTP_11 {
+        return Err(Refusal::NoHost);
+    }
+    // In absolute form the target's authority goes before Host (RFC 9112 3.2.2),
+    // which has to be valid all the same.
+    let from_field = host_field.map(|field| host::parse_authority(field).ok_or(Refusal::BadHost)).transpose()?;
+    let from_target =
+        told_authority.map(|text| host::parse_authority(text.as_bytes()).ok_or(Refusal::BadTarget)).transpose()?;
+    let authority = from_target.or(from_field).ok_or(Refusal::NoHost)?;
+    let port = authority.port.unwrap_or(if scheme == "https" { 443 } else { 80 });
+    let path_and_query = match path {
+        "*" => "*".to_owned(),
+        path => uri::canonical_path_and_query(path).into_owned(),
+    };
+    let client = if from_trusted_proxy { told_client(&fields, presentation).unwrap_or(peer) } else { peer };
+    if OVERRIDES.iter().any(|name| fields.contains(name)) {
+        fields.retain(|name, _| !OVERRIDES.contains(&name));
+    }
+    Ok(Presented {
+        method,
+        scheme,
+        host: authority.host,
+        port,
+        path_and_query,
+        version,
+        fields,
+        has_body,
+        peer,
+        client,
+        from_trusted_proxy,
+    })
+}
+
+impl Presented {
+    /// The path without the query.
+    pub fn path(&self) -> &str {
+        self.path_and_query.split('?').next().unwrap_or_default()
+    }
+
+    /// Whether the port is the scheme's own.
+    pub fn has_default_port(&self) -> bool {
+        self.port == if self.scheme == "https" { 443 } else { 80 }
+    }
+
+    /// The `Host` that this request asks for.
+    pub fn authority(&self) -> String {
+        if self.has_default_port() { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+    }
+}
+
+/// The authority that the target itself names, and its path and query.
+fn split_target<'a>(target: &'a str, method: &Method) -> Result<(Option<&'a str>, &'a str), Refusal> {
+    if target.starts_with('/') {
+        return Ok((None, target));
+    }
+    if target == "*" && *method == Method::OPTIONS {
+        return Ok((None, target));
+    }
+    let (scheme, rest) = target.split_once("://").ok_or(Refusal::BadTarget)?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err(Refusal::BadTarget);
+    }
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if authority.is_empty() {
+        return Err(Refusal::BadTarget);
+    }
+    Ok((Some(authority), path))
+}
+
+/// The last address that no trusted proxy vouches for: each proxy appends whom
+/// it saw, so the list is believed from its end on, as far as it is trusted.
+fn told_client(fields: &Fields, presentation: &Presentation) -> Option<IpAddr> {
+    let told: Vec<IpAddr> = fields
+        .members("x-forwarded-for")
+        .map(|member| std::str::from_utf8(member).ok()?.parse().ok())
+        .collect::<Option<_>>()?;
+    let outside = told.iter().rev().find(|&&address| !is_trusted(address, presentation));
+    outside.or(told.first()).copied()
+}
+
+fn is_trusted(address: IpAddr, presentation: &Presentation) -> bool {
+    let address = address.to_canonical();
+    presentation.trusted_proxies.iter().any(|network| network.contains(&address))
+}

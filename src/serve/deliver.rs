@@ -1,0 +1,250 @@
+//! From a response to a reply: preconditions, ranges, `Age`, `Cache-Status`
+//! (RFC 9110 sections 13 and 14, RFC 9111 section 4, RFC 9211).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+
+use super::outcome::Outcome;
+use super::reply::{Reply, ReplyBody, ReplyContent, Tunnel};
+use super::{Walk, synth};
+use crate::fetch::{Failed, Flowing, Follower, Private, via_member};
+use crate::message::Body;
+use crate::rfc::cache_status::{CacheStatus, Fwd};
+use crate::rfc::fields::Fields;
+use crate::rfc::range::{self, Multipart, Ranges};
+use crate::rfc::validator::{self, Precondition};
+use crate::stored::{Head, StoredResponse};
+
+/// Where a shareable response comes from.
+pub(super) enum Source<'a> {
+    /// The store, complete.
+    Stored(&'a Arc<StoredResponse>),
+    /// The origin, still arriving; with the seat that holds the body's first byte.
+    Flowing(&'a Arc<Flowing>, Follower),
+}
+
+/// What `Cache-Status` says of an answer, and how it is counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Answer {
+    pub outcome: Outcome,
+    pub hit: bool,
+    pub fwd: Option<Fwd>,
+    pub fwd_status: Option<u16>,
+    pub stored: bool,
+    pub collapsed: bool,
+    pub detail: Option<&'static str>,
+}
+
+/// Which part of the body the client gets.
+enum Part {
+    Nothing,
+    Whole,
+    One(Range<u64>),
+    Many(Vec<Range<u64>>),
+}
+
+/// A response that may be shared, as this client is to have it.
+pub(super) fn deliver(walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Reply {
+    let (head, length): (&Head, Option<u64>) = match &source {
+        Source::Stored(response) => (&response.head, Some(response.body.len())),
+        Source::Flowing(response, _) => (&response.head, response.length),
+    };
+    let request = &walk.asked.presented;
+    let mut fields = head.fields.clone();
+    if let Source::Flowing(response, _) = &source
+        && !answer.collapsed
+    {
+        for (name, value) in response.withheld.iter() {
+            fields.add(name, value);
+        }
+    }
+
+    let precondition = validator::evaluate(
+        &request.method,
+        &request.fields,
+        head.status,
+        &head.fields,
+        head.received,
+        walk.now,
+    );
+    let (status, part, mut length) = match precondition {
+        Precondition::Failed => {
+            fields = Fields::new();
+            (StatusCode::PRECONDITION_FAILED, Part::Nothing, Some(0))
+        }
+        Precondition::NotModified => {
+            fields.retain(|name, _| validator::not_modified_fields(name));
+            (StatusCode::NOT_MODIFIED, Part::Nothing, None)
+        }
+        Precondition::Proceed => select_part(&walk, head, length, &mut fields),
+    };
+    let is_head = request.method == Method::HEAD;
+    let (part, boundary) = match part {
+        Part::Many(_) if matches!(source, Source::Flowing(..)) => (Part::Whole, None),
+        Part::Many(ranges) => (Part::Many(ranges), Some(format!("{:032x}", fastrand::u128(..)))),
+        part => (part, None),
+    };
+
+    let left = head.freshness_left_millis(walk.now).div_euclid(1000);
+    let age = head.age(walk.now);
+    // A first-hand response carries no Age of its own (RFC 9111 5.1).
+    if answer.hit || answer.collapsed || answer.outcome == Outcome::Revalidated || age > 0 {
+        fields.set("age", age.to_string());
+    }
+    let trailers = match &source {
+        Source::Stored(response) => response.trailers.as_deref().cloned(),
+        Source::Flowing(..) => None,
+    };
+    let content = match (part, source) {
+        (_, _) if is_head => ReplyContent::Empty,
+        (Part::Nothing, _) => ReplyContent::Empty,
+        (Part::Whole, Source::Stored(response)) => {
+            // Trailers can only be sent without a length (RFC 9112 7.1.2).
+            if trailers.is_some() && request.version >= http::Version::HTTP_11 {
+                length = None;
+            }
+            ReplyContent::Stored(response.body.read(0..u64::MAX), trailers)
+        }
+        (Part::One(range), Source::Stored(response)) => ReplyContent::Stored(response.body.read(range), None),
+        (Part::Many(ranges), Source::Stored(response)) => {
+            let boundary = boundary.unwrap_or_default();
+            let content_type = response.head.fields.get("content-type");
+            let multipart = Multipart::new(&boundary, content_type, response.body.len());
+            length = Some(multipart.length(&ranges));
+            fields.set("content-type", multipart.content_type());
+            let parts: Vec<_> = ranges
+                .into_iter()
+                .map(|range| (Bytes::from(multipart.head(&range)), response.body.read(range)))
+                .collect();
+            ReplyContent::Parts(parts.into_iter(), None, Bytes::from(multipart.end()))
+        }
+        (part, Source::Flowing(response, seat)) => {
+            let range = match part {
+                Part::One(range) => range,
+                _ => 0..u64::MAX,
+            };
+            let reader = response.body.reader(range);
+            drop(seat);
+            match reader {
+                Some(reader) => ReplyContent::Filling(reader),
+                // Only a follower that was not expected any more comes too late.
+                None => return synth::failed(walk, &Failed::Lost),
+            }
+        }
+    };
+    let status_member = CacheStatus {
+        cache: &walk.server.node,
+        hit: answer.hit,
+        fwd: answer.fwd,
+        fwd_status: answer.fwd_status,
+        ttl: Some(left),
+        stored: answer.stored,
+        collapsed: answer.collapsed,
+        key: None,
+        detail: answer.detail,
+    };
+    finish(walk, status, fields, length, content, answer.outcome, &status_member, None)
+}
+
+/// A response to a miss that is for this client alone.
+pub(super) fn private(walk: Walk<'_>, private: Private, fwd: Fwd) -> Reply {
+    let Private { status, fields, length, body, why } = private;
+    let cache_status = CacheStatus {
+        cache: &walk.server.node,
+        fwd: Some(fwd),
+        fwd_status: Some(status.as_u16()).filter(|_| fwd == Fwd::Stale),
+        detail: Some(why.reason()),
+        ..CacheStatus::default()
+    };
+    let content =
+        if is_without_content(&walk, status) { ReplyContent::Empty } else { ReplyContent::Passed(body) };
+    finish(walk, status, fields, length, content, Outcome::Miss, &cache_status, None)
+}
+
+/// A response to a request that was passed on.
+pub(super) fn passed(
+    walk: Walk<'_>,
+    status: StatusCode,
+    fields: Fields,
+    length: Option<u64>,
+    body: Body,
+    tunnel: Option<Tunnel>,
+    fwd: Fwd,
+) -> Reply {
+    let cache_status = CacheStatus { cache: &walk.server.node, fwd: Some(fwd), ..CacheStatus::default() };
+    let content =
+        if is_without_content(&walk, status) { ReplyContent::Empty } else { ReplyContent::Passed(body) };
+    finish(walk, status, fields, length, content, Outcome::Pass, &cache_status, tunnel)
+}
+
+fn is_without_content(walk: &Walk<'_>, status: StatusCode) -> bool {
+    walk.asked.presented.method == Method::HEAD
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS)
+}
+
+/// Status, part and length of a response that no precondition stands against.
+fn select_part(
+    walk: &Walk<'_>,
+    head: &Head,
+    length: Option<u64>,
+    fields: &mut Fields,
+) -> (StatusCode, Part, Option<u64>) {
+    let request = &walk.asked.presented;
+    let whole = (head.status, Part::Whole, length);
+    let may_be_partial = request.method == Method::GET && head.status == StatusCode::OK;
+    let (Some(wanted), Some(len)) = (request.fields.get("range").filter(|_| may_be_partial), length) else {
+        return whole;
+    };
+    if !validator::if_range_holds(&request.fields, &head.fields, walk.now) {
+        return whole;
+    }
+    match range::resolve(wanted, len, walk.asked.rules.max_ranges) {
+        Ranges::None => whole,
+        Ranges::Unsatisfiable => {
+            fields.retain(|name, _| matches!(name, "date" | "vary" | "etag"));
+            fields.add("content-range", range::unsatisfied(len));
+            (StatusCode::RANGE_NOT_SATISFIABLE, Part::Nothing, Some(0))
+        }
+        Ranges::One(range) => {
+            fields.set("content-range", range::content_range(&range, len));
+            let part = range.end - range.start;
+            (StatusCode::PARTIAL_CONTENT, Part::One(range), Some(part))
+        }
+        Ranges::Many(ranges) => (StatusCode::PARTIAL_CONTENT, Part::Many(ranges), None),
+    }
+}
+
+/// What every reply from the store or the origin has in common.
+#[expect(clippy::too_many_arguments, reason = "each is a part of the reply, and nothing else holds them together")]
+fn finish(
+    walk: Walk<'_>,
+    status: StatusCode,
+    mut fields: Fields,
+    length: Option<u64>,
+    content: ReplyContent,
+    outcome: Outcome,
+    cache_status: &CacheStatus<'_>,
+    tunnel: Option<Tunnel>,
+) -> Reply {
+    let Walk { server, asked, mut record, now } = walk;
+    fields.remove("content-length");
+    if let Some(length) = length.filter(|_| status != StatusCode::NO_CONTENT && tunnel.is_none()) {
+        fields.add("content-length", length.to_string());
+    }
+    if !fields.contains("date") {
+        fields.add("date", crate::rfc::date::format(now));
+    }
+    let cache_status = cache_status.write();
+    fields.add("cache-status", &cache_status);
+    fields.add("via", via_member(http::Version::HTTP_11, &server.node));
+    if !fields.contains("x-request-id") {
+        fields.add("x-request-id", &record.request_id);
+    }
+    record.head(outcome, status, &cache_status);
+    let _ = asked;
+    let body = ReplyBody::new(content, record);
+    Reply { status, fields, body, length, close: false, tunnel }
+}

@@ -1,0 +1,245 @@
+//! The walk of one request: canonical form, rules and key, look up, decide, act,
+//! deliver, record.
+//!
+//! What always holds: every request gets exactly one reply, and is recorded
+//! exactly once, when the reply's last byte has been taken or the client has
+//! left. A memory hit is five calls and no await of ours.
+//!
+//! What it never does: know how requests arrive or replies leave, or decide
+//! anything that `policy` decides.
+//!
+//! Cancel safety: dropping the walk at any await loses this client's reply and
+//! nothing else; only a pass takes its exchange with the origin along.
+
+mod deliver;
+mod outcome;
+mod reply;
+mod synth;
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::clock::{Clock, Wall};
+use crate::fetch::{Asked, Failed, Fetched, Fetcher, Passed};
+use crate::message::Switched;
+use crate::observe::access_log::AccessLog;
+use crate::observe::counters::Counters;
+use crate::observe::request_id;
+use crate::origin::Content;
+use crate::policy::decide::{Pass, Plan, Stale};
+use crate::policy::site::{Presentation, Sites};
+use crate::policy::{Decision, Received, decide, normalise};
+use crate::rfc::cache_status::Fwd;
+use crate::store::Store;
+use crate::stored::{CacheKey, StoredResponse, Variants};
+
+use deliver::{Answer, Source};
+pub use outcome::{Outcome, Record};
+pub use reply::{Reply, ReplyBody, Tunnel};
+
+/// How often a request is decided anew because what is stored has changed.
+const MOST_TURNS: usize = 4;
+
+/// A request as it reaches the walk.
+pub struct Request {
+    /// Its head and where it came from.
+    pub received: Received,
+    /// Its content, if it has any.
+    pub content: Option<Content>,
+    /// The client's end of a tunnel, should one be agreed on.
+    pub switched: Option<Switched>,
+}
+
+/// One generation of configuration, ready to serve.
+pub struct Server {
+    /// Which rules hold for which request.
+    pub sites: Sites,
+    /// What a request may look like.
+    pub presentation: Presentation,
+    /// How responses are got.
+    pub fetcher: Fetcher,
+    /// Where they are kept.
+    pub store: Arc<Store>,
+    /// This node's name in `Via` and `Cache-Status`.
+    pub node: String,
+    /// Wall time.
+    pub clock: Clock,
+    /// Everything that is counted.
+    pub counters: Arc<Counters>,
+    /// One line for each request.
+    pub access_log: AccessLog,
+}
+
+/// What every step of the walk needs to know about its request.
+struct Walk<'a> {
+    server: &'a Server,
+    asked: Arc<Asked>,
+    now: Wall,
+    record: Record,
+}
+
+impl Server {
+    /// Serves one request.
+    pub async fn serve(&self, request: Request) -> Reply {
+        let Request { received, mut content, switched } = request;
+        let now = self.clock.now();
+        let mut record = Record::begin(self, &received, now, Instant::now());
+
+        let mut presented = match normalise::normalise(received, &self.presentation) {
+            Ok(presented) => presented,
+            Err(refusal) => return synth::refused(self, refusal, record),
+        };
+        let id = request_id::accept_or_new(presented.fields.get("x-request-id"));
+        record.request_id = id.clone();
+        presented.fields.set("x-request-id", &id);
+        record.client = presented.client;
+
+        let Some(site) = self.sites.site(&presented.host) else {
+            return synth::no_site(self, record);
+        };
+        let Some(route) = site.route(presented.path()) else {
+            return synth::no_site(self, record);
+        };
+        let rules = Arc::clone(&route.rules);
+        let key =
+            CacheKey::new(presented.scheme, &presented.host, presented.port, &presented.path_and_query);
+        let asked = Arc::new(Asked { presented, rules, key });
+        let mut walk = Walk { server: self, asked, now, record };
+
+        for turn in 0.. {
+            let found = self.store.find_in_memory(&walk.asked.key);
+            let decision = decide(&walk.asked.presented, found.as_deref(), &walk.asked.rules, walk.now);
+            match decision {
+                Decision::Deliver(response) => return walk.hit(&response),
+                Decision::DeliverStale(response, why) => return walk.stale(&response, why, found.as_ref()),
+                Decision::NotCached => return synth::not_cached(walk),
+                Decision::Pass(pass) => return walk.pass(pass, content.take(), switched).await,
+                Decision::Fetch(mut plan) => {
+                    plan.collapse &= turn < MOST_TURNS;
+                    match walk.fetch(plan, found.as_ref()).await {
+                        Fetch::Done(reply) => return reply,
+                        Fetch::LookAgain(same) => walk = same,
+                    }
+                }
+            }
+        }
+        synth::lost(walk)
+    }
+}
+
+/// What became of a fetch.
+enum Fetch<'a> {
+    Done(Reply),
+    LookAgain(Walk<'a>),
+}
+
+impl<'a> Walk<'a> {
+    /// A fresh stored response answers.
+    fn hit(self, response: &Arc<StoredResponse>) -> Reply {
+        response.used(self.now);
+        let answer = Answer { outcome: Outcome::Hit, hit: true, ..Answer::default() };
+        deliver::deliver(self, Source::Stored(response), answer)
+    }
+
+    /// A stale stored response answers; the origin is asked in the background
+    /// where that is what makes it usable.
+    fn stale(self, response: &Arc<StoredResponse>, why: Stale, seen: Option<&Arc<Variants>>) -> Reply {
+        response.used(self.now);
+        if why == Stale::WhileRevalidate && response.may_refresh(self.now) {
+            self.server.fetcher.refresh(&self.asked, Plan::refresh(response), seen);
+        }
+        let answer =
+            Answer { outcome: Outcome::Stale, hit: true, detail: Some(why.name()), ..Answer::default() };
+        deliver::deliver(self, Source::Stored(response), answer)
+    }
+
+    /// Gets a response that may be stored. Where a stale one may answer instead,
+    /// the client waits no longer than the route's `stale_deadline`.
+    async fn fetch(mut self, plan: Plan, seen: Option<&Arc<Variants>>) -> Fetch<'a> {
+        let fetching = self.server.fetcher.fetch(&self.asked, &plan, seen);
+        let fallback = plan.stored.as_ref().filter(|_| plan.stale_on_error);
+        let fetched = match fallback {
+            None => fetching.await,
+            Some(stored) => {
+                match tokio::time::timeout(self.asked.rules.stale_deadline, fetching).await {
+                    Ok(fetched) => fetched,
+                    Err(_) => {
+                        self.server.counters.stale_deadline.up();
+                        return Fetch::Done(self.stale(stored, Stale::Deadline, None));
+                    }
+                }
+            }
+        };
+        self.now = self.server.clock.now();
+        Fetch::Done(match fetched {
+            Fetched::Flowing { response, seat, collapsed } => {
+                let outcome = if collapsed { Outcome::Collapsed } else { Outcome::Miss };
+                let status = Some(response.head.status.as_u16());
+                let answer = Answer {
+                    outcome,
+                    fwd: Some(plan.fwd),
+                    fwd_status: status.filter(|_| plan.fwd == Fwd::Stale),
+                    stored: response.kept,
+                    collapsed,
+                    ..Answer::default()
+                };
+                deliver::deliver(self, Source::Flowing(&response, seat), answer)
+            }
+            Fetched::Freshened { response, collapsed } => {
+                let answer = Answer {
+                    outcome: Outcome::Revalidated,
+                    fwd: Some(plan.fwd),
+                    fwd_status: Some(304),
+                    stored: true,
+                    collapsed,
+                    ..Answer::default()
+                };
+                deliver::deliver(self, Source::Stored(&response), answer)
+            }
+            Fetched::Private(private) => deliver::private(self, private, plan.fwd),
+            Fetched::LookAgain => return Fetch::LookAgain(self),
+            Fetched::Failed(why) => match fallback {
+                Some(stored) => {
+                    self.record.failure = Some(why.to_string());
+                    self.stale(stored, Stale::OnError, None)
+                }
+                None => synth::failed(self, &why),
+            },
+        })
+    }
+
+    /// Asks the origin for this client alone.
+    async fn pass(
+        mut self,
+        pass: Pass,
+        content: Option<Content>,
+        switched: Option<Switched>,
+    ) -> Reply {
+        let passed = self.server.fetcher.pass(&self.asked, &pass, content).await;
+        self.now = self.server.clock.now();
+        match passed {
+            Ok(Passed::Answer { status, fields, length, body, switched: origin }) => {
+                let tunnel = origin.zip(switched).map(|((origin, protocol), client)| Tunnel {
+                    origin,
+                    client,
+                    protocol,
+                });
+                deliver::passed(self, status, fields, length, body, tunnel, pass.why.fwd())
+            }
+            Ok(Passed::Kept { response, seat }) => {
+                let answer = Answer {
+                    outcome: Outcome::Pass,
+                    fwd: Some(Fwd::Method),
+                    stored: response.kept,
+                    ..Answer::default()
+                };
+                deliver::deliver(self, Source::Flowing(&response, seat), answer)
+            }
+            Err(why) => match pass.stored.filter(|_| pass.stale_on_error && !matches!(why, Failed::Full)) {
+                Some(stored) => self.stale(&stored, Stale::OnError, None),
+                None => synth::failed(self, &why),
+            },
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! How a request came out, recorded once.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{Method, StatusCode, Version};
+use tokio::time::Instant;
+
+use super::Server;
+use crate::clock::Wall;
+use crate::message::Broken;
+use crate::observe::access_log::{AccessLog, Entry};
+use crate::observe::counters::{Count, Counters};
+use crate::policy::Received;
+
+/// How a request came out, by what answered it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Outcome {
+    /// A fresh stored response.
+    Hit,
+    /// A stale stored response.
+    Stale,
+    /// A stored response that the origin said was still right.
+    Revalidated,
+    /// The origin's response, which may be stored.
+    Miss,
+    /// The origin's response to another request.
+    Collapsed,
+    /// The origin's response for this client alone.
+    Pass,
+    /// Nothing: the request was not acceptable.
+    Refused,
+    /// Nothing: there was no response to be had.
+    #[default]
+    Failed,
+}
+
+impl Outcome {
+    /// Its row in the table of counters.
+    fn count(self, counters: &Counters) -> &Count {
+        match self {
+            Outcome::Hit => &counters.requests_hit,
+            Outcome::Stale => &counters.requests_stale,
+            Outcome::Revalidated => &counters.requests_revalidated,
+            Outcome::Miss => &counters.requests_miss,
+            Outcome::Collapsed => &counters.requests_collapsed,
+            Outcome::Pass => &counters.requests_pass,
+            Outcome::Refused => &counters.requests_refused,
+            Outcome::Failed => &counters.requests_failed,
+        }
+    }
+}
+
+/// The record of one request. It is written when it is dropped, whatever became
+/// of the request until then.
+pub struct Record {
+    counters: Arc<Counters>,
+    log: Option<(AccessLog, Box<Line>)>,
+    started: Instant,
+    bytes: u64,
+    complete: bool,
+    /// How it came out, as far as is known.
+    pub outcome: Outcome,
+    /// Who asked.
+    pub client: IpAddr,
+    /// The id that the client and the origin were told.
+    pub request_id: String,
+    /// What stood in the way of a better outcome.
+    pub failure: Option<String>,
+}
+
+/// What only the access log wants to know.
+struct Line {
+    at: Wall,
+    method: Method,
+    target: String,
+    host: String,
+    version: Version,
+    referer: Option<String>,
+    user_agent: Option<String>,
+    status: StatusCode,
+    time_to_head: std::time::Duration,
+    cache_status: String,
+}
+
+impl Record {
+    /// Begins with what is known of every request.
+    pub fn begin(server: &Server, received: &Received, at: Wall, started: Instant) -> Self {
+        server.counters.requests_under_way.up();
+        let text = |name| received.fields.get(name).map(|value| String::from_utf8_lossy(value).into_owned());
+        let log = server.access_log.is_on().then(|| {
+            let line = Line {
+                at,
+                method: received.method.clone(),
+                target: received.target.clone(),
+                host: text("host").unwrap_or_default(),
+                version: received.version,
+                referer: text("referer"),
+                user_agent: text("user-agent"),
+                status: StatusCode::OK,
+                time_to_head: std::time::Duration::ZERO,
+                cache_status: String::new(),
+            };
+            (server.access_log.clone(), Box::new(line))
+        });
+        Record {
+            counters: Arc::clone(&server.counters),
+            log,
+            started,
+            bytes: 0,
+            complete: false,
+            outcome: Outcome::default(),
+            client: received.peer,
+            request_id: String::new(),
+            failure: None,
+        }
+    }
+
+    /// Notes the head of the reply.
+    pub fn head(&mut self, outcome: Outcome, status: StatusCode, cache_status: &str) {
+        self.outcome = outcome;
+        if let Some((_, line)) = &mut self.log {
+            line.status = status;
+            line.time_to_head = self.started.elapsed();
+            line.cache_status = cache_status.to_owned();
+        }
+    }
+
+    /// Notes bytes of the body.
+    pub fn sent(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+
+    /// Notes that the body came to its end.
+    pub fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    /// Notes that the body broke off.
+    pub fn broken(&mut self, why: Broken) {
+        self.counters.replies_broken.up();
+        self.failure = Some(why.to_string());
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let took = self.started.elapsed();
+        self.outcome.count(&self.counters).up();
+        self.counters.reply_body_bytes.add(self.bytes);
+        self.counters.request_seconds.record(took);
+        self.counters.requests_under_way.down();
+        if let Some((log, line)) = self.log.take() {
+            let line = *line;
+            log.record(Entry {
+                at: line.at,
+                client: self.client,
+                method: line.method,
+                host: line.host,
+                target: line.target,
+                version: line.version,
+                status: line.status.as_u16(),
+                body_bytes: self.bytes,
+                took,
+                time_to_head: line.time_to_head,
+                cache_status: line.cache_status,
+                request_id: std::mem::take(&mut self.request_id),
+                referer: line.referer,
+                user_agent: line.user_agent,
+                complete: self.complete,
+                detail: self.failure.take(),
+            });
+        }
+    }
+}

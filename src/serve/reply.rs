@@ -1,0 +1,130 @@
+//! A reply on its way to the client: head, body, and what comes after it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use http::StatusCode;
+
+use super::outcome::Record;
+use crate::message::{Body, Broken, Piece, Switched};
+use crate::rfc::fields::Fields;
+use crate::stored::{body, filling};
+
+/// What the client is sent.
+pub struct Reply {
+    /// A final status, or 101.
+    pub status: StatusCode,
+    /// All fields, `Content-Length` included where the length is known.
+    pub fields: Fields,
+    /// The body; it records the request when it ends or is dropped.
+    pub body: ReplyBody,
+    /// The body's length, when it is known.
+    pub length: Option<u64>,
+    /// Whether the connection ends with this reply.
+    pub close: bool,
+    /// After a 101: the two ends to be joined.
+    pub tunnel: Option<Tunnel>,
+}
+
+/// The two ends of a tunnel.
+pub struct Tunnel {
+    /// The origin's end.
+    pub origin: Switched,
+    /// The client's end.
+    pub client: Switched,
+    /// The protocol that both have agreed on.
+    pub protocol: Vec<u8>,
+}
+
+/// The body of a reply, and the record of its request.
+pub struct ReplyBody {
+    content: ReplyContent,
+    record: Record,
+}
+
+/// Where the bytes of a reply come from.
+pub enum ReplyContent {
+    /// Nowhere.
+    Empty,
+    /// One piece, made here.
+    Made(Bytes),
+    /// A stored response.
+    Stored(body::Read, Option<Fields>),
+    /// A response that is still arriving.
+    Filling(filling::Reader),
+    /// Several ranges of a stored response, each behind its own small head.
+    Parts(std::vec::IntoIter<(Bytes, body::Read)>, Option<body::Read>, Bytes),
+    /// The origin, for this client alone.
+    Passed(Body),
+}
+
+impl ReplyBody {
+    /// A body whose end is recorded.
+    pub fn new(content: ReplyContent, mut record: Record) -> Self {
+        if matches!(content, ReplyContent::Empty) {
+            // Nobody asks for a body that there is not.
+            record.complete();
+        }
+        ReplyBody { content, record }
+    }
+}
+
+impl ReplyBody {
+    /// Notes that the client has been given all that was promised, where nobody
+    /// asks for the end.
+    pub fn complete(&mut self) {
+        self.record.complete();
+    }
+}
+
+impl Stream for ReplyBody {
+    type Item = Result<Piece, Broken>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let piece = std::task::ready!(this.content.poll_piece(cx));
+        match &piece {
+            None => this.record.complete(),
+            Some(Ok(Piece::Bytes(bytes))) => this.record.sent(bytes.len() as u64),
+            Some(Ok(Piece::Trailers(_))) => {}
+            Some(Err(broken)) => this.record.broken(*broken),
+        }
+        Poll::Ready(piece)
+    }
+}
+
+impl ReplyContent {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
+        match self {
+            ReplyContent::Empty => Poll::Ready(None),
+            ReplyContent::Made(bytes) => {
+                let bytes = std::mem::take(bytes);
+                Poll::Ready((!bytes.is_empty()).then_some(Ok(Piece::Bytes(bytes))))
+            }
+            ReplyContent::Stored(read, trailers) => Poll::Ready(match read.next() {
+                Some(bytes) => Some(Ok(Piece::Bytes(bytes))),
+                None => trailers.take().map(|trailers| Ok(Piece::Trailers(trailers))),
+            }),
+            ReplyContent::Filling(reader) => reader.poll_next_unpin(cx),
+            ReplyContent::Parts(parts, current, end) => Poll::Ready(loop {
+                if let Some(bytes) = current.as_mut().and_then(Iterator::next) {
+                    break Some(Ok(Piece::Bytes(bytes)));
+                }
+                match parts.next() {
+                    Some((head, read)) => {
+                        *current = Some(read);
+                        break Some(Ok(Piece::Bytes(head)));
+                    }
+                    None => {
+                        *current = None;
+                        let end = std::mem::take(end);
+                        break (!end.is_empty()).then_some(Ok(Piece::Bytes(end)));
+                    }
+                }
+            }),
+            ReplyContent::Passed(body) => body.poll_next_unpin(cx),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The cache key: what a request must have in common with a stored response to
+//! be answered by it, `Vary` aside (RFC 9111 section 2).
+
+use std::sync::{Arc, LazyLock};
+
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+/// A cache key: scheme, host, port, path and query of the target.
+///
+/// What always holds: two keys are the same if and only if their texts are. The
+/// hash only finds the place; whoever looks up compares the text as well.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CacheKey {
+    /// The key as an absolute URI with an explicit port.
+    pub text: Arc<str>,
+    /// The text's hash, seeded anew in each process.
+    pub hash: u128,
+    /// The hash of path and query alone: what a purge that names no host names.
+    pub path_hash: u128,
+}
+
+impl CacheKey {
+    /// The key of a target. `host` is lower-case, `path_and_query` canonical.
+    pub fn new(scheme: &str, host: &str, port: u16, path_and_query: &str) -> Self {
+        let mut text = String::with_capacity(scheme.len() + host.len() + path_and_query.len() + 9);
+        text.push_str(scheme);
+        text.push_str("://");
+        text.push_str(host);
+        text.push(':');
+        push_decimal(&mut text, port);
+        text.push_str(path_and_query);
+        let hash = xxh3_128_with_seed(text.as_bytes(), *SEED);
+        CacheKey { text: text.into(), hash, path_hash: Self::path_hash(path_and_query) }
+    }
+
+    /// What [`CacheKey::path_hash`] is for this path and query.
+    pub fn path_hash(path_and_query: &str) -> u128 {
+        xxh3_128_with_seed(path_and_query.as_bytes(), *SEED)
+    }
+
+    /// Path and query of a key's text.
+    pub fn path_of(text: &str) -> &str {
+        let authority = text.find("://").map_or(0, |at| at + 3);
+        text[authority..].find('/').map_or("", |at| &text[authority + at..])
+    }
+}
+
+static SEED: LazyLock<u64> = LazyLock::new(|| fastrand::u64(..));
+
+fn push_decimal(text: &mut String, number: u16) {
+    let mut divisor = 10_000;
+    while divisor > 1 && number / divisor == 0 {
+        divisor /= 10;
+    }
+    while divisor > 0 {
+        text.push(char::from(b'0' + (number / divisor % 10) as u8));
+        divisor /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_its_text() {
+        for (port, text) in [(80, "http://a:80/x?y"), (8080, "http://a:8080/x?y"), (0, "http://a:0/x?y")] {
+            let key = CacheKey::new("http", "a", port, "/x?y");
+            assert_eq!(&*key.text, text);
+            assert_eq!(key, CacheKey::new("http", "a", port, "/x?y"));
+        }
+        assert_ne!(CacheKey::new("http", "a", 80, "/x"), CacheKey::new("https", "a", 80, "/x"));
+    }
+}

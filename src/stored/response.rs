@@ -1,0 +1,163 @@
+//! A stored response: the head as received and cleaned, what was computed from
+//! it once, and its complete body.
+//!
+//! What always holds: `lifetime`, `initial_age` and `terms` were computed from
+//! these very fields; a response never changes but for its three atomics (soft
+//! purge, back-off, last use); freshening makes a new response that shares the
+//! body.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::StoredBody;
+use super::body::allocated;
+use crate::clock::Wall;
+use crate::rfc::age;
+use crate::rfc::fields::Fields;
+use crate::rfc::lifetime::Lifetime;
+use crate::rfc::reuse::StaleTerms;
+use crate::rfc::vary::SecondaryKey;
+
+/// The head of a response that may be shared, and what follows from it.
+#[derive(Debug)]
+pub struct Head {
+    /// A final status.
+    pub status: StatusCode,
+    /// End-to-end fields; neither `Age` nor `Content-Length` is among them.
+    pub fields: Fields,
+    /// What `Vary` nominates, with the values of the request that it answered.
+    pub secondary: SecondaryKey,
+    /// When the request was sent.
+    pub requested: Wall,
+    /// When the head arrived.
+    pub received: Wall,
+    /// Age on arrival, in seconds (RFC 9111 4.2.3).
+    pub initial_age: u64,
+    /// How long it is fresh, counted from age zero.
+    pub lifetime: Lifetime,
+    /// What the origin says of use when stale.
+    pub terms: StaleTerms,
+    /// `no-cache`: to be validated before each use.
+    pub always_validate: bool,
+    /// The last invalidation that it is known to be newer than.
+    pub sequence: u64,
+}
+
+/// A response that is complete and may be reused.
+#[derive(Debug)]
+pub struct StoredResponse {
+    /// Status, fields, and what follows from them.
+    pub head: Arc<Head>,
+    /// The complete content.
+    pub body: StoredBody,
+    /// The trailer section, if there was one.
+    pub trailers: Option<Box<Fields>>,
+    /// Marked stale by an operator; its freshness has ended.
+    soft_purged: AtomicBool,
+    /// No refresh before this moment, in milliseconds of wall time.
+    refresh_not_before: AtomicU64,
+    /// Refreshes that have failed since it was stored.
+    refresh_failures: AtomicU32,
+    /// When it was last chosen, in seconds of wall time.
+    last_used: AtomicU64,
+}
+
+impl Head {
+    /// Current age in milliseconds (RFC 9111 4.2.3).
+    pub fn age_millis(&self, now: Wall) -> u64 {
+        age::current_age_millis(self.initial_age, self.received, now)
+    }
+
+    /// Current age in whole seconds, as the `Age` field has it.
+    pub fn age(&self, now: Wall) -> u64 {
+        self.age_millis(now) / 1000
+    }
+
+    /// Milliseconds of freshness left; negative by how long it has been stale.
+    pub fn freshness_left_millis(&self, now: Wall) -> i64 {
+        let lifetime = i64::try_from(self.lifetime.seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
+        let age = i64::try_from(self.age_millis(now)).unwrap_or(i64::MAX);
+        lifetime.saturating_sub(age)
+    }
+
+    /// For how long it has been stale; `None` while it is fresh.
+    pub fn stale_for(&self, now: Wall) -> Option<Duration> {
+        let left = self.freshness_left_millis(now);
+        (left <= 0).then(|| Duration::from_millis(left.unsigned_abs()))
+    }
+}
+
+impl StoredResponse {
+    /// A complete response.
+    pub fn new(head: Arc<Head>, body: StoredBody, trailers: Option<Fields>) -> Self {
+        let last_used = AtomicU64::new(head.received.secs());
+        StoredResponse {
+            head,
+            body,
+            trailers: trailers.map(Box::new),
+            soft_purged: AtomicBool::new(false),
+            refresh_not_before: AtomicU64::new(0),
+            refresh_failures: AtomicU32::new(0),
+            last_used,
+        }
+    }
+
+    /// For how long it has been stale, by age or by a soft purge; `None` while it
+    /// is fresh.
+    pub fn stale_for(&self, now: Wall) -> Option<Duration> {
+        let by_age = self.head.stale_for(now);
+        if by_age.is_none() && self.is_soft_purged() { Some(Duration::ZERO) } else { by_age }
+    }
+
+    /// Ends its freshness at once.
+    pub fn soft_purge(&self) {
+        self.soft_purged.store(true, Ordering::Release);
+    }
+
+    /// Whether an operator has ended its freshness.
+    pub fn is_soft_purged(&self) -> bool {
+        self.soft_purged.load(Ordering::Acquire)
+    }
+
+    /// Notes a failed refresh: the origin is left alone for `base`, doubled with
+    /// each further failure up to 32 times as long.
+    pub fn refresh_failed(&self, now: Wall, base: Duration) {
+        let failures = self.refresh_failures.fetch_add(1, Ordering::Relaxed).min(5);
+        let until = now.plus(base.saturating_mul(1 << failures));
+        self.refresh_not_before.store(until.millis(), Ordering::Release);
+    }
+
+    /// Whether the origin may be asked about it again.
+    pub fn may_refresh(&self, now: Wall) -> bool {
+        now.millis() >= self.refresh_not_before.load(Ordering::Acquire)
+    }
+
+    /// Notes that it was chosen; written at most once a second.
+    pub fn used(&self, now: Wall) {
+        let now = now.secs();
+        if self.last_used.load(Ordering::Relaxed) < now {
+            self.last_used.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// When it was last chosen, in seconds of wall time.
+    pub fn last_used(&self) -> u64 {
+        self.last_used.load(Ordering::Relaxed)
+    }
+
+    /// Heap bytes that it holds, its own allocation included.
+    pub fn heap_bytes(&self) -> usize {
+        let trailers =
+            self.trailers.as_ref().map_or(0, |fields| fields.heap_bytes() + allocated(size_of::<Fields>()));
+        allocated(16 + size_of::<Self>())
+            + allocated(16 + size_of::<Head>())
+            + allocated(self.head.fields.heap_bytes())
+            + 16
+            + allocated(self.head.secondary.heap_bytes())
+            + self.body.heap_bytes()
+            + trailers
+    }
+}
