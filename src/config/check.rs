@@ -133,7 +133,7 @@ impl Checker<'_> {
                 continue;
             };
             if let Err(refusal) = (setting.at)(part).read(&written.value, &setting.kind) {
-                let value = (!setting.secret).then(|| written.shown());
+                let value = (!setting.secret && !refusal.secret).then(|| written.shown());
                 self.fault(Some(&written.place), &path, value, refusal);
             }
         }
@@ -190,7 +190,7 @@ impl Checker<'_> {
             }
             origins.push(origin);
         }
-        if self.whole && tree.get("origin").is_none() {
+        if self.whole && is_missing(tree, "origin") {
             let refusal = wrong(
                 "no origin is named",
                 "Start with --origin http://127.0.0.1:3000, or with --config FILE where FILE has an \
@@ -206,7 +206,7 @@ impl Checker<'_> {
         let mut owners: HashMap<String, String> = HashMap::new();
         let mut written = self.tables(tree, "", "site");
         let nothing = (Table::default(), Place::Flag(String::new()));
-        if tree.get("site").is_none() && !origins.is_empty() {
+        if is_missing(tree, "site") && !origins.is_empty() {
             written.push(("site[0]".to_owned(), &nothing.1, &nothing.0));
             if origins.len() > 1 {
                 if self.whole {
@@ -272,12 +272,13 @@ impl Checker<'_> {
             let mut draft = Route::default();
             self.part(&path, table, settings::ROUTE, &["rules"], &mut draft);
             let written_name = draft.name.take();
-            let origin =
-                if table.get("origin").is_some() || table.get("match").is_some() && draft.matches.is_none() {
-                    self.origin(table, &path, draft.origin.as_deref(), origins).or(Some(OriginId(0)))
-                } else {
-                    origin
-                };
+            // What a route names and cannot have is a fault of its own; nothing is open then.
+            let origin = match table.get("origin") {
+                Some(_) => {
+                    Some(self.origin(table, &path, draft.origin.as_deref(), origins).unwrap_or(OriginId(0)))
+                }
+                None => origin,
+            };
             undecided |= origin.is_none();
             if let (Some(_), Some(written)) = (&draft.path, table.get("match")) {
                 let refusal = wrong("`path` and `match` in one route", "Keep one of the two.");
@@ -422,6 +423,15 @@ fn home_of(key: &str) -> Option<&'static str> {
     }
     let section = SECTIONS.iter().find(|section| section.settings.iter().any(|setting| setting.key == key));
     section.map(|section| section.name)
+}
+
+/// Whether the list `key` has no member at all.
+fn is_missing(tree: &Table, key: &str) -> bool {
+    match tree.get(key).map(|written| &written.value) {
+        None => true,
+        Some(Value::List(list)) => list.is_empty(),
+        Some(_) => false,
+    }
 }
 
 fn value_at<'t>(tree: &'t Table, section: &str, key: &str) -> Option<&'t Written> {

@@ -4,7 +4,7 @@
 //! file's settings; the help of a flag is the text of its setting.
 
 use super::fault::Fault;
-use super::settings::summary;
+use super::settings::flag_help;
 use super::written::{Place, Table, Value, Written};
 
 /// Settings given on the command line.
@@ -14,32 +14,32 @@ pub struct Flags {
     #[arg(long, value_name = "URL")]
     pub origin: Option<String>,
 
-    #[arg(long, value_name = "ADDRESS", help = summary("listen.address"))]
+    #[arg(long, value_name = "ADDRESS", help = flag_help("listen.address"))]
     #[allow(missing_docs)]
     pub listen: Option<String>,
 
-    #[arg(long, value_name = "ADDRESS", help = summary("admin.address"))]
+    #[arg(long, value_name = "ADDRESS", help = flag_help("admin.address"))]
     #[allow(missing_docs)]
     pub admin: Option<String>,
 
     #[arg(long, value_name = "TOKEN", env = "FOREBAY_ADMIN_TOKEN", hide_env_values = true,
-          help = summary("admin.token"))]
+          help = flag_help("admin.token"))]
     #[allow(missing_docs)]
     pub admin_token: Option<String>,
 
-    #[arg(long, value_name = "SIZE", help = summary("store.memory"))]
+    #[arg(long, value_name = "SIZE", help = flag_help("store.memory"))]
     #[allow(missing_docs)]
     pub memory: Option<String>,
 
-    #[arg(long, value_name = "off|stdout|FILE", help = summary("access_log.output"))]
+    #[arg(long, value_name = "off|stdout|FILE", help = flag_help("access_log.output"))]
     #[allow(missing_docs)]
     pub access_log: Option<String>,
 
-    #[arg(long, value_name = "NAME", help = summary("node.name"))]
+    #[arg(long, value_name = "NAME", help = flag_help("node.name"))]
     #[allow(missing_docs)]
     pub name: Option<String>,
 
-    #[arg(long, value_name = "LEVEL", help = summary("log.level"))]
+    #[arg(long, value_name = "LEVEL", help = flag_help("log.level"))]
     #[allow(missing_docs)]
     pub log_level: Option<String>,
 

@@ -30,7 +30,6 @@ mod written;
 pub use fault::{Fault, Faults};
 pub use flags::Flags;
 pub use render::documented;
-pub use settings::summary;
 
 /// Everything that a node is told.
 #[derive(Clone, Debug)]

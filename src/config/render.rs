@@ -10,7 +10,7 @@ use super::Config;
 use super::check::print_path;
 use super::settings::{self, Origin, Route, SECTIONS, Setting, Site};
 use super::typed::{Kind, Shown, Url, print_host_pattern};
-use super::units::{print_size, print_time};
+use super::units::print_size;
 use crate::policy::site::{PathPattern, Rules};
 
 /// The widest line of a comment.
@@ -152,13 +152,16 @@ fn settings_of<T>(out: &mut String, settings: &[Setting<T>], part: &mut T, mark:
     }
 }
 
-/// The range of a setting, as a sentence, where it has one worth telling.
+/// The range of a setting, as a sentence, where it is one that somebody may come near.
 fn range(kind: &Kind) -> Option<String> {
-    match kind {
-        Kind::Bytes { least, most } => Some(format!("From {} to {}.", print_size(*least), print_size(*most))),
-        Kind::Count { least, most } => Some(format!("From {least} to {most}.")),
-        Kind::Time { least, .. } if !least.is_zero() => Some(format!("At least {}.", print_time(*least))),
-        Kind::Time { .. } | Kind::Text(_) | Kind::Plain => None,
+    const OUT_OF_REACH: u64 = 1 << 20;
+    match *kind {
+        Kind::Count { least, most } if most < OUT_OF_REACH => Some(format!("From {least} to {most}.")),
+        Kind::Bytes { least, most } if most <= 16 * OUT_OF_REACH => {
+            Some(format!("From {} to {}.", print_size(least), print_size(most)))
+        }
+        Kind::Bytes { least, .. } => Some(format!("At least {}.", print_size(least))),
+        _ => None,
     }
 }
 

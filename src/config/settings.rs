@@ -259,7 +259,7 @@ const ADMIN: &[Setting<Config>] = &[
         "token",
         Text(typed::bearer_token),
         |config: &mut Config| &mut config.admin.token,
-        "What every request on this port must show, as `Authorization: Bearer TOKEN`. Better given in \
+        "What every request on the admin port must show, as `Authorization: Bearer TOKEN`. Better given in \
          the environment, as FOREBAY_ADMIN_TOKEN. Without one, whoever reaches the port may use it.",
     )
     .secret()
@@ -390,15 +390,16 @@ pub static RULES: &[Setting<Rules>] = &[
         TIME,
         |rules: &mut Rules| &mut rules.grace,
         "How long past its freshness a response is still served at once while it is refreshed in the \
-         background. The origin's own stale-while-revalidate goes before it.",
+         background: the operator's own stale-while-revalidate. Never where the response forbids it, as with \
+         must-revalidate.",
     ),
     Setting::new(
         "stale_on_error",
         TIME,
         |rules: &mut Rules| &mut rules.stale_on_error,
         "How long past its freshness a response is still served when the origin fails: it is \
-         unreachable, times out, breaks off, or says 500, 502, 503 or 504. The origin's own \
-         stale-if-error goes before it.",
+         unreachable, times out, breaks off, or says 500, 502, 503 or 504. Never where the response forbids \
+         it, as with must-revalidate.",
     ),
     Setting::new(
         "keep",
@@ -561,7 +562,7 @@ pub static SITE: &[Setting<Site>] = &[
         "name",
         Text(typed::any_text),
         |site: &mut Site| &mut site.name,
-        "What metrics and logs call it. Its first host when it is left away.",
+        "What forebay calls it where it speaks of it. Its first host when it is left away.",
     )
     .example("shop"),
     Setting::new(
@@ -590,7 +591,7 @@ pub static ROUTE: &[Setting<Route>] = &[
         "name",
         Text(typed::any_text),
         |route: &mut Route| &mut route.name,
-        "What metrics and logs call it. Its path or expression when it is left away.",
+        "What forebay calls it where it speaks of it. Its path or expression when it is left away.",
     )
     .example("images"),
     Setting::new(
@@ -624,9 +625,14 @@ pub fn in_section(path: &str) -> Option<&'static Setting<Config>> {
     section.settings.iter().find(|setting| setting.key == key)
 }
 
-/// The first sentence about a setting of a section: the help of its flag.
-pub fn summary(path: &str) -> String {
-    in_section(path).map_or("", Setting::summary).to_owned()
+/// The help of the flag for a setting of a section: the first sentence about it,
+/// and its default.
+pub fn flag_help(path: &str) -> String {
+    let Some(setting) = in_section(path) else { return String::new() };
+    match setting.shown(&mut Config::built_in()) {
+        typed::Shown::Text(default) => format!("{} [default: {default}]", setting.summary()),
+        _ => setting.summary().to_owned(),
+    }
 }
 
 impl Default for Origin {

@@ -45,6 +45,8 @@ pub struct Wrong {
     pub problem: String,
     /// What to do, as a sentence.
     pub cure: String,
+    /// Whether the value has something in it that nobody else should read.
+    pub secret: bool,
 }
 
 /// A value as it would be written.
@@ -342,7 +344,7 @@ impl Typed for Url {
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains('@') {
-            return Err(wrong("a user name or password in a URL", cure()));
+            return Err(Wrong { secret: true, ..wrong("a user name or password in a URL", cure()) });
         }
         if authority.contains(['/', '?', '#']) {
             return Err(wrong(
@@ -420,7 +422,12 @@ pub fn bearer_token(text: &str) -> Result<(), Wrong> {
 
 /// A directive for the program's own log.
 pub fn log_filter(text: &str) -> Result<(), Wrong> {
-    if text.is_empty() || tracing_subscriber::EnvFilter::try_new(text).is_err() {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    // The filter itself would take a mistyped level for the name of a module.
+    let named = |directive: &str| {
+        directive.contains('=') || LEVELS.iter().any(|level| level.eq_ignore_ascii_case(directive.trim()))
+    };
+    if !text.split(',').all(named) || tracing_subscriber::EnvFilter::try_new(text).is_err() {
         return Err(wrong(
             "not a level",
             "Write \"error\", \"warn\", \"info\", \"debug\" or \"trace\", or directives such as \
@@ -437,7 +444,7 @@ pub fn path_prefix(text: &str) -> Result<(), Wrong> {
         return Err(wrong("not a path", cure));
     }
     if text.contains(['?', '#']) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(wrong("a path with characters that no path has", cure));
+        return Err(wrong("a path with characters that stand in no request's path", cure));
     }
     if text.contains('*') {
         return Err(wrong("a path with a wildcard", "Give its beginning alone, or use `match`."));
@@ -456,7 +463,7 @@ pub fn print_host_pattern(pattern: &HostPattern) -> String {
 
 /// A refusal.
 pub fn wrong(problem: impl Into<String>, cure: impl Into<String>) -> Wrong {
-    Wrong { problem: problem.into(), cure: cure.into() }
+    Wrong { problem: problem.into(), cure: cure.into(), secret: false }
 }
 
 fn text(value: &Value, cure: impl FnOnce() -> String) -> Result<&str, Wrong> {

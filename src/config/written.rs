@@ -203,8 +203,12 @@ fn syntax_cure(message: &str) -> &'static str {
         "Write text in quotes: key = \"text\"."
     } else if message.contains("duplicate key") {
         "Keep one of the two."
-    } else if message.contains("invalid table header") || message.contains("table header") {
+    } else if message.contains("table") {
         "Write a section as [name], and an entry of a list as [[origin]]."
+    } else if message.contains("string") {
+        "Close the text with the quote that opened it, on the same line; write \\\\ for a backslash in \"...\"."
+    } else if message.contains("array") {
+        "Write a list as [\"one\", \"two\"]."
     } else if message.contains("recursion") {
         "Nest less deeply."
     } else {
