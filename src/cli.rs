@@ -235,11 +235,11 @@ fn refusal(address: &str, status: http::StatusCode, answer: &Value, body: &[u8])
     };
     let cure = match status {
         http::StatusCode::UNAUTHORIZED | http::StatusCode::FORBIDDEN => {
-            " Give its token with --token, or in FOREBAY_ADMIN_TOKEN."
+            ". Give its token with --token, or in FOREBAY_ADMIN_TOKEN."
         }
         _ => "",
     };
-    format!("{address} answered {status}: {said}{cure}")
+    format!("{address} answered {status}: {}{cure}", said.trim_end_matches('.'))
 }
 
 /// Host and port of the admin port, from either or from a URL.

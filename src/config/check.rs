@@ -46,7 +46,7 @@ pub fn check(source: &str, text: &str, flags: &Flags) -> Result<Config, Faults> 
     // What is left of a broken line is not worth another word.
     checker.faults.retain(|fault| fault.line.is_none() || !broken_lines.contains(&fault.line));
     faults.append(&mut checker.faults);
-    match Faults::of(faults) {
+    match Faults::of(source, faults) {
         None => Ok(config),
         Some(faults) => Err(faults),
     }

@@ -22,16 +22,15 @@ pub struct Fault {
     pub cure: String,
 }
 
-/// Everything that is wrong with a configuration, in the order of its lines.
-/// Never empty.
+/// Everything that is wrong with a configuration: that of the file in the order
+/// of its lines, then that of the flags. Never empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// These faults, put in order; `None` when there are none.
-    pub(super) fn of(mut faults: Vec<Fault>) -> Option<Self> {
-        // Faults of flags have no line and come last; the sort is stable.
-        faults.sort_by_key(|fault| fault.line.unwrap_or(usize::MAX));
+    /// These faults of `file` and of flags, put in order; `None` when there are none.
+    pub(super) fn of(file: &str, mut faults: Vec<Fault>) -> Option<Self> {
+        faults.sort_by_key(|fault| (fault.source != file, fault.line.unwrap_or(usize::MAX)));
         faults.dedup();
         (!faults.is_empty()).then_some(Faults(faults))
     }

@@ -74,7 +74,7 @@ impl Flags {
         for (flag, value, section, key) in [
             ("--listen", &self.listen, "listen", "address"),
             ("--admin", &self.admin, "admin", "address"),
-            ("--admin-token", &self.admin_token, "admin", "token"),
+            ("--admin-token (FOREBAY_ADMIN_TOKEN)", &self.admin_token, "admin", "token"),
             ("--memory", &self.memory, "store", "memory"),
             ("--access-log", &self.access_log, "access_log", "output"),
             ("--name", &self.name, "node", "name"),
