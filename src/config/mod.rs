@@ -1,0 +1,126 @@
+//! The configuration: the only place that knows the file's format.
+//!
+//! What was *written*, in a file and with flags, is a tree of values that know
+//! their place ([`written`]); what is *usable* is a [`Config`], built from the
+//! settings that each part owns. Between the two stands one set of tables
+//! ([`settings`]) in which every setting is declared once.
+//!
+//! A `Config` is always whole and sound: [`read`] gives either that or every
+//! fault there is, never the first one alone. No part of forebay reads a file
+//! or a flag itself, and nothing here opens a socket or asks an origin.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::observe::access_log;
+use crate::policy::site::{Presentation, Sites};
+use crate::{admin, fetch, listen, origin, store};
+
+mod check;
+mod fault;
+mod flags;
+mod nearest;
+pub mod reload;
+mod render;
+mod settings;
+mod typed;
+pub mod units;
+mod written;
+
+pub use fault::{Fault, Faults};
+pub use flags::Flags;
+pub use render::documented;
+
+/// Everything that a node is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The clients' port.
+    pub listen: listen::Settings,
+    /// The operators' port.
+    pub admin: admin::Settings,
+    /// Where responses are kept.
+    pub store: store::Settings,
+    /// Collapsing and streaming.
+    pub fetch: fetch::Settings,
+    /// How requests are presented to the cache.
+    pub presentation: Presentation,
+    /// The sites, each with a last route that takes every path.
+    pub sites: Sites,
+    /// The origins; an `OriginId` counts in this list.
+    pub origins: Vec<origin::Settings>,
+    /// One line for each request.
+    pub access_log: access_log::Settings,
+    /// The program's own log.
+    pub log: Log,
+    /// The node as a whole.
+    pub node: NodeSettings,
+}
+
+/// The program's own log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Log {
+    /// What is logged, as a directive of `tracing`'s `EnvFilter`.
+    pub level: String,
+}
+
+/// The node as a whole.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeSettings {
+    /// Its pseudonym in `Via` and `Cache-Status`.
+    pub name: String,
+    /// How long requests under way may take to finish after SIGTERM.
+    pub drain: Duration,
+    /// How many threads serve requests; 0 stands for one per core.
+    pub threads: usize,
+}
+
+/// Reads a configuration: `text` stands in `source_name`, and `flags` win over it.
+pub fn read(source_name: &str, text: &str, flags: &Flags) -> Result<Config, Faults> {
+    check::check(source_name, text, flags)
+}
+
+/// Reads the configuration of a file, or of the flags alone.
+pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Config, Faults> {
+    let Some(path) = file else {
+        return read("forebay", "", flags);
+    };
+    let name = path.display().to_string();
+    let text = std::fs::read(path).map_err(|error| {
+        Faults::of_source(
+            &name,
+            format!("cannot be read ({error})"),
+            "Give the path of a configuration file; `forebay config` prints one to begin with.".to_owned(),
+        )
+    })?;
+    let text = String::from_utf8(text).map_err(|_| {
+        Faults::of_source(&name, "not UTF-8 text".to_owned(), "Save the file as UTF-8.".to_owned())
+    })?;
+    read(&name, &text, flags)
+}
+
+impl Config {
+    /// The settings in force for the admin port, as JSON, secrets as `***`.
+    pub fn redacted_json(&self) -> serde_json::Value {
+        render::json(self)
+    }
+
+    /// What holds where nothing is said: no origin, no site.
+    fn built_in() -> Self {
+        Config {
+            listen: listen::Settings::default(),
+            admin: admin::Settings::default(),
+            store: store::Settings::default(),
+            fetch: fetch::Settings::default(),
+            presentation: Presentation::default(),
+            sites: Sites::default(),
+            origins: Vec::new(),
+            access_log: access_log::Settings {
+                output: access_log::Output::Off,
+                format: access_log::Format::Json,
+                queue: 8192,
+            },
+            log: Log { level: "info".to_owned() },
+            node: NodeSettings { name: "forebay".to_owned(), drain: Duration::from_secs(30), threads: 0 },
+        }
+    }
+}

@@ -1,0 +1,649 @@
+//! Every setting there is, declared once.
+//!
+//! From these tables come the reading of a file, the faults of unknown keys and
+//! bad values, the documented file, the help of the flags, what the admin port
+//! shows, and what a reload cannot change. A default is not written here: it is
+//! what the part that owns the setting says it is.
+
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::Config;
+use super::typed::{
+    self, Kind,
+    Kind::{Bytes, Count, Plain, Text, Time},
+    Typed, Url,
+};
+use super::units::{KIB, MIB};
+use crate::origin;
+use crate::policy::site::{HostPattern, Rules};
+
+/// One setting of a `T`.
+pub struct Setting<T: 'static> {
+    /// Its key in its section.
+    pub key: &'static str,
+    /// What its type alone does not say.
+    pub kind: Kind,
+    /// Where its value is kept.
+    pub at: fn(&mut T) -> &mut dyn Typed,
+    /// What it means. The first sentence stands for the whole where room is scarce.
+    pub text: &'static str,
+    /// What the documented file shows where there is no default.
+    pub example: Option<&'static str>,
+    /// Whether its value is never shown.
+    pub secret: bool,
+    /// Whether a reload leaves the old value in force.
+    pub restart: bool,
+}
+
+/// A part of the file that stands there once.
+pub struct Section {
+    /// Its name, in brackets in the file.
+    pub name: &'static str,
+    /// What it is about.
+    pub text: &'static str,
+    /// What can be set in it.
+    pub settings: &'static [Setting<Config>],
+}
+
+/// An `[[origin]]` as it is written.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Where it listens.
+    pub url: Url,
+    /// All the rest; host and port are those of `url` once it is read.
+    pub settings: origin::Settings,
+}
+
+/// A `[[site]]` as it is written, its rules and routes apart.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Its name, when it was given one.
+    pub name: Option<String>,
+    /// The hosts it answers for.
+    pub hosts: Vec<HostPattern>,
+    /// The name of the origin that its routes ask.
+    pub origin: Option<String>,
+}
+
+/// A `[[site.route]]` as it is written, its rules apart.
+#[derive(Clone, Debug, Default)]
+pub struct Route {
+    /// Its name, when it was given one.
+    pub name: Option<String>,
+    /// The beginning of the paths it answers for.
+    pub path: Option<String>,
+    /// An expression that finds a match in the paths it answers for.
+    pub matches: Option<Regex>,
+    /// The name of the origin that it asks.
+    pub origin: Option<String>,
+}
+
+impl<T> Setting<T> {
+    const fn new(
+        key: &'static str,
+        kind: Kind,
+        at: fn(&mut T) -> &mut dyn Typed,
+        text: &'static str,
+    ) -> Self {
+        Setting { key, kind, at, text, example: None, secret: false, restart: false }
+    }
+
+    const fn at_restart(mut self) -> Self {
+        self.restart = true;
+        self
+    }
+
+    const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    const fn example(mut self, example: &'static str) -> Self {
+        self.example = Some(example);
+        self
+    }
+
+    /// The value that `part` has for this setting.
+    pub fn shown(&self, part: &mut T) -> typed::Shown {
+        (self.at)(part).shown(&self.kind)
+    }
+
+    /// The first sentence of the text.
+    pub fn summary(&self) -> &'static str {
+        match self.text.find(". ") {
+            Some(stop) => self.text.get(..stop).unwrap_or(self.text),
+            None => self.text.trim_end_matches('.'),
+        }
+    }
+}
+
+/// The longest time that any setting takes; sums of such times never overflow.
+const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
+
+/// A time that may be zero.
+const TIME: Kind = Time { least: Duration::ZERO, most: LONGEST };
+/// A time within which something has to happen: zero would forbid it.
+const DEADLINE: Kind = Time { least: Duration::from_millis(1), most: LONGEST };
+
+/// The sections that stand in a file once, but for `[rules]`.
+pub static SECTIONS: &[Section] = &[
+    Section { name: "node", text: "This node as a whole.", settings: NODE },
+    Section {
+        name: "listen",
+        text: "The clients' port, what a connection may cost, and what a request may be.",
+        settings: LISTEN,
+    },
+    Section {
+        name: "admin",
+        text: "The operators' port: purging, metrics, health, and the configuration in force.",
+        settings: ADMIN,
+    },
+    Section { name: "store", text: "Where responses are kept.", settings: STORE },
+    Section {
+        name: "collapse",
+        text: "Requests that want the same response at the same time share one request to the origin: \
+               the first leads, the others follow and get its bytes while they arrive.",
+        settings: COLLAPSE,
+    },
+    Section { name: "access_log", text: "One line for each request.", settings: ACCESS_LOG },
+    Section { name: "log", text: "The program's own log, on the standard error output.", settings: LOG },
+];
+
+const NODE: &[Setting<Config>] = &[
+    Setting::new(
+        "name",
+        Text(typed::pseudonym),
+        |config: &mut Config| &mut config.node.name,
+        "The name of this node in `Via` and `Cache-Status`.",
+    )
+    .at_restart(),
+    Setting::new(
+        "drain",
+        TIME,
+        |config: &mut Config| &mut config.node.drain,
+        "How long requests under way may take to finish after SIGTERM. What is left then is cut off.",
+    ),
+    Setting::new(
+        "threads",
+        Count { least: 0, most: 1024 },
+        |config: &mut Config| &mut config.node.threads,
+        "How many threads serve requests. 0 stands for one per processor core.",
+    )
+    .at_restart(),
+];
+
+const LISTEN: &[Setting<Config>] = &[
+    Setting::new(
+        "address",
+        Plain,
+        |config: &mut Config| &mut config.listen.address,
+        "Where clients connect: address and port. Port 0 takes a free one; the first line of output \
+         says which.",
+    )
+    .at_restart(),
+    Setting::new(
+        "max_connections",
+        Count { least: 1, most: 10_000_000 },
+        |config: &mut Config| &mut config.listen.max_connections,
+        "The most open connections. One more is closed at once.",
+    )
+    .at_restart(),
+    Setting::new(
+        "idle_timeout",
+        DEADLINE,
+        |config: &mut Config| &mut config.listen.idle_timeout,
+        "How long a connection may stay silent between requests.",
+    )
+    .at_restart(),
+    Setting::new(
+        "header_timeout",
+        DEADLINE,
+        |config: &mut Config| &mut config.listen.header_timeout,
+        "How long a request's head may take, from its first byte.",
+    )
+    .at_restart(),
+    Setting::new(
+        "body_timeout",
+        DEADLINE,
+        |config: &mut Config| &mut config.listen.body_timeout,
+        "How long a request's body may pause between two pieces.",
+    )
+    .at_restart(),
+    Setting::new(
+        "send_timeout",
+        DEADLINE,
+        |config: &mut Config| &mut config.listen.send_timeout,
+        "How long a client may take no byte of its answer.",
+    )
+    .at_restart(),
+    Setting::new(
+        "trusted_proxies",
+        Plain,
+        |config: &mut Config| &mut config.presentation.trusted_proxies,
+        "Proxies in front of this node whose `X-Forwarded-*` and `Forwarded` fields are believed: \
+         addresses and networks, such as [\"10.0.0.0/8\"]. Those of anybody else are overwritten.",
+    ),
+    Setting::new(
+        "max_target_bytes",
+        // The http crate's own limit of a target is 65,534 bytes.
+        Bytes { least: 64, most: 63 * KIB },
+        |config: &mut Config| &mut config.presentation.max_target_bytes,
+        "The longest request target, path and query together. A longer one gets 414.",
+    ),
+    Setting::new(
+        "max_header_bytes",
+        // hyper reads into a buffer of at least this size.
+        Bytes { least: 8 * KIB, most: MIB },
+        |config: &mut Config| &mut config.presentation.max_header_bytes,
+        "The most bytes of a request's header section. More get 431.",
+    ),
+    Setting::new(
+        "max_header_lines",
+        Count { least: 1, most: 10_000 },
+        |config: &mut Config| &mut config.presentation.max_header_lines,
+        "The most lines of a request's header section. More get 431.",
+    ),
+];
+
+const ADMIN: &[Setting<Config>] = &[
+    Setting::new(
+        "address",
+        Plain,
+        |config: &mut Config| &mut config.admin.address,
+        "Where operators connect: address and port. An address other than loopback requires a token.",
+    )
+    .at_restart(),
+    Setting::new(
+        "token",
+        Text(typed::bearer_token),
+        |config: &mut Config| &mut config.admin.token,
+        "What every request on the admin port must show, as `Authorization: Bearer TOKEN`. Better given in \
+         the environment, as FOREBAY_ADMIN_TOKEN. Without one, whoever reaches the port may use it.",
+    )
+    .secret()
+    .example("...")
+    .at_restart(),
+];
+
+const STORE: &[Setting<Config>] = &[
+    Setting::new(
+        "memory",
+        Bytes { least: MIB, most: 1 << 50 },
+        |config: &mut Config| &mut config.store.memory,
+        "How much memory stored responses may take, with heads, bodies and index.",
+    )
+    .at_restart(),
+    Setting::new(
+        "max_response_percent",
+        Count { least: 1, most: 100 },
+        |config: &mut Config| &mut config.store.max_response_percent,
+        "The largest response that is kept, as percent of `memory`. A larger one is streamed and not \
+         kept.",
+    )
+    .at_restart(),
+    Setting::new(
+        "max_variants",
+        Count { least: 1, most: 10_000 },
+        |config: &mut Config| &mut config.store.max_variants,
+        "The most variants of one URL, as `Vary` tells them apart. The least recently used goes first.",
+    )
+    .at_restart(),
+];
+
+const COLLAPSE: &[Setting<Config>] = &[
+    Setting::new(
+        "max_flights",
+        Count { least: 1, most: 10_000_000 },
+        |config: &mut Config| &mut config.fetch.max_flights,
+        "The most shared requests under way. One more goes to the origin alone.",
+    )
+    .at_restart(),
+    Setting::new(
+        "max_followers",
+        Count { least: 0, most: 10_000_000 },
+        |config: &mut Config| &mut config.fetch.max_followers,
+        "The most followers of one shared request. One more goes to the origin alone; 0 lets every \
+         request go alone.",
+    )
+    .at_restart(),
+    Setting::new(
+        "follower_wait",
+        DEADLINE,
+        |config: &mut Config| &mut config.fetch.follower_wait,
+        "The longest that a follower waits for the head of the response.",
+    )
+    .at_restart(),
+    Setting::new(
+        "window",
+        Bytes { least: 16 * KIB, most: 1 << 40 },
+        |config: &mut Config| &mut config.fetch.window,
+        "How many bytes are held for the readers of a body that is too large to keep.",
+    )
+    .at_restart(),
+    Setting::new(
+        "slow_reader",
+        DEADLINE,
+        |config: &mut Config| &mut config.fetch.slow_reader,
+        "How long the slowest reader of such a body may hold up the others. Then it is cut off.",
+    )
+    .at_restart(),
+    Setting::new(
+        "max_filling_bytes",
+        Bytes { least: MIB, most: 1 << 50 },
+        |config: &mut Config| &mut config.fetch.max_filling_bytes,
+        "The most bytes of all bodies that are on their way into the store. Beyond, new bodies are \
+         streamed and not kept.",
+    )
+    .at_restart(),
+];
+
+const ACCESS_LOG: &[Setting<Config>] = &[
+    Setting::new(
+        "output",
+        Plain,
+        |config: &mut Config| &mut config.access_log.output,
+        "Where the access log goes: \"off\", \"stdout\", or the path of a file. A file is opened anew \
+         on SIGHUP.",
+    )
+    .at_restart(),
+    Setting::new(
+        "format",
+        Plain,
+        |config: &mut Config| &mut config.access_log.format,
+        "How a line looks: \"json\" or \"combined\".",
+    )
+    .at_restart(),
+    Setting::new(
+        "queue",
+        Count { least: 1, most: 10_000_000 },
+        |config: &mut Config| &mut config.access_log.queue,
+        "How many lines may wait to be written. Beyond, lines are dropped and counted.",
+    )
+    .at_restart(),
+];
+
+const LOG: &[Setting<Config>] = &[Setting::new(
+    "level",
+    Text(typed::log_filter),
+    |config: &mut Config| &mut config.log.level,
+    "How much the program says of itself: \"error\", \"warn\", \"info\", \"debug\" or \"trace\". \
+         Directives such as \"info,forebay::fetch=debug\" tell parts of it apart.",
+)
+.at_restart()];
+
+/// What `[rules]` is about.
+pub const RULES_TEXT: &str = "What holds for the requests of every route, unless its site says otherwise \
+     in [site.rules], or the route itself in [site.route.rules].";
+
+/// The rules of a route: `[rules]`, `[site.rules]`, `[site.route.rules]`.
+pub static RULES: &[Setting<Rules>] = &[
+    Setting::new(
+        "cache",
+        Plain,
+        |rules: &mut Rules| &mut rules.cache,
+        "Whether responses are cached at all. With false every request is passed to the origin.",
+    ),
+    Setting::new(
+        "grace",
+        TIME,
+        |rules: &mut Rules| &mut rules.grace,
+        "How long past its freshness a response is still served at once while it is refreshed in the \
+         background: the operator's own stale-while-revalidate. Never where the response forbids it, as with \
+         must-revalidate.",
+    ),
+    Setting::new(
+        "stale_on_error",
+        TIME,
+        |rules: &mut Rules| &mut rules.stale_on_error,
+        "How long past its freshness a response is still served when the origin fails: it is \
+         unreachable, times out, breaks off, or says 500, 502, 503 or 504. Never where the response forbids \
+         it, as with must-revalidate.",
+    ),
+    Setting::new(
+        "keep",
+        TIME,
+        |rules: &mut Rules| &mut rules.keep,
+        "How long past both a response is kept to be validated. It costs the origin a 304 in place of \
+         a whole response.",
+    ),
+    Setting::new(
+        "stale_deadline",
+        TIME,
+        |rules: &mut Rules| &mut rules.stale_deadline,
+        "How long a client waits for the origin when a stale response could answer it. Then it gets \
+         the stale one, and the fetch goes on.",
+    ),
+    Setting::new(
+        "refresh_backoff",
+        TIME,
+        |rules: &mut Rules| &mut rules.refresh_backoff,
+        "How long the origin is left alone with a response after a refresh of it failed. Doubles with \
+         each further failure, up to 32 times as long.",
+    ),
+    Setting::new(
+        "hit_for_miss",
+        TIME,
+        |rules: &mut Rules| &mut rules.hit_for_miss,
+        "How long requests are not collapsed after an answer that cannot be cached.",
+    ),
+    Setting::new(
+        "heuristic_percent",
+        Count { least: 0, most: 100 },
+        |rules: &mut Rules| &mut rules.heuristic_percent,
+        "The freshness of a response that says nothing of it but has a `Last-Modified`, as percent of \
+         the time since then.",
+    ),
+    Setting::new(
+        "heuristic_max",
+        TIME,
+        |rules: &mut Rules| &mut rules.heuristic_max,
+        "The most freshness that a response gets in this way.",
+    ),
+    Setting::new(
+        "set_cookie",
+        Plain,
+        |rules: &mut Rules| &mut rules.set_cookie,
+        "What happens to a response with `Set-Cookie`. \"pass\" delivers it and stores nothing; \
+         \"store\" stores it with its cookies, which every client then gets.",
+    ),
+    Setting::new(
+        "request_directives",
+        Plain,
+        |rules: &mut Rules| &mut rules.request_directives,
+        "Which `Cache-Control` directives of a request count. With \"only-if-cached\" no client can \
+         force a request to the origin; \"all\" honours every directive, and `Pragma: no-cache`.",
+    ),
+    Setting::new(
+        "sort_accept_language",
+        Plain,
+        |rules: &mut Rules| &mut rules.sort_accept_language,
+        "Whether `Accept-Language` is sorted by preference before it tells variants apart.",
+    ),
+    Setting::new(
+        "max_ranges",
+        Count { least: 0, most: 1000 },
+        |rules: &mut Rules| &mut rules.max_ranges,
+        "How many ranges of one request are answered. A request for more gets the whole response.",
+    ),
+    Setting::new(
+        "forwarded",
+        Plain,
+        |rules: &mut Rules| &mut rules.forwarded,
+        "How the client's address, scheme and host are told to the origin. \"x-forwarded\" sends \
+         `X-Forwarded-For`, `-Proto` and `-Host`, \"forwarded\" sends `Forwarded`, \"off\" nothing.",
+    ),
+    Setting::new(
+        "origin_host",
+        Plain,
+        |rules: &mut Rules| &mut rules.origin_host,
+        "The `Host` that the origin sees: \"client\" for the one that the client asked for, or a fixed \
+         host, such as \"www.example.org\".",
+    ),
+];
+
+/// What `[[origin]]` is about.
+pub const ORIGIN_TEXT: &str = "An origin: a server that has the responses. There may be several; sites and routes name the one that \
+     they ask.";
+
+/// The settings of an `[[origin]]`.
+pub static ORIGIN: &[Setting<Origin>] = &[
+    Setting::new(
+        "name",
+        Text(typed::any_text),
+        |origin: &mut Origin| &mut origin.settings.name,
+        "What sites and routes call it. Clients never see it.",
+    ),
+    Setting::new(
+        "url",
+        Plain,
+        |origin: &mut Origin| &mut origin.url,
+        "Where it listens: http://host:port. Required.",
+    ),
+    Setting::new(
+        "connect_timeout",
+        DEADLINE,
+        |origin: &mut Origin| &mut origin.settings.connect_timeout,
+        "How long connecting may take, the look-up of its name included.",
+    ),
+    Setting::new(
+        "first_byte_timeout",
+        DEADLINE,
+        |origin: &mut Origin| &mut origin.settings.first_byte_timeout,
+        "How long it may take from the end of a request to the head of its response.",
+    ),
+    Setting::new(
+        "between_bytes_timeout",
+        DEADLINE,
+        |origin: &mut Origin| &mut origin.settings.between_bytes_timeout,
+        "How long a body may pause between two pieces.",
+    ),
+    Setting::new(
+        "total_timeout",
+        DEADLINE,
+        |origin: &mut Origin| &mut origin.settings.total_timeout,
+        "How long a request may take, from its beginning to the end of its response.",
+    ),
+    Setting::new(
+        "max_idle",
+        Count { least: 0, most: 1_000_000 },
+        |origin: &mut Origin| &mut origin.settings.max_idle,
+        "The most idle connections that are kept for further requests.",
+    ),
+    Setting::new(
+        "idle_timeout",
+        TIME,
+        |origin: &mut Origin| &mut origin.settings.idle_timeout,
+        "How long an idle connection is kept. Best a little less than the origin keeps it.",
+    ),
+    Setting::new(
+        "max_header_bytes",
+        // hyper reads into a buffer of at least this size.
+        Bytes { least: 8 * KIB, most: 16 * MIB },
+        |origin: &mut Origin| &mut origin.settings.max_header_bytes,
+        "The most bytes of a response's header section. More make a 502.",
+    ),
+    Setting::new(
+        "max_header_lines",
+        Count { least: 1, most: 10_000 },
+        |origin: &mut Origin| &mut origin.settings.max_header_lines,
+        "The most lines of a response's header section. More make a 502.",
+    ),
+];
+
+/// What `[[site]]` is about.
+pub const SITE_TEXT: &str = "A site: hosts that share their routes. An exact host goes before the longest wildcard, and that \
+     before \"*\". Without any site, there is one for every host.";
+
+/// The settings of a `[[site]]`, its rules and routes apart.
+pub static SITE: &[Setting<Site>] = &[
+    Setting::new(
+        "name",
+        Text(typed::any_text),
+        |site: &mut Site| &mut site.name,
+        "What forebay calls it where it speaks of it. Its first host when it is left away.",
+    )
+    .example("shop"),
+    Setting::new(
+        "hosts",
+        Plain,
+        |site: &mut Site| &mut site.hosts,
+        "The hosts it answers for, without port: \"example.org\", \"*.example.org\" for all below, or \
+         \"*\" for all.",
+    ),
+    Setting::new(
+        "origin",
+        Text(typed::any_text),
+        |site: &mut Site| &mut site.origin,
+        "The name of the origin that it asks. May be left away where there is only one.",
+    )
+    .example("origin"),
+];
+
+/// What `[[site.route]]` is about.
+pub const ROUTE_TEXT: &str = "A route: a part of the site's paths with rules of its own. The first one that \
+     matches wins; paths that no route names follow the site's rules.";
+
+/// The settings of a `[[site.route]]`, its rules apart.
+pub static ROUTE: &[Setting<Route>] = &[
+    Setting::new(
+        "name",
+        Text(typed::any_text),
+        |route: &mut Route| &mut route.name,
+        "What forebay calls it where it speaks of it. Its path or expression when it is left away.",
+    )
+    .example("images"),
+    Setting::new(
+        "path",
+        Text(typed::path_prefix),
+        |route: &mut Route| &mut route.path,
+        "The beginning of the paths it answers for.",
+    )
+    .example("/img/"),
+    Setting::new(
+        "match",
+        Plain,
+        |route: &mut Route| &mut route.matches,
+        "A regular expression that finds a match in the paths it answers for, in place of `path`. It \
+         never sees the query.",
+    )
+    .example("\\.(png|jpg)$"),
+    Setting::new(
+        "origin",
+        Text(typed::any_text),
+        |route: &mut Route| &mut route.origin,
+        "The name of the origin that it asks, in place of the site's.",
+    )
+    .example("origin"),
+];
+
+/// The setting at a dotted path of a section, such as `store.memory`.
+pub fn in_section(path: &str) -> Option<&'static Setting<Config>> {
+    let (section, key) = path.split_once('.')?;
+    let section = SECTIONS.iter().find(|known| known.name == section)?;
+    section.settings.iter().find(|setting| setting.key == key)
+}
+
+/// The help of the flag for a setting of a section: the first sentence about it,
+/// and its default.
+pub fn flag_help(path: &str) -> String {
+    let Some(setting) = in_section(path) else { return String::new() };
+    match setting.shown(&mut Config::built_in()) {
+        typed::Shown::Text(default) => format!("{} [default: {default}]", setting.summary()),
+        _ => setting.summary().to_owned(),
+    }
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        let settings = origin::Settings::default();
+        Origin { url: Url { host: settings.host.clone(), port: settings.port }, settings }
+    }
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Site { name: None, hosts: vec![HostPattern::Any], origin: None }
+    }
+}
