@@ -1,4 +1,86 @@
 //! forebay: a caching HTTP accelerator.
+//!
+//! A *forebay* is the pool in front of a dam: what the city drinks from, so that
+//! the river behind it may rest. This one stands in front of HTTP origins,
+//! answers from its cache as RFC 9111 allows, shares one origin request among all
+//! who ask for the same thing, keeps serving when the origin fails, and can be
+//! purged.
+//!
+//! This page is the picture of the code: what stands where, who may know whom,
+//! and how one request walks through.
+//!
+//! # Floors
+//!
+//! All arrows point down. A module imports from lower floors only, never from
+//! above and never from a neighbour on its own floor; the comments between the
+//! `mod` lines below name the floors, and a test holds the code to them.
+//!
+//! | floor | module | what it is |
+//! |---|---|---|
+//! | 11 | [`cli`] | the command line |
+//! | 10 | [`demo`] | a sample origin with a cache in front, to try things on |
+//! | 9 | [`node`] | assembly; one path for start and reload |
+//! | 8 | [`config`] | the only place that knows the file format |
+//! | 7 | [`admin`], [`listen`] | the edges: the operators' port, the clients' port |
+//! | 6 | [`serve`] | the walk of one request |
+//! | 5 | [`fetch`], [`invalidate`] | acts: get a response; make responses unusable |
+//! | 4 | [`origin`], [`policy`], [`store`] | fetches, decides, keeps; none knows another |
+//! | 3 | [`stored`] | the nouns: a stored response, its variants, its body |
+//! | 2 | [`message`] | messages under way, and the HTTP library's types as ours |
+//! | 1 | [`rfc`] | the standard, in pure functions |
+//! | 0 | [`clock`], [`observe`] | time, counting, logs |
+//!
+//! `rfc` and `policy` are pure: they get `now` and everything else as arguments
+//! and return a verdict with a named reason. They never read the clock, count,
+//! lock, spawn or do I/O.
+//!
+//! Each part owns its settings as a plain struct; `config` alone fills them, so
+//! that no part knows the file.
+//!
+//! # The walk of a request
+//!
+//! `listen` takes a request off a socket and hands it to [`serve::Server::serve`],
+//! which is the whole story on one screen:
+//!
+//! 1. *canonical*: [`policy::normalise`] turns it into the presented request, or
+//!    refuses it;
+//! 2. *rules and key*: [`policy::site`] yields the route's rules,
+//!    [`stored::CacheKey`] the key;
+//! 3. *look up*: [`store::Store::find_in_memory`], without await, no lock held;
+//! 4. *decide*: [`policy::decide()`] says what is to be done and why;
+//! 5. *act*: deliver, deliver stale (and refresh in the background), fetch
+//!    together with others ([`fetch`]), pass, or refuse;
+//! 6. *deliver*: preconditions, ranges, `Age`, `Cache-Status`, a reader of the body;
+//! 7. *record*: once, when the body ends or the client leaves.
+//!
+//! # What always holds
+//!
+//! - **A head is one buffer** with an offset table ([`rfc::fields::Fields`]), from
+//!   the socket to the store and back: cleaned once, ready to be written.
+//! - **A response lives in one place**: filling ones in [`fetch::Flights`],
+//!   complete ones in the [`store`]. It is put into the store before its flight
+//!   ends, and whoever begins a flight has looked into the store again under the
+//!   flight's lock. So no second request slips through between the two.
+//! - **No client owns a fetch.** A fetch that may be shared runs in a task of its
+//!   own; its leader is its first follower. Only a pass dies with its client.
+//! - **No purge is undone.** Every invalidation has a number; a fetch notes the
+//!   last one before the origin is asked, and the store compares under the key's
+//!   lock before it keeps anything. A client that comes after an invalidation
+//!   does not join a flight from before it.
+//! - **A better answer is never replaced by a worse one**: a 5xx, a timeout or a
+//!   broken body leaves what is stored as it is, and the origin is left alone for
+//!   a while.
+//! - **Everything that can grow has a limit** and a counter that says when it was
+//!   reached.
+//! - **Two clocks**: ages use wall time and saturate at zero, deadlines use
+//!   monotonic time.
+//!
+//! # Cancel safety
+//!
+//! A client's task may be dropped at any await. Fetches run in their own tasks;
+//! seats in a flight, readers of a body, places among the connections and the
+//! record of a request are given up when they are dropped. No lock is held over
+//! an await.
 
 // Floor 0: the ground.
 pub mod clock;
@@ -25,3 +107,7 @@ pub mod listen;
 pub mod config;
 // Floor 9: assembly.
 pub mod node;
+// Floor 10: programs.
+pub mod demo;
+// Floor 11: the command line.
+pub mod cli;

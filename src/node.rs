@@ -5,13 +5,16 @@
 //! whole; the store, the flights and the counters live as long as the node; a
 //! configuration that cannot be used changes nothing.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -23,7 +26,7 @@ use crate::invalidate::{self, Purged, Refused, Target};
 use crate::listen::{self, Current};
 use crate::observe::access_log::AccessLog;
 use crate::observe::counters::Counters;
-use crate::observe::render;
+use crate::observe::{render, trace};
 use crate::origin::Client;
 use crate::serve::Server;
 use crate::store::Store;
@@ -74,6 +77,9 @@ pub enum StartError {
     /// The access log could not be opened.
     #[error("the access log cannot be opened: {0}. Check `access_log.output`.")]
     AccessLog(io::Error),
+    /// The system refused threads or signals.
+    #[error("cannot start: {0}")]
+    Runtime(io::Error),
 }
 
 impl Node {
@@ -278,35 +284,85 @@ impl Control for Shared {
     }
 }
 
-/// Runs a node until SIGTERM or SIGINT, reloading on SIGHUP. `started` is told
-/// once the ports are open.
-pub async fn run(config: Config, reread: Reread, started: impl FnOnce(&Node)) -> Result<(), StartError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let drain_deadline = config.node.drain;
-    let node = Node::start_with(config, Clock::System, Some(reread)).await?;
-    started(&node);
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
-        tracing::error!(target: "forebay", "signals cannot be received; stopping");
-        node.drain().await;
-        return Ok(());
-    };
+/// Runs a node until SIGTERM or SIGINT, reloading on SIGHUP. Blocks. The first
+/// line of output says where it listens.
+pub fn run(
+    config: Config,
+    reread: impl Fn() -> Result<Config, Faults> + Send + Sync + 'static,
+) -> Result<(), StartError> {
+    trace::start(&config.log.level);
+    runtime(&config)?.block_on(async {
+        let signals = Signals::new().map_err(StartError::Runtime)?;
+        let drain = config.node.drain;
+        let node = Node::start_with(config, Clock::System, Some(Box::new(reread))).await?;
+        announce(&format!(
+            "forebay listening on http://{}, admin on http://{}\n",
+            node.address(),
+            node.admin_address()
+        ));
+        serve_until_told(node, signals, drain).await;
+        Ok(())
+    })
+}
+
+/// The runtime that a configuration asks for.
+pub fn runtime(config: &Config) -> Result<Runtime, StartError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if config.node.threads > 0 {
+        builder.worker_threads(config.node.threads);
+    }
+    builder.enable_all().build().map_err(StartError::Runtime)
+}
+
+/// Writes to standard output, and goes on if nobody is there to read it.
+pub fn announce(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// The signals that a node obeys.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From here on these signals do not end the process.
+    pub fn new() -> io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the word to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Lets a node serve until it is told to stop, then drains it. A second word
+/// ends it at once.
+pub async fn serve_until_told(node: Node, mut signals: Signals, drain: Duration) {
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => {
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.hangup.recv() => {
                 node.reopen_logs();
                 // Faults have been logged; the old configuration stays in force.
                 let _ = node.reread();
             }
         }
     }
-    tracing::info!(target: "forebay", "draining for at most {drain_deadline:?}; a second signal ends at once");
+    tracing::info!(target: "forebay", "draining for at most {drain:?}; a second signal ends at once");
     tokio::select! {
         () = node.drain() => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.stop() => {}
     }
-    Ok(())
 }

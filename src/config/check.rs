@@ -5,6 +5,7 @@
 //! told: a broken file is not also blamed for what its broken lines left out.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use regex::Regex;
 
@@ -311,12 +312,16 @@ impl Checker<'_> {
                 self.part(&join(&path, "rules"), table, settings::RULES, &[], &mut rules);
             }
             rules.origin = origin.unwrap_or(OriginId(0));
-            routes.push(site::Route { name, path: pattern, rules });
+            routes.push(site::Route { name, path: pattern, rules: Arc::new(rules) });
         }
         if !routes.iter().any(|route| covers(&route.path, &PathPattern::Any)) {
             undecided |= origin.is_none();
             let rules = Rules { origin: origin.unwrap_or(OriginId(0)), ..rules.clone() };
-            routes.push(site::Route { name: print_path(&PathPattern::Any), path: PathPattern::Any, rules });
+            routes.push(site::Route {
+                name: print_path(&PathPattern::Any),
+                path: PathPattern::Any,
+                rules: Arc::new(rules),
+            });
         }
         if self.whole && undecided && !origins.is_empty() && site.get("origin").is_none() {
             let first = origins.first().map_or("", |origin| &origin.settings.name);

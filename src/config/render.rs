@@ -75,7 +75,7 @@ pub fn json(config: &Config) -> Value {
                 "name": route.name,
                 key: print_path(&route.path),
                 "origin": origin,
-                "rules": object(settings::RULES, &mut route.rules.clone()),
+                "rules": object(settings::RULES, &mut Rules::clone(&route.rules)),
             })
         });
         json!({

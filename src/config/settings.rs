@@ -297,46 +297,39 @@ const COLLAPSE: &[Setting<Config>] = &[
         "max_flights",
         Count { least: 1, most: 10_000_000 },
         |config: &mut Config| &mut config.fetch.max_flights,
-        "The most shared requests under way. One more goes to the origin alone.",
-    )
-    .at_restart(),
+        "The most shared requests under way. One more gets a stale response or 503.",
+    ),
     Setting::new(
         "max_followers",
-        Count { least: 0, most: 10_000_000 },
+        Count { least: 1, most: 10_000_000 },
         |config: &mut Config| &mut config.fetch.max_followers,
-        "The most followers of one shared request. One more goes to the origin alone; 0 lets every \
-         request go alone.",
-    )
-    .at_restart(),
+        "The most followers of one shared request. One more gets a stale response or 503.",
+    ),
     Setting::new(
         "follower_wait",
         DEADLINE,
         |config: &mut Config| &mut config.fetch.follower_wait,
         "The longest that a follower waits for the head of the response.",
-    )
-    .at_restart(),
+    ),
     Setting::new(
         "window",
         Bytes { least: 16 * KIB, most: 1 << 40 },
         |config: &mut Config| &mut config.fetch.window,
         "How many bytes are held for the readers of a body that is too large to keep.",
-    )
-    .at_restart(),
+    ),
     Setting::new(
         "slow_reader",
         DEADLINE,
         |config: &mut Config| &mut config.fetch.slow_reader,
         "How long the slowest reader of such a body may hold up the others. Then it is cut off.",
-    )
-    .at_restart(),
+    ),
     Setting::new(
         "max_filling_bytes",
         Bytes { least: MIB, most: 1 << 50 },
         |config: &mut Config| &mut config.fetch.max_filling_bytes,
         "The most bytes of all bodies that are on their way into the store. Beyond, new bodies are \
          streamed and not kept.",
-    )
-    .at_restart(),
+    ),
 ];
 
 const ACCESS_LOG: &[Setting<Config>] = &[

@@ -53,7 +53,7 @@ pub async fn listen(
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-            _ = drain.wait_for(|drain| *drain) => break,
+            () = told(&mut drain) => break,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -89,6 +89,11 @@ pub async fn listen(
     }
 }
 
+/// Completes when draining begins, or when nobody is left who could begin it.
+async fn told(drain: &mut watch::Receiver<bool>) {
+    let _ = drain.wait_for(|drain| *drain).await;
+}
+
 struct Connection {
     current: Current,
     counters: Arc<Counters>,
@@ -120,7 +125,7 @@ impl Connection {
         let mut connection = std::pin::pin!(connection);
         let result = tokio::select! {
             result = connection.as_mut() => result,
-            _ = drain.wait_for(|drain| *drain) => {
+            () = told(&mut drain) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

@@ -116,9 +116,8 @@ pub fn normalise(received: Received, presentation: &Presentation) -> Result<Pres
         scheme = if told.eq_ignore_ascii_case(b"https") { "https" } else { "http" };
     }
     let (told_authority, path) = split_target(&target, &method)?;
-    let mut hosts = fields.get_all("host");
-    let host_field = hosts.next();
-    if hosts.next().is_some() {
+    let host_field = fields.get("host");
+    if fields.get_all("host").count() > 1 {
         return Err(Refusal::TwoHosts);
     }
     if host_field.is_none() && version >= Version::HTTP_11 {

@@ -103,7 +103,7 @@ impl ReplyContent {
                 let bytes = std::mem::take(bytes);
                 Poll::Ready((!bytes.is_empty()).then_some(Ok(Piece::Bytes(bytes))))
             }
-            ReplyContent::Stored(read, trailers) => Poll::Ready(match read.next() {
+            ReplyContent::Stored(read, trailers) => Poll::Ready(match Iterator::next(read) {
                 Some(bytes) => Some(Ok(Piece::Bytes(bytes))),
                 None => trailers.take().map(|trailers| Ok(Piece::Trailers(trailers))),
             }),
