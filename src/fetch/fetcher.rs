@@ -333,8 +333,7 @@ impl Fetcher {
             }
             return;
         }
-        match freshen::head_updates(&stored.head.fields, update) {
-            HeadEffect::None => {}
+        match freshen::head_updates(&stored.head.fields, stored.body.len(), update) {
             HeadEffect::Invalidate => stored.soft_purge(),
             HeadEffect::Freshen => {
                 let fields = freshen::freshen(&stored.head.fields, update);

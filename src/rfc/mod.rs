@@ -1,32 +1,22 @@
-//! stub
+//! The standard: HTTP semantics and caching as pure functions.
+//!
+//! Everything here gets what it needs as arguments, `now` included, and returns
+//! a verdict with a named reason. Nothing here reads the clock, counts, locks,
+//! spawns or does I/O, and nothing here panics on foreign bytes.
+
+pub mod age;
+pub mod cache_control;
+pub mod cache_status;
+pub mod connection;
+pub mod date;
 pub mod fields;
-pub mod date { use crate::clock::Wall; pub fn parse(_t:&[u8],_n:Wall)->Option<u64>{ let s=std::str::from_utf8(_t).ok()?; httpdate::parse_http_date(s).ok()?.duration_since(std::time::UNIX_EPOCH).ok().map(|d|d.as_secs()) } pub fn format(at:Wall)->String{ httpdate::fmt_http_date(at.to_system_time()) } }
-pub mod cache_control { use super::fields::Fields;
- #[derive(Default,Debug,Clone)] pub struct ResponseDirectives { pub no_store:bool, pub max_age:Option<u64>, pub swr:u64, pub forbid:bool, pub no_cache: bool }
- impl ResponseDirectives { pub fn read(f:&Fields)->Self{ let mut d=Self::default(); for m in f.members("cache-control"){ let s=String::from_utf8_lossy(m).to_ascii_lowercase(); if s=="no-store"{d.no_store=true} if s=="no-cache"{d.no_cache=true} if s=="must-revalidate"{d.forbid=true} if let Some(v)=s.strip_prefix("max-age="){d.max_age=v.parse().ok()} if let Some(v)=s.strip_prefix("stale-while-revalidate="){d.swr=v.parse().unwrap_or(0)} } d } }
- #[derive(Default,Debug,Clone)] pub struct RequestDirectives { pub no_cache:bool, pub no_store:bool, pub only_if_cached:bool, pub max_age:Option<u64>, pub min_fresh:Option<u64>, pub max_stale:Option<MaxStale> }
- #[derive(Debug,Clone,Copy)] pub enum MaxStale { Any, Seconds(u64) }
- impl RequestDirectives { pub fn read(_f:&Fields)->Self{ Self::default() } } }
-pub mod lifetime { use super::{fields::Fields,cache_control::ResponseDirectives}; use crate::clock::Wall; use http::StatusCode;
- #[derive(Debug,Clone,Copy,PartialEq,Eq)] pub enum Source{MaxAge,None} #[derive(Debug,Clone,Copy)] pub struct Lifetime{pub seconds:u64,pub source:Source} pub struct Heuristic{pub percent:u32,pub max_seconds:u64}
- pub fn lifetime(_s:StatusCode,_f:&Fields,d:&ResponseDirectives,_h:&Heuristic,_r:Wall)->Lifetime{ Lifetime{seconds:d.max_age.unwrap_or(0),source:Source::MaxAge} } }
-pub mod age { use super::fields::Fields; use crate::clock::Wall; pub fn initial_age(_f:&Fields,_a:Wall,_b:Wall)->u64{0} pub fn current_age_millis(i:u64,r:Wall,n:Wall)->u64{ i*1000+n.since(r).as_millis() as u64 } }
-pub mod storable { use super::{fields::Fields,cache_control::ResponseDirectives}; use http::{Method,StatusCode};
- #[derive(Debug,Clone,Copy,PartialEq,Eq)] pub enum NotStorable{NoStore,VaryStar,Unexplicit} impl NotStorable{ pub fn reason(self)->&'static str{"no-store"} pub fn only_this_request(self)->bool{false} }
- pub struct Exchanged<'a>{pub method:&'a Method,pub request:&'a Fields,pub status:StatusCode,pub response:&'a Fields,pub directives:&'a ResponseDirectives,pub honour_request_no_store:bool}
- pub fn storable(e:&Exchanged<'_>)->Result<(),NotStorable>{ if e.directives.no_store {return Err(NotStorable::NoStore)} if e.directives.max_age.is_none(){return Err(NotStorable::Unexplicit)} Ok(()) }
- pub fn post_serves_get(_s:&str,_h:&str,_p:u16,_pq:&str,_st:StatusCode,_f:&Fields)->bool{false}
- pub fn fields_not_to_store(_d:&ResponseDirectives)->impl Iterator<Item=&str>{ std::iter::empty() } }
-pub mod reuse { use super::cache_control::ResponseDirectives; #[derive(Debug,Clone,Copy)] pub struct StaleTerms{pub while_revalidate:u64,pub if_error:Option<u64>,pub forbidden:bool} pub fn stale_terms(d:&ResponseDirectives)->StaleTerms{StaleTerms{while_revalidate:d.swr,if_error:None,forbidden:d.forbid||d.no_cache}} pub fn always_validate(d:&ResponseDirectives)->bool{d.no_cache} }
-pub mod vary { use super::fields::Fields; pub enum VaryNames{Star,Names(Vec<String>)} pub fn names(f:&Fields)->VaryNames{ VaryNames::Names(f.members("vary").map(|m|String::from_utf8_lossy(m).to_ascii_lowercase()).collect()) }
- #[derive(Debug,Clone,PartialEq,Eq,Hash)] pub struct SecondaryKey(Vec<(String,Option<Vec<u8>>)>,Vec<u8>); impl SecondaryKey{ pub fn of(n:&[String],r:&Fields,_s:bool)->Self{ let v:Vec<_>=n.iter().map(|n|(n.clone(),r.get(n).map(|v|v.to_vec()))).collect(); let b=format!("{v:?}").into_bytes(); Self(v,b) } pub fn names(&self)->impl Iterator<Item=&str>{ self.0.iter().map(|p|p.0.as_str()) } pub fn matches(&self,r:&Fields,_s:bool)->bool{ self.0.iter().all(|(n,v)|r.get(n)==v.as_deref()) } pub fn is_empty(&self)->bool{self.0.is_empty()} pub fn heap_bytes(&self)->usize{0} pub fn as_bytes(&self)->&[u8]{&self.1} } }
-pub mod validator { use super::fields::Fields; use crate::clock::Wall; use http::{Method,StatusCode}; #[derive(PartialEq,Debug)] pub enum Precondition{Proceed,NotModified,Failed}
- pub fn evaluate(_m:&Method,_r:&Fields,_s:StatusCode,_f:&Fields,_rc:Wall,_n:Wall)->Precondition{ if let (Some(a),Some(b))=(_r.get("if-none-match"),_f.get("etag")) { if a==b {return Precondition::NotModified} } Precondition::Proceed }
- pub fn if_range_holds(_r:&Fields,_f:&Fields,_n:Wall)->bool{true} pub fn conditional_fields(f:&Fields)->impl Iterator<Item=(&'static str,&[u8])>{ f.get("etag").map(|e|("if-none-match",e)).into_iter() } pub fn not_modified_fields(_n:&str)->bool{true} }
-pub mod freshen { use super::fields::Fields; pub enum HeadEffect{Freshen,Invalidate,None} pub fn freshen(s:&Fields,_u:&Fields)->Fields{s.clone()} pub fn head_updates(_s:&Fields,_h:&Fields)->HeadEffect{HeadEffect::None} }
-pub mod range { use std::ops::Range; pub enum Ranges{None,Unsatisfiable,One(Range<u64>),Many(Vec<Range<u64>>)} pub fn resolve(_v:&[u8],_l:u64,_m:usize)->Ranges{Ranges::None} pub fn content_range(r:&Range<u64>,l:u64)->String{format!("bytes {}-{}/{l}",r.start,r.end-1)} pub fn unsatisfied(l:u64)->String{format!("bytes */{l}")} pub struct Multipart; impl Multipart{ pub fn new(_b:&str,_c:Option<&[u8]>,_l:u64)->Self{Multipart} pub fn length(&self,_r:&[Range<u64>])->u64{0} pub fn content_type(&self)->String{String::new()} pub fn head(&self,_r:&Range<u64>)->Vec<u8>{vec![]} pub fn end(&self)->Vec<u8>{vec![]} } }
-pub mod unsafe_method { use super::fields::Fields; use http::Method; pub fn is_safe(m:&Method)->bool{m.is_safe()} pub fn is_idempotent(m:&Method)->bool{m.is_idempotent()} pub fn invalidated(_s:&str,_h:&str,_p:u16,_pq:&str,_f:&Fields)->Vec<String>{vec![]} }
-pub mod connection { use super::fields::Fields; pub fn strip(f:&mut Fields){ for n in ["connection","keep-alive","te","transfer-encoding","upgrade","proxy-connection"]{f.remove(n)} } pub fn upgrade(f:&Fields)->Option<&[u8]>{f.get("upgrade")} }
-pub mod cache_status { #[derive(Clone,Copy,PartialEq,Eq,Debug)] pub enum Fwd{Bypass,Method,UriMiss,VaryMiss,Miss,Request,Stale,Partial} #[derive(Default)] pub struct CacheStatus<'a>{pub cache:&'a str,pub hit:bool,pub fwd:Option<Fwd>,pub fwd_status:Option<u16>,pub ttl:Option<i64>,pub stored:bool,pub collapsed:bool,pub key:Option<&'a str>,pub detail:Option<&'a str>} impl CacheStatus<'_>{ pub fn write(&self)->String{ format!("{}; hit={} fwd={:?} ttl={:?} stored={} collapsed={} {:?}",self.cache,self.hit,self.fwd,self.ttl,self.stored,self.collapsed,self.detail) } } }
-pub mod host { pub struct Authority{pub host:String,pub port:Option<u16>} pub fn parse_authority(b:&[u8])->Option<Authority>{ let s=std::str::from_utf8(b).ok()?; let (h,p)=match s.rsplit_once(':'){Some((h,p))=>(h,Some(p.parse().ok()?)),None=>(s,None)}; Some(Authority{host:h.to_ascii_lowercase(),port:p}) } }
-pub mod uri { use std::borrow::Cow; pub fn canonical_path_and_query(s:&str)->Cow<'_,str>{Cow::Borrowed(s)} }
+pub mod freshen;
+pub mod host;
+pub mod lifetime;
+pub mod range;
+pub mod reuse;
+pub mod storable;
+pub mod unsafe_method;
+pub mod uri;
+pub mod validator;
+pub mod vary;

@@ -1,0 +1,123 @@
+//! `Cache-Status` (RFC 9211): what a cache did with a request, in one member.
+
+use std::fmt::Write;
+
+/// This cache's member of the list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CacheStatus<'a> {
+    /// The cache's name.
+    pub cache: &'a str,
+    /// Answered from the cache without asking further.
+    pub hit: bool,
+    /// Why the request went further.
+    pub fwd: Option<Fwd>,
+    /// The status that the next server answered with.
+    pub fwd_status: Option<u16>,
+    /// Freshness left in seconds; negative when stale.
+    pub ttl: Option<i64>,
+    /// Whether the response is stored.
+    pub stored: bool,
+    /// Whether the request shared another one's.
+    pub collapsed: bool,
+    /// The cache key.
+    pub key: Option<&'a str>,
+    /// What else there is to say: a token.
+    pub detail: Option<&'a str>,
+}
+
+/// Why a request went further (RFC 9211 2.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fwd {
+    /// The cache was told not to handle the request.
+    Bypass,
+    /// The method's semantics require it.
+    Method,
+    /// Nothing is stored under the key.
+    UriMiss,
+    /// What is stored under the key is not what the request selects.
+    VaryMiss,
+    /// Nothing suitable is stored.
+    Miss,
+    /// What is stored is fresh, but the request does not take it.
+    Request,
+    /// What is stored is stale.
+    Stale,
+    /// What is stored is only a part.
+    Partial,
+}
+
+impl Fwd {
+    /// The token.
+    pub fn token(self) -> &'static str {
+        match self {
+            Fwd::Bypass => "bypass",
+            Fwd::Method => "method",
+            Fwd::UriMiss => "uri-miss",
+            Fwd::VaryMiss => "vary-miss",
+            Fwd::Miss => "miss",
+            Fwd::Request => "request",
+            Fwd::Stale => "stale",
+            Fwd::Partial => "partial",
+        }
+    }
+}
+
+impl CacheStatus<'_> {
+    /// The member as written.
+    pub fn write(&self) -> String {
+        let mut text = String::with_capacity(64);
+        push_name(&mut text, self.cache);
+        if self.hit {
+            text.push_str("; hit");
+        }
+        if let Some(fwd) = self.fwd {
+            text.push_str("; fwd=");
+            text.push_str(fwd.token());
+        }
+        // Writing to a string does not fail.
+        if let Some(status) = self.fwd_status {
+            let _ = write!(text, "; fwd-status={status}");
+        }
+        if let Some(ttl) = self.ttl {
+            // The integers of structured fields have fifteen digits.
+            let _ = write!(text, "; ttl={}", ttl.clamp(-999_999_999_999_999, 999_999_999_999_999));
+        }
+        if self.stored {
+            text.push_str("; stored");
+        }
+        if self.collapsed {
+            text.push_str("; collapsed");
+        }
+        if let Some(key) = self.key {
+            text.push_str("; key=");
+            push_string(&mut text, key);
+        }
+        if let Some(detail) = self.detail {
+            text.push_str("; detail=");
+            push_name(&mut text, detail);
+        }
+        text
+    }
+}
+
+/// A token where that is possible, else a string.
+fn push_name(text: &mut String, name: &str) {
+    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*');
+    if starts && name.bytes().all(|b| super::fields::is_token_byte(b) || b == b':' || b == b'/') {
+        text.push_str(name);
+    } else {
+        push_string(text, name);
+    }
+}
+
+/// A string of a structured field; what cannot stand in one is left out.
+fn push_string(text: &mut String, content: &str) {
+    text.push('"');
+    for c in content.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()) {
+        if c == '"' || c == '\\' {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text.push('"');
+}

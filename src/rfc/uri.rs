@@ -1,0 +1,132 @@
+//! Paths and queries in canonical form, and references to them (RFC 3986).
+//!
+//! What always holds: a canonical path begins with `/`, has no dot segments,
+//! percent-encodes nothing that need not be, and writes its triplets in upper
+//! case. A canonical form is its own canonical form. A query is left as it is
+//! but for the case of its triplets: what it means is the origin's to say.
+
+use std::borrow::Cow;
+
+use super::host::parse_authority;
+
+/// The canonical form of path and query (RFC 3986 6.2.2, 6.2.3). Usually the text
+/// is canonical already, and one look over it finds nothing to do.
+pub fn canonical_path_and_query(text: &str) -> Cow<'_, str> {
+    let text = text.split('#').next().unwrap_or_default();
+    let (path, query) = match text.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (text, None),
+    };
+    let plain = path.starts_with('/') && !path.contains("/.") && !text.contains('%');
+    if plain {
+        return Cow::Borrowed(text);
+    }
+    let mut canonical = without_dot_segments(&decoded(path, true));
+    if let Some(query) = query {
+        canonical.push('?');
+        canonical.push_str(&decoded(query, false));
+    }
+    if canonical == text { Cow::Borrowed(text) } else { Cow::Owned(canonical) }
+}
+
+/// Path and query that `reference` names, seen from the target, if it names
+/// something on the same origin.
+pub fn same_origin(
+    scheme: &str,
+    host: &str,
+    port: u16,
+    base_path_and_query: &str,
+    reference: &str,
+) -> Option<String> {
+    let reference = reference.split('#').next().unwrap_or_default();
+    let own_port = if scheme == "https" { 443 } else { 80 };
+    let end_of_scheme = reference.find(':').filter(|&at| {
+        reference[..at].bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+            && reference.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
+    });
+    let rest = match end_of_scheme {
+        Some(at) if reference[..at].eq_ignore_ascii_case(scheme) => &reference[at + 1..],
+        Some(_) => return None,
+        None => reference,
+    };
+    if let Some(rest) = rest.strip_prefix("//") {
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let authority = parse_authority(&rest.as_bytes()[..end])?;
+        let same = authority.host == host && authority.port.unwrap_or(own_port) == port;
+        return same.then(|| canonical_path_and_query(&rooted(&rest[end..])).into_owned());
+    }
+    if end_of_scheme.is_some() {
+        return None;
+    }
+    let base_path = base_path_and_query.split('?').next().unwrap_or("/");
+    let joined = if rest.is_empty() {
+        base_path_and_query.to_owned()
+    } else if rest.starts_with('/') {
+        rest.to_owned()
+    } else if rest.starts_with('?') {
+        format!("{base_path}{rest}")
+    } else {
+        let directory = base_path.rfind('/').map_or("/", |at| &base_path[..=at]);
+        format!("{directory}{rest}")
+    };
+    Some(canonical_path_and_query(&joined).into_owned())
+}
+
+fn rooted(path: &str) -> Cow<'_, str> {
+    if path.starts_with('/') { Cow::Borrowed(path) } else { Cow::Owned(format!("/{path}")) }
+}
+
+/// Triplets in upper case; with `unreserved`, those of characters that need none
+/// are decoded (6.2.2.2).
+fn decoded(text: &str, unreserved: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        let triplet = rest.get(at..at + 3).filter(|t| t.bytes().skip(1).all(|b| b.is_ascii_hexdigit()));
+        let Some(triplet) = triplet else {
+            // A percent sign on its own is left as it is; the origin may know better.
+            out.push('%');
+            rest = &rest[at + 1..];
+            continue;
+        };
+        let byte = u8::from_str_radix(&triplet[1..], 16).unwrap_or_default();
+        if unreserved && (byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&triplet.to_ascii_uppercase());
+        }
+        rest = &rest[at + 3..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Removes `.` and `..` (5.2.4). A path never leaves its root.
+fn without_dot_segments(path: &str) -> String {
+    let mut segments: Vec<&str> = Vec::new();
+    let mut parts = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
+    while let Some(part) = parts.next() {
+        let last = parts.peek().is_none();
+        match part {
+            "." | ".." => {
+                if part == ".." {
+                    segments.pop();
+                }
+                if last {
+                    segments.push("");
+                }
+            }
+            part => segments.push(part),
+        }
+    }
+    let mut out = String::with_capacity(path.len() + 1);
+    for segment in &segments {
+        out.push('/');
+        out.push_str(segment);
+    }
+    if out.is_empty() {
+        out.push('/');
+    }
+    out
+}

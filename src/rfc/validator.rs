@@ -1,0 +1,149 @@
+//! Validators and preconditions (RFC 9110 8.8 and 13, RFC 9111 4.3).
+
+use http::{Method, StatusCode};
+
+use super::date;
+use super::fields::Fields;
+use crate::clock::Wall;
+
+/// An entity tag (RFC 9110 8.8.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EntityTag<'a> {
+    /// `W/`.
+    pub weak: bool,
+    /// What stands between the quotes.
+    pub opaque: &'a [u8],
+}
+
+impl<'a> EntityTag<'a> {
+    /// Reads one entity tag.
+    pub fn parse(text: &'a [u8]) -> Option<Self> {
+        let (weak, quoted) = match text.strip_prefix(b"W/") {
+            Some(quoted) => (true, quoted),
+            None => (false, text),
+        };
+        let opaque = quoted.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        let valid = opaque.iter().all(|&b| b == 0x21 || (0x23..=0x7e).contains(&b) || b >= 0x80);
+        valid.then_some(EntityTag { weak, opaque })
+    }
+
+    /// Strong comparison (8.8.3.2).
+    pub fn matches_strongly(&self, other: &EntityTag<'_>) -> bool {
+        !self.weak && !other.weak && self.opaque == other.opaque
+    }
+
+    /// Weak comparison (8.8.3.2).
+    pub fn matches_weakly(&self, other: &EntityTag<'_>) -> bool {
+        self.opaque == other.opaque
+    }
+}
+
+/// What the preconditions of a request make of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Precondition {
+    /// They hold, or there are none.
+    Proceed,
+    /// The client has it already: 304.
+    NotModified,
+    /// One does not hold: 412.
+    Failed,
+}
+
+/// Evaluates the preconditions in the order of RFC 9110 13.2.2 against the
+/// response that would be sent.
+pub fn evaluate(
+    method: &Method,
+    request: &Fields,
+    status: StatusCode,
+    response: &Fields,
+    received: Wall,
+    now: Wall,
+) -> Precondition {
+    // They only count where the answer would be a success without them (13.2.1).
+    if !status.is_success() {
+        return Precondition::Proceed;
+    }
+    let modified = response.get("last-modified").and_then(|text| date::parse(text, now));
+    let asked_date = |name| match (request.get_all(name).count(), request.get(name)) {
+        (1, Some(text)) => date::parse(text, now),
+        _ => None,
+    };
+    if request.contains("if-match") {
+        if !any_tag(request, "if-match", response, true) {
+            return Precondition::Failed;
+        }
+    } else if let Some(limit) = asked_date("if-unmodified-since")
+        && modified.is_some_and(|modified| modified > limit)
+    {
+        return Precondition::Failed;
+    }
+    let reads = *method == Method::GET || *method == Method::HEAD;
+    if request.contains("if-none-match") {
+        if any_tag(request, "if-none-match", response, false) {
+            return if reads { Precondition::NotModified } else { Precondition::Failed };
+        }
+    } else if reads && let Some(since) = asked_date("if-modified-since") {
+        // Without Last-Modified the Date stands in, and without that the moment of
+        // receipt (RFC 9111 4.3.2).
+        let reference = modified
+            .or_else(|| response.get("date").and_then(|text| date::parse(text, now)))
+            .unwrap_or(received.secs());
+        if reference <= since {
+            return Precondition::NotModified;
+        }
+    }
+    Precondition::Proceed
+}
+
+/// Whether `If-Range` lets a range be answered (RFC 9110 13.1.5). Without the
+/// field it does.
+pub fn if_range_holds(request: &Fields, response: &Fields, now: Wall) -> bool {
+    let Some(condition) = request.get("if-range") else { return true };
+    if let Some(asked) = EntityTag::parse(condition) {
+        let current = response.get("etag").and_then(EntityTag::parse);
+        return current.is_some_and(|current| current.matches_strongly(&asked));
+    }
+    let (Some(asked), Some(modified)) = (date::parse(condition, now), response.get("last-modified")) else {
+        return false;
+    };
+    let (Some(modified), Some(sent)) = (
+        date::parse(modified, now),
+        response.get("date").and_then(|text| date::parse(text, now)),
+    ) else {
+        return false;
+    };
+    // A date is a strong validator only where the response is at least a second
+    // younger than the change (8.8.2.2).
+    asked == modified && modified < sent
+}
+
+/// The fields with which a stored response is validated, its validators verbatim
+/// (RFC 9111 4.3.1).
+pub fn conditional_fields(stored: &Fields) -> impl Iterator<Item = (&'static str, &[u8])> {
+    let tag = stored.get("etag").map(|tag| ("if-none-match", tag));
+    let modified = stored.get("last-modified").map(|date| ("if-modified-since", date));
+    tag.into_iter().chain(modified)
+}
+
+/// Whether a field belongs into a 304. What describes the content that is not
+/// sent stays out; whatever else the response says is told (RFC 9110 15.4.5).
+pub fn not_modified_fields(name: &str) -> bool {
+    !matches!(
+        name,
+        "content-length" | "content-encoding" | "content-type" | "content-language" | "content-range" | "trailer"
+    )
+}
+
+/// Whether any entity tag that the request names is the response's own. `*` is
+/// any response at all.
+fn any_tag(request: &Fields, name: &str, response: &Fields, strongly: bool) -> bool {
+    let current = response.get("etag").and_then(EntityTag::parse);
+    request.members(name).any(|member| {
+        member == b"*"
+            || match (EntityTag::parse(member), &current) {
+                (Some(asked), Some(current)) if strongly => asked.matches_strongly(current),
+                (Some(asked), Some(current)) => asked.matches_weakly(current),
+                _ => false,
+            }
+    })
+}
