@@ -92,7 +92,9 @@ fn small_steps(c: &mut Criterion) {
     c.bench_function("how long does the cache key take", |b| b.iter(|| key(black_box(&request))));
     let store = filled_store();
     let wanted = key(&request);
-    c.bench_function("how long does looking up take", |b| b.iter(|| store.find_in_memory(black_box(&wanted))));
+    c.bench_function("how long does looking up take", |b| {
+        b.iter(|| store.find_in_memory(black_box(&wanted)))
+    });
     let rules = Default::default();
     let found = store.find_in_memory(&wanted);
     c.bench_function("how long does deciding a hit take", |b| {
@@ -107,8 +109,9 @@ fn small_steps(c: &mut Criterion) {
 }
 
 fn server(store: Arc<Store>, clock: Clock) -> Server {
-    let config = config::read("bench", "[[origin]]\nname = \"o\"\nurl = \"http://127.0.0.1:1\"\n", &Flags::default())
-        .expect("a good configuration");
+    let config =
+        config::read("bench", "[[origin]]\nname = \"o\"\nurl = \"http://127.0.0.1:1\"\n", &Flags::default())
+            .expect("a good configuration");
     let counters = Arc::new(Counters::default());
     let common = Common {
         store: Arc::clone(&store),

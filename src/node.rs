@@ -63,7 +63,9 @@ struct Shared {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A port could not be had.
-    #[error("{what} cannot listen on {address}: {source}. Stop whatever listens there, or give another address with {flag}.")]
+    #[error(
+        "{what} cannot listen on {address}: {source}. Stop whatever listens there, or give another address with {flag}."
+    )]
     Listen {
         /// Which port.
         what: &'static str,
@@ -100,7 +102,8 @@ impl Node {
         let admin_address = admin_listener.local_addr().unwrap_or(config.admin.address);
 
         let counters = Arc::new(Counters::default());
-        let access_log = AccessLog::start(&config.access_log, Arc::clone(&counters)).map_err(StartError::AccessLog)?;
+        let access_log =
+            AccessLog::start(&config.access_log, Arc::clone(&counters)).map_err(StartError::AccessLog)?;
         let common = Common {
             store: Arc::new(Store::new(config.store.clone(), Arc::clone(&counters))),
             flights: Flights::new(Arc::clone(&counters)),
@@ -130,8 +133,13 @@ impl Node {
             reread,
         });
         let control: Arc<dyn Control> = Arc::clone(&shared) as _;
-        let administering =
-            tokio::spawn(admin::serve(admin_listener, admin_settings, control, Arc::clone(&counters), draining));
+        let administering = tokio::spawn(admin::serve(
+            admin_listener,
+            admin_settings,
+            control,
+            Arc::clone(&counters),
+            draining,
+        ));
         Ok(Node { shared, address, admin_address, drain, listening, administering, ticking })
     }
 

@@ -340,8 +340,7 @@ impl Fetcher {
                 let readmitted = readmit(&asked.presented, &stored.head, fields, moments, &asked.rules);
                 if readmitted.may_keep {
                     let trailers = stored.trailers.as_deref().cloned();
-                    let fresh =
-                        StoredResponse::new(Arc::new(readmitted.head), stored.body.clone(), trailers);
+                    let fresh = StoredResponse::new(Arc::new(readmitted.head), stored.body.clone(), trailers);
                     self.store().freshen(&asked.key, stored, fresh, None);
                 } else {
                     self.store().remove(&asked.key, stored);
@@ -402,7 +401,7 @@ impl Fetcher {
                 Passed::Answer { status, fields, length, body, switched: None }
             }
             Admission::Store { head, withheld } => {
-                let lease = self.shared.flights.alone(&asked.key, self.store(), Duration::MAX);
+                let lease = self.shared.flights.alone(&asked.key, self.store(), self.patience(&asked.rules));
                 let seat = lease.seat();
                 let plan = Plan {
                     fwd: Fwd::Method,

@@ -15,10 +15,10 @@ mod request;
 
 use std::time::Duration;
 
-pub use request::via_member;
 pub use fetcher::{Asked, Common, Failed, Fetched, Fetcher, Passed, Private};
 pub use flights::{Flights, Follower};
 pub use fly::Flowing;
+pub use request::via_member;
 
 /// Limits of collapsing and streaming.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -72,8 +72,11 @@ pub async fn listen(
         };
         counters.client_connections.up();
         counters.client_connections_open.up();
-        let connection =
-            Connection { current: Arc::clone(&current), counters: Arc::clone(&counters), settings: settings.clone() };
+        let connection = Connection {
+            current: Arc::clone(&current),
+            counters: Arc::clone(&counters),
+            settings: settings.clone(),
+        };
         let drain = drain.clone();
         connections.spawn(async move {
             let counters = Arc::clone(&connection.counters);

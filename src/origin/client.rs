@@ -189,8 +189,7 @@ impl Client {
             return Err(Failure::Malformed(format!("a final response of status {status}")));
         }
         let (parts, incoming) = response.into_parts();
-        let fields =
-            wire::fields_from(&parts.headers).map_err(|bad| Failure::Malformed(bad.to_string()))?;
+        let fields = wire::fields_from(&parts.headers).map_err(|bad| Failure::Malformed(bad.to_string()))?;
         check_framing(&fields)?;
         let client = self.clone();
         let reusable = switched.is_none() && parts.version == Version::HTTP_11;

@@ -168,10 +168,8 @@ fn head(
     moments: Moments,
     rules: &Rules,
 ) -> Head {
-    let heuristic = Heuristic {
-        percent: rules.heuristic_percent,
-        max_seconds: rules.heuristic_max.as_secs(),
-    };
+    let heuristic =
+        Heuristic { percent: rules.heuristic_percent, max_seconds: rules.heuristic_max.as_secs() };
     let lifetime = lifetime(status, &fields, directives, &heuristic, moments.received);
     let initial_age = age::initial_age(&fields, moments.requested, moments.received);
     fields.remove("age");

@@ -228,8 +228,7 @@ pub fn is_worth_storing(head: &crate::stored::Head, rules: &Rules, now: Wall) ->
 fn always_passed(request: &Presented, rules: &Rules, is_head: bool) -> Option<PassReason> {
     if request.method != Method::GET && !is_head {
         Some(PassReason::Method)
-    } else if request.fields.contains("upgrade")
-        && crate::rfc::connection::upgrade(&request.fields).is_some()
+    } else if request.fields.contains("upgrade") && crate::rfc::connection::upgrade(&request.fields).is_some()
     {
         Some(PassReason::Upgrade)
     } else if !rules.cache {

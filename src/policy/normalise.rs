@@ -125,9 +125,11 @@ pub fn normalise(received: Received, presentation: &Presentation) -> Result<Pres
     }
     // In absolute form the target's authority goes before Host (RFC 9112 3.2.2),
     // which has to be valid all the same.
-    let from_field = host_field.map(|field| host::parse_authority(field).ok_or(Refusal::BadHost)).transpose()?;
-    let from_target =
-        told_authority.map(|text| host::parse_authority(text.as_bytes()).ok_or(Refusal::BadTarget)).transpose()?;
+    let from_field =
+        host_field.map(|field| host::parse_authority(field).ok_or(Refusal::BadHost)).transpose()?;
+    let from_target = told_authority
+        .map(|text| host::parse_authority(text.as_bytes()).ok_or(Refusal::BadTarget))
+        .transpose()?;
     let authority = from_target.or(from_field).ok_or(Refusal::NoHost)?;
     let port = authority.port.unwrap_or(if scheme == "https" { 443 } else { 80 });
     let path_and_query = match path {

@@ -190,7 +190,9 @@ fn directives(fields: &Fields) -> impl Iterator<Item = (&[u8], Option<Cow<'_, [u
         match rest.trim_ascii_start() {
             [] if !name.is_empty() => Some((name, None)),
             // "max-age =1" is no directive: no space may stand before the sign.
-            [b'=', argument @ ..] if !name.is_empty() && rest[0] == b'=' => Some((name, Some(unquoted(argument)))),
+            [b'=', argument @ ..] if !name.is_empty() && rest[0] == b'=' => {
+                Some((name, Some(unquoted(argument))))
+            }
             _ => None,
         }
     })
@@ -222,9 +224,9 @@ pub fn delta_seconds(text: &[u8]) -> Option<u64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let number = text.iter().fold(0u64, |number, digit| {
-        number.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
-    });
+    let number = text
+        .iter()
+        .fold(0u64, |number, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
     Some(number.min(MOST_SECONDS))
 }
 

@@ -44,5 +44,9 @@ pub fn head_updates(stored: &Fields, length: u64, head: &Fields) -> HeadEffect {
         _ => true,
     };
     let same_length = head.get("content-length").is_none_or(|told| told == length.to_string().as_bytes());
-    if same_tag && same("last-modified") && same_length { HeadEffect::Freshen } else { HeadEffect::Invalidate }
+    if same_tag && same("last-modified") && same_length {
+        HeadEffect::Freshen
+    } else {
+        HeadEffect::Invalidate
+    }
 }

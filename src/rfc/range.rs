@@ -139,7 +139,8 @@ impl Multipart {
 
     /// The length of the whole.
     pub fn length(&self, ranges: &[Range<u64>]) -> u64 {
-        let parts: u64 = ranges.iter().map(|range| self.head(range).len() as u64 + (range.end - range.start)).sum();
+        let parts: u64 =
+            ranges.iter().map(|range| self.head(range).len() as u64 + (range.end - range.start)).sum();
         parts + self.end().len() as u64
     }
 }

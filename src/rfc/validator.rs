@@ -106,10 +106,9 @@ pub fn if_range_holds(request: &Fields, response: &Fields, now: Wall) -> bool {
     let (Some(asked), Some(modified)) = (date::parse(condition, now), response.get("last-modified")) else {
         return false;
     };
-    let (Some(modified), Some(sent)) = (
-        date::parse(modified, now),
-        response.get("date").and_then(|text| date::parse(text, now)),
-    ) else {
+    let (Some(modified), Some(sent)) =
+        (date::parse(modified, now), response.get("date").and_then(|text| date::parse(text, now)))
+    else {
         return false;
     };
     // A date is a strong validator only where the response is at least a second
@@ -130,7 +129,12 @@ pub fn conditional_fields(stored: &Fields) -> impl Iterator<Item = (&'static str
 pub fn not_modified_fields(name: &str) -> bool {
     !matches!(
         name,
-        "content-length" | "content-encoding" | "content-type" | "content-language" | "content-range" | "trailer"
+        "content-length"
+            | "content-encoding"
+            | "content-type"
+            | "content-language"
+            | "content-range"
+            | "trailer"
     )
 }
 

@@ -182,7 +182,10 @@ pub(super) fn passed(
 
 fn is_without_content(walk: &Walk<'_>, status: StatusCode) -> bool {
     walk.asked.presented.method == Method::HEAD
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS)
+        || matches!(
+            status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS
+        )
 }
 
 /// Status, part and length of a response that no precondition stands against.
@@ -218,7 +221,10 @@ fn select_part(
 }
 
 /// What every reply from the store or the origin has in common.
-#[expect(clippy::too_many_arguments, reason = "each is a part of the reply, and nothing else holds them together")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a part of the reply, and nothing else holds them together"
+)]
 fn finish(
     walk: Walk<'_>,
     status: StatusCode,

@@ -102,8 +102,7 @@ impl Server {
             return synth::no_site(self, record);
         };
         let rules = Arc::clone(&route.rules);
-        let key =
-            CacheKey::new(presented.scheme, &presented.host, presented.port, &presented.path_and_query);
+        let key = CacheKey::new(presented.scheme, &presented.host, presented.port, &presented.path_and_query);
         let asked = Arc::new(Asked { presented, rules, key });
         let mut walk = Walk { server: self, asked, now, record };
 
@@ -161,15 +160,13 @@ impl<'a> Walk<'a> {
         let fallback = plan.stored.as_ref().filter(|_| plan.stale_on_error);
         let fetched = match fallback {
             None => fetching.await,
-            Some(stored) => {
-                match tokio::time::timeout(self.asked.rules.stale_deadline, fetching).await {
-                    Ok(fetched) => fetched,
-                    Err(_) => {
-                        self.server.counters.stale_deadline.up();
-                        return Fetch::Done(self.stale(stored, Stale::Deadline, None));
-                    }
+            Some(stored) => match tokio::time::timeout(self.asked.rules.stale_deadline, fetching).await {
+                Ok(fetched) => fetched,
+                Err(_) => {
+                    self.server.counters.stale_deadline.up();
+                    return Fetch::Done(self.stale(stored, Stale::Deadline, None));
                 }
-            }
+            },
         };
         self.now = self.server.clock.now();
         Fetch::Done(match fetched {
@@ -210,12 +207,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Asks the origin for this client alone.
-    async fn pass(
-        mut self,
-        pass: Pass,
-        content: Option<Content>,
-        switched: Option<Switched>,
-    ) -> Reply {
+    async fn pass(mut self, pass: Pass, content: Option<Content>, switched: Option<Switched>) -> Reply {
         let passed = self.server.fetcher.pass(&self.asked, &pass, content).await;
         self.now = self.server.clock.now();
         match passed {

@@ -13,7 +13,6 @@
 
 use std::collections::{HashMap, VecDeque};
 
-
 /// How many invalidations are remembered by key.
 pub const REMEMBERED: usize = 65_536;
 

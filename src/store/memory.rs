@@ -235,7 +235,9 @@ impl Store {
         while variants.responses.len() > self.settings.max_variants.max(1) {
             let others = variants.responses.iter().enumerate().skip(1);
             // `min_by_key` takes the first of equals; the last one is the oldest.
-            let Some((oldest, _)) = others.rev().min_by_key(|(_, response)| response.last_used()) else { break };
+            let Some((oldest, _)) = others.rev().min_by_key(|(_, response)| response.last_used()) else {
+                break;
+            };
             variants.responses.remove(oldest);
             self.counters.store_variants_dropped.up();
         }

@@ -30,9 +30,7 @@ impl Variants {
 
     /// The newest response that this request selects (RFC 9111 4.1).
     pub fn select(&self, request: &Fields, sort_accept_language: bool) -> Option<&Arc<StoredResponse>> {
-        self.responses
-            .iter()
-            .find(|response| response.head.secondary.matches(request, sort_accept_language))
+        self.responses.iter().find(|response| response.head.secondary.matches(request, sort_accept_language))
     }
 
     /// Whether requests for this key are not to be collapsed now.
