@@ -45,6 +45,19 @@ impl Wall {
         Wall(self.0.saturating_add(u64::try_from(later.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// Year, month and day in UTC.
+    pub const fn date(self) -> (u64, u64, u64) {
+        // Days since 0000-03-01, in which a leap day is the last day of its year.
+        let days = self.secs() / 86_400 + 719_468;
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+        (era * 400 + year_of_era + (month <= 2) as u64, month, day)
+    }
+
     /// As the standard library knows it, for formatting.
     pub fn to_system_time(self) -> SystemTime {
         UNIX_EPOCH.checked_add(Duration::from_millis(self.0)).unwrap_or(UNIX_EPOCH)

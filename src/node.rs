@@ -181,7 +181,7 @@ impl Node {
         let _ = self.listening.await;
         self.ticking.abort();
         self.administering.abort();
-        self.shared.access_log.close().await;
+        self.shared.access_log.flush().await;
     }
 }
 

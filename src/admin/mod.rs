@@ -1,6 +1,19 @@
-//! The operators' port.
+//! The operators' port: purge, look, reload, over HTTP/1.1.
+//!
+//! What always holds: an answer is JSON (metrics aside) and says what was done or
+//! what to mend; nothing changes without the token where one is set; no page in
+//! a browser can change anything here.
+//!
+//! What it never does: touch a part directly. All it can do stands in [`Control`].
+
+mod port;
+mod router;
 
 use std::net::{Ipv4Addr, SocketAddr};
+
+pub use port::serve;
+
+use crate::invalidate::{Purged, Refused};
 
 /// The operators' port.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,25 +30,21 @@ impl Default for Settings {
         Settings { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 6090)), token: None }
     }
 }
+
+/// What an operator can make a node do.
 pub trait Control: Send + Sync + 'static {
-    fn purge(
-        &self,
-        url: &str,
-        authority: Option<&str>,
-        soft: bool,
-    ) -> Result<crate::invalidate::Purged, crate::invalidate::Refused>;
+    /// Purges a URL, or a path on the site that `authority` names. Without an
+    /// authority a path means the only site.
+    fn purge(&self, url: &str, authority: Option<&str>, soft: bool) -> Result<Purged, Refused>;
+    /// Whether requests are welcome, or why not.
     fn ready(&self) -> Result<(), String>;
+    /// The configuration in force, without secrets.
     fn config_json(&self) -> serde_json::Value;
+    /// The counters as JSON.
     fn stats_json(&self) -> serde_json::Value;
+    /// The counters in Prometheus' text format.
     fn metrics(&self) -> String;
+    /// Reads the configuration again. Returns what waits for a restart, or the
+    /// faults that it was refused for.
     fn reload(&self) -> Result<Vec<String>, Vec<String>>;
-}
-pub async fn serve(
-    _l: tokio::net::TcpListener,
-    _s: Settings,
-    _c: std::sync::Arc<dyn Control>,
-    _k: std::sync::Arc<crate::observe::counters::Counters>,
-    mut d: tokio::sync::watch::Receiver<bool>,
-) {
-    let _ = d.wait_for(|d| *d).await;
 }

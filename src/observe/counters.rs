@@ -220,7 +220,14 @@ table! {
     store_marked: Counter "forebay_store_marked_total" {""} "Hit-for-miss markers left.";
     store_variants_dropped: Counter "forebay_store_variants_dropped_total" {""} "Variants dropped because store.max_variants was reached.";
 
+    // Logs.
+    access_log_lines: Counter "forebay_access_log_lines_total" {""} "Lines put into the access log.";
+    access_log_dropped: Counter "forebay_access_log_dropped_total" {""} "Lines dropped because access_log.queue was full.";
+    access_log_errors: Counter "forebay_access_log_errors_total" {""} "Failed writes of the access log.";
+
     // Operators.
+    admin_requests: Counter "forebay_admin_requests_total" {""} "Requests on the admin port.";
+    admin_refused: Counter "forebay_admin_refused_total" {""} "Requests and connections refused on the admin port.";
     purges: Counter "forebay_purges_total" {""} "Purges by operators.";
     purged_responses: Counter "forebay_purged_responses_total" {""} "Stored responses that purges by operators hit.";
     invalidated_by_method: Counter "forebay_invalidated_by_method_total" {""} "Invalidations by successful requests with unsafe methods.";

@@ -58,7 +58,7 @@ fn rfc850(scan: &mut Scan<'_>, now: Wall) -> Option<u64> {
     let time = scan.time()?;
     scan.exactly(b" gmt")?;
     // More than fifty years ahead means the century before.
-    let (this_year, ..) = civil(now.secs() / 86_400);
+    let (this_year, ..) = now.date();
     let year = this_year / 100 * 100 + short;
     let year = if year > this_year + 50 { year - 100 } else { year };
     seconds(year, month, day, time)
@@ -137,17 +137,4 @@ fn seconds(year: u64, month: u64, day: u64, time: u64) -> Option<u64> {
         - 1;
     // 1970-01-01 is day 719468 of that count.
     Some((days * 86_400 + time).saturating_sub(719_468 * 86_400))
-}
-
-/// Year, month and day of a day since the epoch.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }

@@ -108,22 +108,18 @@ impl ReplyContent {
                 None => trailers.take().map(|trailers| Ok(Piece::Trailers(trailers))),
             }),
             ReplyContent::Filling(reader) => reader.poll_next_unpin(cx),
-            ReplyContent::Parts(parts, current, end) => Poll::Ready(loop {
-                if let Some(bytes) = current.as_mut().and_then(Iterator::next) {
-                    break Some(Ok(Piece::Bytes(bytes)));
-                }
-                match parts.next() {
-                    Some((head, read)) => {
-                        *current = Some(read);
-                        break Some(Ok(Piece::Bytes(head)));
-                    }
-                    None => {
-                        *current = None;
-                        let end = std::mem::take(end);
-                        break (!end.is_empty()).then_some(Ok(Piece::Bytes(end)));
-                    }
-                }
-            }),
+            ReplyContent::Parts(parts, current, end) => {
+                let bytes = current.as_mut().and_then(Iterator::next).or_else(|| {
+                    let (head, read) = parts.next()?;
+                    *current = Some(read);
+                    Some(head)
+                });
+                let bytes = bytes.unwrap_or_else(|| {
+                    *current = None;
+                    std::mem::take(end)
+                });
+                Poll::Ready((!bytes.is_empty()).then_some(Ok(Piece::Bytes(bytes))))
+            }
             ReplyContent::Passed(body) => body.poll_next_unpin(cx),
         }
     }

@@ -1,0 +1,29 @@
+//! Request ids: the client's own where it is harmless, else a new one.
+
+/// The longest id that is taken over, in bytes.
+const LONGEST: usize = 128;
+
+/// The id that a request came with, if it is short and of safe characters, or a
+/// new one of 128 random bits. It is a name and not a secret.
+pub fn accept_or_new(told: Option<&[u8]>) -> String {
+    let safe = |b: &u8| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b);
+    match told.and_then(|id| std::str::from_utf8(id).ok()) {
+        Some(id) if !id.is_empty() && id.len() <= LONGEST && id.as_bytes().iter().all(safe) => id.to_owned(),
+        _ => format!("{:032x}", fastrand::u128(..)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_harmless_ids_are_taken_over() {
+        assert_eq!(accept_or_new(Some(b"abc-123")), "abc-123");
+        for bad in [None, Some(&b""[..]), Some(b"a b"), Some(b"a\"b"), Some(&[b'a'; 129])] {
+            let new = accept_or_new(bad);
+            assert_eq!(new.len(), 32, "{bad:?}");
+            assert_ne!(new, accept_or_new(bad));
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The program's own log: what happened and why, for an operator to read.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// Starts logging to standard error. `level` is a directive such as `info` or
+/// `forebay::origin=debug`; one that cannot be read is told and `info` holds. A
+/// second start changes nothing.
+pub fn start(level: &str) {
+    let (filter, bad) = match EnvFilter::try_new(level) {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new("info"), Some(error)),
+    };
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init()
+        .is_ok();
+    if let Some(error) = bad.filter(|_| started) {
+        tracing::warn!(target: "forebay", "log.level = {level:?} cannot be read ({error}); `info` is used");
+    }
+}
