@@ -41,7 +41,8 @@ pub fn request(presented: &Presented, rules: &Rules, node: &str, purpose: Purpos
     for (name, value) in received.iter() {
         let own = matches!(name, "host" | "content-length" | "expect" | "via" | "forwarded")
             || name.starts_with("x-forwarded-");
-        if !own && !(whole && CONDITIONS.contains(&name)) {
+        let unwanted = own || (whole && CONDITIONS.contains(&name));
+        if !unwanted {
             fields.add(name, value);
         }
     }

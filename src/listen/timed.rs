@@ -133,11 +133,13 @@ impl AsyncRead for Timed {
                 let got = buf.filled().len() > before;
                 // The deadline of a head runs from its first byte to its last; every
                 // other one begins anew with each byte.
-                if got
-                    && this.state.0.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-                {
-                    this.waiting_as = None;
-                } else if this.waiting_as != Some(HEAD) {
+                let begun = got
+                    && this
+                        .state
+                        .0
+                        .compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed)
+                        .is_ok();
+                if begun || this.waiting_as != Some(HEAD) {
                     this.waiting_as = None;
                 }
                 Poll::Ready(result)

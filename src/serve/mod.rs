@@ -128,6 +128,7 @@ impl Server {
 }
 
 /// What became of a fetch.
+#[expect(clippy::large_enum_variant, reason = "it is looked at once and never kept")]
 enum Fetch<'a> {
     Done(Reply),
     LookAgain(Walk<'a>),

@@ -1,0 +1,3 @@
+//! Freshness, validation and what a stored response answers.
+
+mod hit;
