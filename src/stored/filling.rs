@@ -179,18 +179,18 @@ impl Writer {
                     return Ok(());
                 };
                 let expected = self.shared.seats.waiting() > 0;
+                let slowest = state.slowest();
                 if !expected {
+                    if slowest.is_none() {
+                        return Err(Abandoned);
+                    }
                     state.drop_taken(&self.shared.budget);
                 }
                 if state.held() < window as u64 {
                     state.append(bytes, &self.shared.budget);
                     return Ok(());
                 }
-                match state.slowest() {
-                    None if expected => None,
-                    None => return Err(Abandoned),
-                    Some((slowest, _)) => state.someone_waits_for_more().then_some(slowest),
-                }
+                slowest.filter(|_| state.someone_waits_for_more()).map(|(slowest, _)| slowest)
             };
             let room = self.shared.seats.room.notified();
             let Some(slowest) = slowest else {

@@ -1,6 +1,9 @@
 //! The integration tests: rules as tables, the configuration, and scenarios with
 //! a scripted origin, a real node and raw clients.
 
+mod collapse;
 mod config;
 mod freshness;
 mod harness;
+mod stale;
+mod stream;

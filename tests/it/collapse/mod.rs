@@ -1,0 +1,6 @@
+//! Many clients, one origin request.
+
+mod limits;
+mod release;
+mod share;
+mod variants;

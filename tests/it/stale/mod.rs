@@ -1,0 +1,4 @@
+//! What answers when the origin is slow, failing or gone.
+
+mod background;
+mod on_error;

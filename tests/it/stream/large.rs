@@ -1,0 +1,129 @@
+//! A body too large to keep streams through a window that its readers share.
+
+use std::time::Duration;
+
+use crate::harness::origin::{Gate, Step, raw};
+use crate::harness::{World, breathe};
+
+const SMALL_STORE: &str =
+    "[store]\nmemory = \"1MiB\"\nmax_response_percent = 10\n[collapse]\nwindow = \"64KiB\"\n";
+const MIB: usize = 1024 * 1024;
+
+/// A response of `mib` MiB, by length or in chunks.
+fn large(mib: usize, chunked: bool) -> Vec<Step> {
+    if chunked {
+        let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let mut chunk = b"10000\r\n".to_vec();
+        chunk.extend(vec![b'z'; 0x10000]);
+        chunk.extend(b"\r\n");
+        vec![raw(head), Step::Repeat(chunk, mib * 16), raw("0\r\n\r\n")]
+    } else {
+        let length = mib * MIB;
+        let head =
+            format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: {length}\r\n\r\n");
+        vec![raw(&head), Step::Repeat(vec![b'z'; MIB], mib)]
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_large_passes_through_and_is_not_kept() {
+    let world = World::start(SMALL_STORE).await;
+    for (path, chunked) in [("/length", false), ("/chunked", true)] {
+        world.origin.always(path, large(8, chunked));
+        for _ in 0..2 {
+            let reply = world.get(path).await;
+            assert!(reply.complete, "{path}");
+            assert_eq!(reply.body.len(), 8 * MIB, "{path}");
+            world.settled().await;
+        }
+        assert_eq!(world.origin.count(path), 2, "{path}");
+    }
+    assert_eq!(world.counters().store_inserted.get(), 0);
+    assert_eq!(world.counters().store_too_large.get(), 4);
+}
+
+#[tokio::test]
+async fn readers_of_different_speed_share_one_request_in_bounded_memory() {
+    let world = World::start(SMALL_STORE).await;
+    let gate = Gate::default();
+    let mut script = vec![Step::Wait(gate.clone())];
+    script.extend(large(32, false));
+    world.origin.always("/x", script);
+    let request = b"GET /x HTTP/1.1\r\nHost: www.example.org\r\n\r\n";
+    let (mut fast, mut slow) = (world.client("fast").await, world.client("slow").await);
+    fast.send(request).await;
+    gate.reached(1).await;
+    slow.send(request).await;
+    world.until("one to follow", |c| c.followers_waiting.get() == 1).await;
+    gate.open();
+    let reading = tokio::spawn(async move {
+        fast.head().await;
+        fast.bytes(32 * MIB).await.len()
+    });
+    slow.head().await;
+    let mut most = 0;
+    for _ in 0..32 {
+        assert_eq!(slow.bytes(MIB).await.len(), MIB);
+        breathe().await;
+        most = most.max(world.counters().filling_bytes.get());
+    }
+    assert_eq!(reading.await.expect("the fast one"), 32 * MIB);
+    assert!(most <= 2 * MIB as u64, "{most} bytes were held at once");
+    assert_eq!(world.origin.count("/x"), 1);
+}
+
+#[tokio::test]
+async fn a_reader_that_holds_up_others_is_cut_off_and_one_alone_is_not() {
+    let world = World::start(&format!("{SMALL_STORE}slow_reader = \"50ms\"")).await;
+    let gate = Gate::default();
+    let mut script = vec![Step::Wait(gate.clone())];
+    script.extend(large(64, false));
+    world.origin.always("/x", script);
+    let request = b"GET /x HTTP/1.1\r\nHost: www.example.org\r\n\r\n";
+    let (mut fast, mut stuck) = (world.client("fast").await, world.client("stuck").await);
+    fast.send(request).await;
+    gate.reached(1).await;
+    stuck.send(request).await;
+    world.until("one to follow", |c| c.followers_waiting.get() == 1).await;
+    gate.open();
+    assert_eq!(stuck.head().await.status, 200);
+    fast.head().await;
+    assert_eq!(fast.bytes(64 * MIB).await.len(), 64 * MIB, "not held up for ever");
+    assert!(stuck.bytes(64 * MIB).await.len() < 64 * MIB);
+    world.until("the stuck one to be cut off", |c| c.replies_broken.get() == 1).await;
+
+    let mut alone = world.client("alone").await;
+    alone.send(request).await;
+    alone.head().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(alone.bytes(64 * MIB).await.len(), 64 * MIB, "slow, and alone");
+}
+
+#[tokio::test]
+async fn a_fetch_that_nobody_reads_any_more_ends() {
+    let world = World::start(SMALL_STORE).await;
+    world.origin.always("/x", large(64, false));
+    let mut client = world.client("client").await;
+    client.send(b"GET /x HTTP/1.1\r\nHost: www.example.org\r\n\r\n").await;
+    client.head().await;
+    drop(client);
+    world.until("the fetch to be given up", |c| c.fetches_abandoned.get() == 1).await;
+    world.settled().await;
+    world.until("the origin's connection to close", |c| c.origin_connections_open.get() == 0).await;
+    world.until("nothing to be held", |c| c.filling_bytes.get() == 0).await;
+}
+
+#[tokio::test]
+async fn a_slow_client_does_not_hold_the_fetch_of_what_is_kept() {
+    let world = World::start("").await;
+    let head =
+        format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: {}\r\n\r\n", 16 * MIB);
+    world.origin.always("/x", vec![raw(&head), Step::Repeat(vec![b'k'; MIB], 16)]);
+    let mut slow = world.client("slow").await;
+    slow.send(b"GET /x HTTP/1.1\r\nHost: www.example.org\r\n\r\n").await;
+    slow.head().await;
+    world.until("the fetch to end before the client has read it", |c| c.store_inserted.get() == 1).await;
+    let hit = world.get("/x").await;
+    assert!(hit.is_hit() && hit.body.len() == 16 * MIB);
+    assert_eq!(slow.bytes(16 * MIB).await.len(), 16 * MIB);
+}

@@ -1,0 +1,3 @@
+//! Bodies of any size, in bounded memory.
+
+mod large;
