@@ -258,7 +258,10 @@ mod tests {
         let copy = ask(address, "GET", "/fragile").await;
         assert_eq!(copy.status(), 200);
         let broken = ask(address, "POST", "/fragile/break?mode=close").await;
-        assert_eq!((broken.status().as_u16(), &broken.headers()["location"]), (303, &"/control".parse().unwrap()));
+        assert_eq!(
+            (broken.status().as_u16(), &broken.headers()["location"]),
+            (303, &"/control".parse().unwrap())
+        );
         assert_eq!(ask(demo.origin_address, "GET", "/control").await.status(), 200);
         let still = ask(address, "GET", "/fragile").await;
         assert_eq!(still.body(), copy.body());
@@ -290,7 +293,9 @@ mod tests {
     fn the_banner_names_the_ports_and_the_admin_port_only_where_it_is_not_the_usual_one() {
         let port = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let usual = banner(port(8080), port(6090), port(4000), "target/release/forebay");
-        assert!(usual.starts_with("forebay listening on http://127.0.0.1:8080, admin on http://127.0.0.1:6090\n"));
+        assert!(
+            usual.starts_with("forebay listening on http://127.0.0.1:8080, admin on http://127.0.0.1:6090\n")
+        );
         assert!(usual.contains("target/release/forebay purge http://127.0.0.1:8080/max-age\n"), "{usual}");
         let other = banner("0.0.0.0:80".parse().unwrap(), port(7000), port(4000), "forebay");
         assert!(other.contains("purge --admin 127.0.0.1:7000 http://127.0.0.1:80/max-age\n"), "{other}");

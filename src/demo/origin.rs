@@ -322,8 +322,7 @@ impl Origin {
     }
 
     fn not_with_this_method(&self, allowed: &str) -> Result<Response<Body>, NoAnswer> {
-        let page =
-            pages::note("Not with this method", &format!("Allowed: {allowed}."), self.made("other"));
+        let page = pages::note("Not with this method", &format!("Allowed: {allowed}."), self.made("other"));
         html(lasting("no-store").status(StatusCode::METHOD_NOT_ALLOWED).header(ALLOW, allowed), page)
     }
 
@@ -460,8 +459,8 @@ mod tests {
     #[tokio::test]
     async fn the_edition_is_validated_by_its_tag() {
         // The clock stands still, so that no minute passes.
-        let (clock, _hands) = still();
-        let origin = Origin::new(clock, AT_ONCE);
+        let clock = Clock::manual(crate::clock::Wall::from_secs(784_111_777));
+        let origin = Origin::new(clock.clone(), AT_ONCE);
         let first = ask(&origin, "GET", "/etag", &[]).await;
         let etag = says(&first, "etag").to_owned();
         let again = ask(&origin, "GET", "/etag", &[("if-none-match", &etag)]).await;
@@ -469,6 +468,9 @@ mod tests {
         assert!(body(again).await.is_empty());
         let whole = ask(&origin, "GET", "/etag", &[("if-none-match", "\"other\"")]).await;
         assert_eq!(body(whole).await, body(first).await, "one tag, one page");
+        clock.advance(Duration::from_secs(60));
+        let next = ask(&origin, "GET", "/etag", &[("if-none-match", &etag)]).await;
+        assert_eq!(next.status(), 200);
     }
 
     #[tokio::test]

@@ -177,12 +177,8 @@ pub(super) fn listed(path: &str, made: Made) -> String {
 }
 
 /// The languages of the page with variants, with their greetings.
-pub(super) const GREETINGS: [(&str, &str); 4] = [
-    ("en", "Good day"),
-    ("de", "Guten Tag"),
-    ("fr", "Bonjour"),
-    ("es", "Buenos días"),
-];
+pub(super) const GREETINGS: [(&str, &str); 4] =
+    [("en", "Good day"), ("de", "Guten Tag"), ("fr", "Bonjour"), ("es", "Buenos días")];
 
 /// The first language of `accepted` that there is a greeting in.
 pub(super) fn greeting(accepted: &str) -> (&'static str, &'static str) {
