@@ -170,34 +170,32 @@ fn banner(listen: SocketAddr, admin: SocketAddr, origin: SocketAddr, program: &s
         "\
 forebay listening on http://{listen}, admin on http://{admin}
 
-  Open         http://{cache}/          every page, and what it shows
-  Break        http://{cache}/control   the origin of /fragile
-  Metrics      http://{operators}/metrics
-  The origin   http://{origin}/          asked directly, without the cache
+  Open     http://{cache}/          every page, and what it shows
+  Break    http://{cache}/control   the origin of /fragile
+  Metrics  http://{operators}/metrics
+  Origin   http://{origin}/          the same pages without the cache
 
-Try, each line twice:
+Try, each line twice, and again after 5 s:
   curl -si http://{cache}/max-age | grep -iE 'cache-status|^age|made'
-  curl -si http://{cache}/etag | grep -iE 'cache-status|^age|made'       # again after 5 s
-  curl -si -r 0-99 -o /dev/null -D - http://{cache}/download
-  for i in 1 2 3; do curl -sN http://{cache}/slow & done; wait           # one request to the origin
+  curl -si http://{cache}/etag | grep -iE 'cache-status|^age|made'
+  (for i in 1 2 3; do curl -sN http://{cache}/slow & done; wait)   # one request to the origin
 
-What Cache-Status says:
-  hit; ttl=25                            from the cache, fresh for 25 s more
-  fwd=uri-miss; ttl=30; stored           nothing was stored; now it is
-  fwd=stale; fwd-status=304; stored      the origin said that the copy is still right
-  hit; ttl=-12; detail=stale-on-error    the origin failed, and the old copy answers
+Look at Cache-Status:
+  hit; ttl=25                              from the cache, fresh for 25 s more
+  fwd=uri-miss; ttl=30; stored             nothing was stored; now it is
+  fwd=stale; fwd-status=304; ttl=5; stored the origin said that the copy is still right
+  hit; ttl=-12; detail=stale-on-error      the origin failed, and the old copy answers
 
-Break the origin: load /fragile once, then break it and load it again after 5 s:
+Load /fragile, break its origin (mode 503, hang or close), and load it again after 5 s.
+The old copy goes on being served until the origin is mended, for 12 hours at most:
   curl -si http://{cache}/fragile | grep -iE 'http/|cache-status|made'
-  curl -X POST 'http://{cache}/fragile/break?mode=503'    # or hang, or close
+  curl -X POST 'http://{cache}/fragile/break?mode=503'
   curl -X POST http://{cache}/fragile/mend
-The old copy goes on being served until the origin is mended, for 12 hours at most.
 
 Purge, so that the next request goes to the origin:
   {program} purge {other_admin}http://{cache}/max-age
-  curl -X PURGE http://{operators}/max-age
 
-Below is the access log. Ctrl-C ends.
+The access log follows. Ctrl-C ends.
 "
     )
 }

@@ -103,10 +103,11 @@ pub(super) const STYLE: &str = "\
 body{margin:0;background:var(--paper);color:var(--ink);font:1.0625rem/1.6 system-ui,sans-serif}
 main{max-width:48rem;margin:0 auto;padding:2rem 1rem 4rem}
 h1{line-height:1.2;margin:.2em 0 .5em}
-h2{font-size:1.15rem;margin:0}
+h2{font-size:1.15rem;margin:2rem 0 .5rem}
+li h2{margin:0}
 a{color:var(--accent)}
 a:focus-visible,button:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
-ul.pages{list-style:none;padding:0;display:grid;gap:1rem}
+ul.pages{list-style:none;padding:0;display:grid;grid-template-columns:minmax(0,1fr);gap:1rem}
 ul.pages li,.card{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:1rem 1.2rem}
 .says{color:var(--soft);font-size:.95rem;margin:.1rem 0 .4rem}
 p{margin:.5rem 0}
