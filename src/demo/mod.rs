@@ -44,7 +44,11 @@ pub enum DemoError {
         source: io::Error,
     },
     /// The addresses make no usable configuration.
-    #[error("the demo cannot run like this:\n{0}")]
+    #[error(
+        "the demo cannot run like this:\n{}\nThe demo knows no token; its addresses are those of --listen, --admin \
+         and --origin-listen.",
+        .0.to_string().trim_end()
+    )]
     Config(#[from] Faults),
     /// The node did not start.
     #[error(transparent)]
