@@ -5,5 +5,8 @@ mod collapse;
 mod config;
 mod freshness;
 mod harness;
+mod life;
+mod purge;
 mod stale;
 mod stream;
+mod tidy;

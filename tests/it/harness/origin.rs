@@ -260,6 +260,3 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>, connection: 
     }
     Some(seen)
 }
-
-/// A pause that only gives the other side the chance to do something wrong.
-pub const CHANCE: Duration = Duration::from_millis(50);

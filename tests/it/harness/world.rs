@@ -39,8 +39,8 @@ impl World {
         World { origin, node, clock, transcript }
     }
 
-    /// The configuration of such a world. A setting of `[listen]` or `[[origin]]`
-    /// goes into `settings` as `listen.NAME = ...` or `origin.NAME = ...`.
+    /// The configuration of such a world. A setting of `[listen]`, `[admin]`
+    /// or `[[origin]]` goes into `settings` as `listen.NAME = ...` and so on.
     pub fn config_text(origin: &Origin, settings: &str) -> String {
         let section = |prefix: &str| -> String {
             settings
@@ -51,12 +51,15 @@ impl World {
         };
         let rest: String = settings
             .lines()
-            .filter(|line| !line.trim().starts_with("listen.") && !line.trim().starts_with("origin."))
+            .filter(|line| {
+                !["listen.", "admin.", "origin."].iter().any(|prefix| line.trim().starts_with(prefix))
+            })
             .map(|line| format!("{line}\n"))
             .collect();
         format!(
-            "[listen]\naddress = \"127.0.0.1:0\"\n{}[admin]\naddress = \"127.0.0.1:0\"\n[[origin]]\nname = \"o\"\nurl = \"http://{}\"\n{}\n{rest}",
+            "[listen]\naddress = \"127.0.0.1:0\"\n{}[admin]\naddress = \"127.0.0.1:0\"\n{}[[origin]]\nname = \"o\"\nurl = \"http://{}\"\n{}\n{rest}",
             section("listen."),
+            section("admin."),
             origin.address(),
             section("origin."),
         )

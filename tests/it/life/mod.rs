@@ -1,0 +1,4 @@
+//! A node's life: started, reloaded, drained.
+
+mod process;
+mod reload;

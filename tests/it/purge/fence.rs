@@ -1,0 +1,168 @@
+//! No response from before a purge is used after it, wherever it was on its way.
+
+use std::time::Duration;
+
+use crate::harness::origin::{Gate, Script, Step, ok, raw, response};
+use crate::harness::{Client, World};
+
+const REQUEST: &[u8] = b"GET /x HTTP/1.1\r\nHost: www.example.org\r\n\r\n";
+
+async fn asking(world: &World, name: &str) -> Client {
+    let mut client = world.client(name).await;
+    client.send(REQUEST).await;
+    client
+}
+
+/// The first answer waits at `head` before its head and at `body` before its
+/// content; later ones come at once. Bodies are the number of the request.
+fn gated(world: &World, head: &Gate, body: &Gate) {
+    let (head, body) = (head.clone(), body.clone());
+    world.origin.on("/x", move |_, n| -> Script {
+        if n > 1 {
+            return ok("max-age=60", &n.to_string());
+        }
+        let start = raw("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 1\r\n\r\n");
+        vec![Step::Wait(head.clone()), start, Step::Wait(body.clone()), raw("1")]
+    });
+}
+
+#[tokio::test]
+async fn a_purge_before_the_head_fences_the_response() {
+    let world = World::start("").await;
+    let (head, body) = (Gate::default(), Gate::default());
+    gated(&world, &head, &body);
+    body.open();
+    let mut before = asking(&world, "before").await;
+    head.reached(1).await;
+    assert_eq!(world.purge("http://www.example.org/x").await, 0);
+    let mut after = asking(&world, "after").await;
+    assert_eq!(after.reply(false).await.text(), "2", "it does not join the flight from before");
+    world.until("the new response to be stored", |c| c.store_inserted.get() == 1).await;
+    head.open();
+    assert_eq!(before.reply(false).await.text(), "1");
+    world.settled().await;
+    assert_eq!(world.counters().store_fenced.get(), 1);
+    let hit = world.get("/x").await;
+    assert_eq!((hit.text(), hit.is_hit()), ("2", true));
+}
+
+#[tokio::test]
+async fn a_purge_between_head_and_body_fences_the_response() {
+    let world = World::start("").await;
+    let (head, body) = (Gate::default(), Gate::default());
+    gated(&world, &head, &body);
+    head.open();
+    let mut before = asking(&world, "before").await;
+    assert_eq!(before.head().await.status, 200);
+    world.purge("http://www.example.org/x").await;
+    let mut after = asking(&world, "after").await;
+    assert_eq!(after.reply(false).await.text(), "2");
+    body.open();
+    assert_eq!(before.bytes(1).await, b"1");
+    world.settled().await;
+    assert_eq!(world.get("/x").await.text(), "2");
+    assert_eq!(world.counters().store_fenced.get(), 1);
+}
+
+#[tokio::test]
+async fn a_purge_during_a_followers_wait_fences_what_it_gets() {
+    let world = World::start("").await;
+    let (head, body) = (Gate::default(), Gate::default());
+    gated(&world, &head, &body);
+    body.open();
+    let mut leader = asking(&world, "leader").await;
+    head.reached(1).await;
+    let mut follower = asking(&world, "follower").await;
+    world.until("one to follow", |c| c.followers_waiting.get() == 1).await;
+    world.purge("http://www.example.org/x").await;
+    head.open();
+    // Both asked before the purge.
+    assert_eq!(leader.reply(false).await.text(), "1");
+    assert_eq!(follower.reply(false).await.text(), "1");
+    world.settled().await;
+    assert_eq!(world.get("/x").await.text(), "2");
+}
+
+/// `/x` is stored and stale; the second request waits at the gate and then gets
+/// `then`; later ones a new response.
+async fn stale_world(gate: &Gate, cache_control: &'static str, then: Script) -> World {
+    let world = World::start("").await;
+    let gate = gate.clone();
+    world.origin.on("/x", move |_, n| match n {
+        2 => {
+            let mut script = vec![Step::Wait(gate.clone())];
+            script.extend(then.clone());
+            script
+        }
+        n => response("200 OK", &[("Cache-Control", cache_control), ("ETag", "\"a\"")], &n.to_string()),
+    });
+    world.get("/x").await;
+    world.settled().await;
+    world.advance(Duration::from_secs(10));
+    world
+}
+
+#[tokio::test]
+async fn a_purge_during_a_validation_does_not_bring_the_old_body_back() {
+    let gate = Gate::default();
+    let not_modified = raw("HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\nCache-Control: max-age=60\r\n\r\n");
+    let settings_free = stale_world(&gate, "max-age=5, must-revalidate", vec![not_modified]).await;
+    let world = settings_free;
+    let mut before = asking(&world, "before").await;
+    gate.reached(1).await;
+    assert_eq!(world.origin.requests()[1].field("if-none-match"), Some("\"a\""));
+    assert_eq!(world.purge("http://www.example.org/x").await, 1);
+    gate.open();
+    assert_eq!(before.reply(false).await.text(), "1", "it asked before the purge");
+    world.settled().await;
+    assert_eq!(world.get("/x").await.text(), "3");
+}
+
+#[tokio::test]
+async fn a_purge_during_a_background_refresh_fences_its_response() {
+    let gate = Gate::default();
+    let then = ok("max-age=60", "from before");
+    let world = stale_world(&gate, "max-age=5, stale-while-revalidate=60", then).await;
+    assert_eq!(world.get("/x").await.text(), "1");
+    gate.reached(1).await;
+    assert_eq!(world.purge("http://www.example.org/x").await, 1);
+    gate.open();
+    world.settled().await;
+    assert_eq!(world.get("/x").await.text(), "3");
+    assert_eq!(world.counters().store_fenced.get(), 1);
+}
+
+#[tokio::test]
+async fn a_soft_purge_during_a_fetch_stores_the_response_stale() {
+    let world = World::start("").await;
+    let (head, body) = (Gate::default(), Gate::default());
+    gated(&world, &head, &body);
+    body.open();
+    let mut before = asking(&world, "before").await;
+    head.reached(1).await;
+    let mut operator = world.operator().await;
+    let call = br#"{"url": "http://www.example.org/x", "soft": true}"#;
+    let json = [("Content-Type", "application/json"), ("Host", "127.0.0.1")];
+    assert_eq!(operator.ask("POST", "/v1/purge", &json, call).await.status, 200);
+    head.open();
+    assert_eq!(before.reply(false).await.text(), "1");
+    world.settled().await;
+    let next = world.get("/x").await;
+    assert_eq!((next.text(), next.is_hit()), ("2", false), "stored, and stale at once");
+}
+
+#[tokio::test]
+async fn a_successful_unsafe_request_fences_as_well() {
+    let world = World::start("").await;
+    let (head, body) = (Gate::default(), Gate::default());
+    gated(&world, &head, &body);
+    body.open();
+    let mut before = asking(&world, "before").await;
+    head.reached(1).await;
+    let posted = world.client("writer").await.ask("POST", "/x", &[], b"new").await;
+    assert_eq!(posted.status, 200);
+    head.open();
+    assert_eq!(before.reply(false).await.text(), "1");
+    world.settled().await;
+    assert_eq!(world.get("/x").await.text(), "3");
+}

@@ -1,0 +1,4 @@
+//! Operators purge, and no purge is undone.
+
+mod admin;
+mod fence;
