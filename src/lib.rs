@@ -27,8 +27,8 @@
 //! | 4 | [`origin`], [`policy`], [`store`] | fetches, decides, keeps; none knows another |
 //! | 3 | [`stored`] | the nouns: a stored response, its variants, its body |
 //! | 2 | [`message`] | messages under way, and the HTTP library's types as ours |
-//! | 1 | [`rfc`] | the standard, in pure functions |
-//! | 0 | [`clock`], [`observe`] | time, counting, logs |
+//! | 1 | [`observe`], [`rfc`] | counting and logs; the standard, in pure functions |
+//! | 0 | [`clock`] | time |
 //!
 //! `rfc` and `policy` are pure: they get `now` and everything else as arguments
 //! and return a verdict with a named reason. They never read the clock, count,
@@ -84,8 +84,8 @@
 
 // Floor 0: the ground.
 pub mod clock;
+// Floor 1: counting, and the standard.
 pub mod observe;
-// Floor 1: the standard.
 pub mod rfc;
 // Floor 2: messages under way.
 pub mod message;
