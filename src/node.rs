@@ -122,24 +122,13 @@ impl Node {
             draining.clone(),
             config.node.drain,
         ));
-        let ticking = tokio::spawn(tick(common.clone()));
+        let ticking = tokio::spawn(tick(common.clone(), Arc::clone(&current)));
         let admin_settings = config.admin.clone();
-        let shared = Arc::new(Shared {
-            current,
-            config: Mutex::new(config),
-            common,
-            access_log,
-            draining: draining.clone(),
-            reread,
-        });
+        let shared =
+            Arc::new(Shared { current, config: Mutex::new(config), common, access_log, draining, reread });
         let control: Arc<dyn Control> = Arc::clone(&shared) as _;
-        let administering = tokio::spawn(admin::serve(
-            admin_listener,
-            admin_settings,
-            control,
-            Arc::clone(&counters),
-            draining,
-        ));
+        let administering =
+            tokio::spawn(admin::serve(admin_listener, admin_settings, control, Arc::clone(&counters)));
         Ok(Node { shared, address, admin_address, drain, listening, administering, ticking })
     }
 
@@ -217,12 +206,13 @@ fn bind(what: &'static str, address: SocketAddr, flag: &'static str) -> Result<T
 }
 
 /// What has to be done from time to time.
-async fn tick(common: Common) {
+async fn tick(common: Common, current: Current) {
     let mut ticker = tokio::time::interval(Store::TICK);
     ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticker.tick().await;
         common.store.tick();
+        current.load().fetcher.tick();
         common.counters.filling_bytes.set(common.budget.held());
     }
 }

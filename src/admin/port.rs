@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use super::router::{self, Call};
 use super::{Control, Settings};
@@ -26,25 +26,19 @@ const MOST_HEAD: usize = 256 * 1024;
 /// How long a request's head or content may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Serves operators until `drain` turns true.
+/// Serves operators for as long as it is polled: while a node drains as well, so
+/// that it can be watched.
 pub async fn serve(
     listener: TcpListener,
     settings: Settings,
     control: Arc<dyn Control>,
     counters: Arc<Counters>,
-    mut drain: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let settings = Arc::new(settings);
     let own_port = listener.local_addr().map_or(settings.address.port(), |address| address.port());
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            // Liveness and metrics are wanted while a node drains; the port closes with
-            // the process.
-            Err(_) = drain.changed() => return,
-        };
-        let stream = match accepted {
+        let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(target: "forebay::admin", "accepting failed: {error}");

@@ -262,6 +262,12 @@ impl Fetcher {
         Ok(Passed::Answer { status, fields, length, body: exchange.body, switched })
     }
 
+    /// Closes connections that have been idle for too long. To be called from a
+    /// ticker.
+    pub fn tick(&self) {
+        self.shared.origins.iter().for_each(Client::close_expired);
+    }
+
     /// Begins a flight and takes the leader's seat in it.
     async fn lead(&self, asked: &Arc<Asked>, plan: Plan, lease: Lease) -> Fetched {
         let mut seat = lease.seat();

@@ -42,14 +42,27 @@ pub fn map_from(fields: &Fields) -> HeaderMap {
 }
 
 /// The library's body as ours. `on_end` is called once when the last piece has
-/// been read, and never when the body broke off or was dropped early.
+/// been read (a reader that knows the length asks no further), and never when the
+/// body broke off or was dropped early.
 pub fn body_from(incoming: Incoming, on_end: impl FnOnce() + Send + Unpin + 'static) -> Body {
+    if incoming.is_end_stream() {
+        on_end();
+        return super::empty();
+    }
     FromWire { incoming, on_end: Some(on_end) }.boxed()
 }
 
 struct FromWire<F> {
     incoming: Incoming,
     on_end: Option<F>,
+}
+
+impl<F: FnOnce()> FromWire<F> {
+    fn ended(&mut self) {
+        if let Some(on_end) = self.on_end.take() {
+            on_end();
+        }
+    }
 }
 
 impl<F: FnOnce() + Unpin> futures_util::Stream for FromWire<F> {
@@ -59,9 +72,7 @@ impl<F: FnOnce() + Unpin> futures_util::Stream for FromWire<F> {
         loop {
             let frame = match std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
                 None => {
-                    if let Some(on_end) = self.on_end.take() {
-                        on_end();
-                    }
+                    self.ended();
                     return Poll::Ready(None);
                 }
                 Some(Err(_)) => {
@@ -72,6 +83,10 @@ impl<F: FnOnce() + Unpin> futures_util::Stream for FromWire<F> {
             };
             match frame.into_data() {
                 Ok(bytes) if bytes.is_empty() => continue,
+                Ok(bytes) if self.incoming.is_end_stream() => {
+                    self.ended();
+                    return Poll::Ready(Some(Ok(Piece::Bytes(bytes))));
+                }
                 Ok(bytes) => return Poll::Ready(Some(Ok(Piece::Bytes(bytes)))),
                 Err(frame) => {
                     let Ok(map) = frame.into_trailers() else { continue };

@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use http::{Method, Request, Uri, Version};
+use http::{Request, Uri, Version};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -111,15 +111,20 @@ impl Client {
         if sender.is_closed() {
             return;
         }
-        let now = Instant::now();
-        let settings = &self.shared.settings;
         let mut idle = self.shared.idle.lock();
-        // The oldest stand first; those that have waited too long go with each return.
-        let expired = idle.iter().take_while(|idle| now - idle.since >= settings.idle_timeout).count();
-        idle.drain(..expired);
-        if idle.len() < settings.max_idle {
-            idle.push(Idle { sender, since: now });
+        if idle.len() < self.shared.settings.max_idle {
+            idle.push(Idle { sender, since: Instant::now() });
         }
+    }
+
+    /// Closes the connections that have been idle for too long.
+    pub fn close_expired(&self) {
+        let now = Instant::now();
+        let mut idle = self.shared.idle.lock();
+        // The oldest stand first.
+        let timeout = self.shared.settings.idle_timeout;
+        let expired = idle.iter().take_while(|idle| now - idle.since >= timeout).count();
+        idle.drain(..expired);
     }
 
     async fn connect(&self) -> Result<SendRequest<ToWire>, Failure> {
@@ -158,7 +163,6 @@ impl Client {
         started: Instant,
     ) -> Result<Exchange, Failure> {
         let settings = &self.shared.settings;
-        let is_head = head.method == Method::HEAD;
         let mut request = Request::new(match body {
             None => ToWire::new(message::empty(), Some(0)),
             Some(content) => ToWire::new(content.body, content.length),
@@ -193,10 +197,6 @@ impl Client {
         check_framing(&fields)?;
         let client = self.clone();
         let reusable = switched.is_none() && parts.version == Version::HTTP_11;
-        let no_content = is_head
-            || status == http::StatusCode::NO_CONTENT
-            || status == http::StatusCode::NOT_MODIFIED
-            || switched.is_some();
         let body = wire::body_from(incoming, move || {
             if reusable {
                 client.give_back(sender);
@@ -212,7 +212,6 @@ impl Client {
             ended: false,
             counters: Arc::clone(&self.shared.counters),
         });
-        let body = if no_content { drained(body) } else { body };
         Ok(Exchange { head: ResponseHead { status, fields }, body, switched })
     }
 }
@@ -256,13 +255,6 @@ fn check_framing(fields: &Fields) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// A body that has no bytes by definition is read to its end at once, so that
-/// its connection is free again although nobody will read it.
-fn drained(mut body: Body) -> Body {
-    tokio::spawn(async move { while let Some(Ok(_)) = body.next().await {} });
-    message::empty()
 }
 
 /// A body under the deadlines of its exchange.
