@@ -449,10 +449,17 @@ pub static RULES: &[Setting<Rules>] = &[
          force a request to the origin; \"all\" honours every directive, and `Pragma: no-cache`.",
     ),
     Setting::new(
+        "surrogate_control",
+        Plain,
+        |rules: &mut Rules| &mut rules.surrogate_control,
+        "Whether `Surrogate-Control` of a response stands in for its `Cache-Control` and `Expires`, \
+         and origins are told so in `Surrogate-Capability`.",
+    ),
+    Setting::new(
         "sort_accept_language",
         Plain,
         |rules: &mut Rules| &mut rules.sort_accept_language,
-        "Whether `Accept-Language` is sorted by preference before it tells variants apart.",
+        "Whether the members of `Accept-Language` are sorted before they tell variants apart.",
     ),
     Setting::new(
         "max_ranges",

@@ -4,9 +4,8 @@
 use crate::message::RequestHead;
 use crate::policy::Presented;
 use crate::policy::site::{Forwarded, OriginHost, Rules};
-use crate::rfc::connection;
 use crate::rfc::fields::Fields;
-use crate::rfc::validator;
+use crate::rfc::{connection, surrogate, validator};
 use crate::stored::StoredResponse;
 
 /// What a request is for; it decides which of the client's fields go along.
@@ -56,6 +55,9 @@ pub fn request(presented: &Presented, rules: &Rules, node: &str, purpose: Purpos
         fields.add("upgrade", protocol);
     }
     forward(&mut fields, &received, presented, rules);
+    if rules.surrogate_control {
+        fields.add("surrogate-capability", surrogate::capability());
+    }
     let mut via: Vec<u8> = received.get_all("via").collect::<Vec<_>>().join(&b", "[..]);
     if !via.is_empty() {
         via.extend_from_slice(b", ");

@@ -11,7 +11,7 @@ use crate::rfc::fields::Fields;
 use crate::rfc::lifetime::{Heuristic, lifetime};
 use crate::rfc::storable::{Exchanged, NotStorable, fields_not_to_store, storable};
 use crate::rfc::vary::{self, SecondaryKey, VaryNames};
-use crate::rfc::{age, date, reuse};
+use crate::rfc::{age, date, reuse, surrogate};
 use crate::stored::Head;
 
 /// When an exchange took place, by wall time and by invalidations.
@@ -84,15 +84,16 @@ pub fn admit(
     moments: Moments,
     rules: &Rules,
 ) -> Admission {
-    let directives = ResponseDirectives::read(&fields);
-    if let Err(why) = may_store(request, status, &fields, &directives, rules) {
+    let said = Said::read(&fields, rules);
+    let directives = &said.directives;
+    if let Err(why) = may_store(request, status, said.fields(&fields), directives, rules) {
         return Admission::Refuse { fields, why };
     }
     let VaryNames::Names(names) = vary::names(&fields) else {
         return Admission::Refuse { fields, why: NotAdmitted::Standard(NotStorable::VaryStar) };
     };
-    let (fields, withheld) = cleaned(fields, &directives, moments.received);
-    let head = head(request, status, fields, &names, &directives, moments, rules);
+    let (fields, withheld) = cleaned(fields, directives, moments.received);
+    let head = head(request, status, fields, &names, &said, moments, rules);
     if !super::decide::is_worth_storing(&head, rules, moments.received) {
         let mut fields = head.fields;
         for (name, value) in withheld.iter() {
@@ -120,17 +121,35 @@ pub fn readmit(
     moments: Moments,
     rules: &Rules,
 ) -> Readmission {
-    let directives = ResponseDirectives::read(&fields);
+    let said = Said::read(&fields, rules);
     let names = vary::names(&fields);
-    let may_keep = may_store(request, old.status, &fields, &directives, rules).is_ok()
+    let may_keep = may_store(request, old.status, said.fields(&fields), &said.directives, rules).is_ok()
         && !matches!(names, VaryNames::Star);
     let names = match names {
         VaryNames::Names(names) => names,
         VaryNames::Star => Vec::new(),
     };
-    let (fields, _) = cleaned(fields, &directives, moments.received);
-    let head = head(request, old.status, fields, &names, &directives, moments, rules);
+    let (fields, _) = cleaned(fields, &said.directives, moments.received);
+    let head = head(request, old.status, fields, &names, &said, moments, rules);
     Readmission { head, may_keep }
+}
+
+/// What the response says of its own storing and freshness.
+struct Said {
+    directives: ResponseDirectives,
+    /// The fields that it is read from, where they are not the response's own.
+    instead: Option<Fields>,
+}
+
+impl Said {
+    fn read(fields: &Fields, rules: &Rules) -> Said {
+        let instead = if rules.surrogate_control { surrogate::governing(fields) } else { None };
+        Said { directives: ResponseDirectives::read(instead.as_ref().unwrap_or(fields)), instead }
+    }
+
+    fn fields<'a>(&'a self, own: &'a Fields) -> &'a Fields {
+        self.instead.as_ref().unwrap_or(own)
+    }
 }
 
 fn may_store(
@@ -164,13 +183,14 @@ fn head(
     status: StatusCode,
     mut fields: Fields,
     names: &[String],
-    directives: &ResponseDirectives,
+    said: &Said,
     moments: Moments,
     rules: &Rules,
 ) -> Head {
     let heuristic =
         Heuristic { percent: rules.heuristic_percent, max_seconds: rules.heuristic_max.as_secs() };
-    let lifetime = lifetime(status, &fields, directives, &heuristic, moments.received);
+    let directives = &said.directives;
+    let lifetime = lifetime(status, said.fields(&fields), directives, &heuristic, moments.received);
     let initial_age = age::initial_age(&fields, moments.requested, moments.received);
     fields.remove("age");
     fields.compact();

@@ -94,6 +94,8 @@ pub struct Rules {
     pub set_cookie: SetCookie,
     /// Which `Cache-Control` directives of a request count.
     pub request_directives: HonourRequest,
+    /// Whether `Surrogate-Control` stands in for `Cache-Control` and `Expires`.
+    pub surrogate_control: bool,
     /// Whether members of `Accept-Language` are sorted for `Vary`.
     pub sort_accept_language: bool,
     /// How many ranges of one request are answered; a request for more gets the
@@ -158,6 +160,7 @@ impl Default for Rules {
             heuristic_max: Duration::from_secs(24 * 3600),
             set_cookie: SetCookie::Pass,
             request_directives: HonourRequest::OnlyIfCached,
+            surrogate_control: false,
             sort_accept_language: false,
             max_ranges: 16,
             forwarded: Forwarded::XForwarded,

@@ -16,6 +16,7 @@ pub mod lifetime;
 pub mod range;
 pub mod reuse;
 pub mod storable;
+pub mod surrogate;
 pub mod unsafe_method;
 pub mod uri;
 pub mod validator;

@@ -88,7 +88,8 @@ pub(super) fn deliver(walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Rep
         part => (part, None),
     };
 
-    let left = head.freshness_left_millis(walk.now).div_euclid(1000);
+    // To the nearest second: a response that has just arrived has all of its time left.
+    let left = head.freshness_left_millis(walk.now).saturating_add(500).div_euclid(1000);
     let age = head.age(walk.now);
     // A first-hand response carries no Age of its own (RFC 9111 5.1).
     if answer.hit || answer.collapsed || answer.outcome == Outcome::Revalidated || age > 0 {
