@@ -4,3 +4,6 @@
 mod config;
 mod freshness;
 mod harness;
+mod methods;
+mod ranges;
+mod vary;
