@@ -72,7 +72,15 @@ impl<F: FnOnce() + Unpin> futures_util::Stream for FromWire<F> {
             };
             match frame.into_data() {
                 Ok(bytes) if bytes.is_empty() => continue,
-                Ok(bytes) => return Poll::Ready(Some(Ok(Piece::Bytes(bytes)))),
+                Ok(bytes) => {
+                    // Whoever knows the length asks no further once it is reached.
+                    if self.incoming.is_end_stream()
+                        && let Some(on_end) = self.on_end.take()
+                    {
+                        on_end();
+                    }
+                    return Poll::Ready(Some(Ok(Piece::Bytes(bytes))));
+                }
                 Err(frame) => {
                     let Ok(map) = frame.into_trailers() else { continue };
                     let Ok(trailers) = fields_from(&map) else {

@@ -200,7 +200,8 @@ impl Client {
         check_framing(&fields)?;
         let client = self.clone();
         let reusable = switched.is_none() && parts.version == Version::HTTP_11;
-        let no_content = is_head
+        let no_content = http_body::Body::is_end_stream(&incoming)
+            || is_head
             || status == http::StatusCode::NO_CONTENT
             || status == http::StatusCode::NOT_MODIFIED
             || switched.is_some();
