@@ -4,6 +4,9 @@
 mod config;
 mod freshness;
 mod harness;
+mod hostile;
+mod limits;
 mod methods;
+mod proxy;
 mod ranges;
 mod vary;
