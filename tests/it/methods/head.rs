@@ -99,3 +99,45 @@ async fn a_head_that_fails_changes_nothing() {
     assert_eq!(again.text(), "answer 1");
     assert!(again.cache_status().contains("fwd-status=304"));
 }
+
+/// A world in which `/h` is stored and fresh, and a `HEAD` that insists, with one
+/// more field, is answered with this by the origin.
+async fn insisting(told: &'static str, field: (&str, &str)) -> World {
+    let world = World::start("[rules]\nrequest_directives = \"all\"").await;
+    world.origin.on("/h", move |seen, n| {
+        if seen.method == "HEAD" {
+            return vec![raw(&format!("HTTP/1.1 {told}\r\n\r\n"))];
+        }
+        response("200 OK", &[("Cache-Control", "max-age=60"), ("ETag", "\"v1\"")], &format!("answer {n}"))
+    });
+    world.get("/h").await;
+    world.settled().await;
+    let fields = [("Cache-Control", "no-cache"), field];
+    let reply = world.client("head").await.ask("HEAD", "/h", &fields, b"").await;
+    assert_eq!(reply.status.to_string(), told[..3]);
+    world.settled().await;
+    world
+}
+
+#[tokio::test]
+async fn head_outdates_what_is_still_fresh() {
+    for told in ["200 OK\r\nETag: \"v2\"\r\nContent-Length: 8", "410 Gone\r\nContent-Length: 0"] {
+        let world = insisting(told, ("X-Any", "thing")).await;
+        let next = world.get("/h").await;
+        assert_eq!(next.text(), "answer 3", "{told}");
+        assert!(next.cache_status().starts_with("fwd=stale"), "{}", next.cache_status());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_a_head_s_own_condition_says_nothing_of_the_content() {
+    for (told, condition) in [
+        ("304 Not Modified\r\nETag: \"v1\"", ("If-None-Match", "\"v1\"")),
+        ("412 Precondition Failed\r\nContent-Length: 0", ("If-Match", "\"v0\"")),
+    ] {
+        let world = insisting(told, condition).await;
+        let hit = world.get("/h").await;
+        assert_eq!((hit.text(), hit.is_hit()), ("answer 1", true), "{told}");
+        assert_eq!(world.origin.count("/h"), 2);
+    }
+}
