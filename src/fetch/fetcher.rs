@@ -333,8 +333,10 @@ impl Fetcher {
         update: &Fields,
         moments: Moments,
     ) {
+        // Such an answer is to the client's own condition or range.
+        let conditional = matches!(status.as_u16(), 206 | 304 | 412 | 416);
         if status != stored.head.status {
-            if status.as_u16() < 500 {
+            if status.as_u16() < 500 && !conditional {
                 stored.soft_purge();
             }
             return;

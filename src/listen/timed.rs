@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
@@ -23,7 +24,11 @@ use crate::observe::counters::Counters;
 
 /// What the connection is waiting for, shared with whoever serves it.
 #[derive(Debug)]
-pub struct State(AtomicU8);
+pub struct State {
+    kind: AtomicU8,
+    /// Of the task that waits for the client to send something.
+    reader: AtomicWaker,
+}
 
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
@@ -35,22 +40,25 @@ impl State {
     /// A request has arrived and is being answered. Its content is not awaited
     /// before [`State::reading_body`] says so.
     pub fn serving(&self) {
-        self.0.store(SERVING, Ordering::Relaxed);
+        self.kind.store(SERVING, Ordering::Relaxed);
     }
 
     /// The request's content is awaited from now on.
     pub fn reading_body(&self) {
-        self.0.store(READING_BODY, Ordering::Relaxed);
+        self.kind.store(READING_BODY, Ordering::Relaxed);
     }
 
     /// The answer is complete; the next request is awaited.
     pub fn idle(&self) {
-        self.0.store(IDLE, Ordering::Relaxed);
+        self.kind.store(IDLE, Ordering::Relaxed);
+        // The library may have asked for the next request already, and asks only
+        // once: the wait has to be looked at anew, for its deadline begins now.
+        self.reader.wake();
     }
 
     /// The connection has left HTTP: silence is no fault there.
     pub fn tunnel(&self) {
-        self.0.store(TUNNEL, Ordering::Relaxed);
+        self.kind.store(TUNNEL, Ordering::Relaxed);
     }
 }
 
@@ -71,7 +79,7 @@ pub struct Timed {
 impl Timed {
     /// This socket, idle.
     pub fn new(stream: TcpStream, settings: &Settings, counters: &Arc<Counters>) -> (Self, Arc<State>) {
-        let state = Arc::new(State(AtomicU8::new(IDLE)));
+        let state = Arc::new(State { kind: AtomicU8::new(IDLE), reader: AtomicWaker::new() });
         // Both are set anew whenever a wait begins.
         let far = || Box::pin(tokio::time::sleep(Duration::from_secs(3600)));
         let timed = Timed {
@@ -98,7 +106,7 @@ impl Timed {
     }
 
     fn poll_read_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let state = self.state.0.load(Ordering::Relaxed);
+        let state = self.state.kind.load(Ordering::Relaxed);
         if self.waiting_as != Some(state) {
             self.waiting_as = Some(state);
             let patience = self.patience(state).unwrap_or(Duration::from_secs(24 * 3600));
@@ -136,7 +144,7 @@ impl AsyncRead for Timed {
                 let begun = got
                     && this
                         .state
-                        .0
+                        .kind
                         .compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed)
                         .is_ok();
                 if begun || this.waiting_as != Some(HEAD) {
@@ -144,10 +152,14 @@ impl AsyncRead for Timed {
                 }
                 Poll::Ready(result)
             }
-            Poll::Pending => match this.poll_read_deadline(cx) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                _ => Poll::Pending,
-            },
+            Poll::Pending => {
+                // Before the state is looked at, so that no change of it is missed.
+                this.state.reader.register(cx.waker());
+                match this.poll_read_deadline(cx) {
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    _ => Poll::Pending,
+                }
+            }
         }
     }
 }

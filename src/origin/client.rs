@@ -163,6 +163,9 @@ impl Client {
         started: Instant,
     ) -> Result<Exchange, Failure> {
         let settings = &self.shared.settings;
+        // For methods that seldom have content the library drops it, unless the
+        // framing is told.
+        let chunked = body.as_ref().is_some_and(|content| content.length.is_none());
         let mut request = Request::new(match body {
             None => ToWire::new(message::empty(), Some(0)),
             Some(content) => ToWire::new(content.body, content.length),
@@ -172,6 +175,10 @@ impl Client {
             Uri::try_from(head.target).map_err(|_| Failure::Malformed("own request target".to_owned()))?;
         *request.version_mut() = Version::HTTP_11;
         *request.headers_mut() = wire::map_from(&head.fields);
+        if chunked {
+            let value = http::HeaderValue::from_static("chunked");
+            request.headers_mut().insert(http::header::TRANSFER_ENCODING, value);
+        }
 
         // A request's content may take its time; the wait for the head begins anew
         // with each piece that the origin takes only in so far as hyper reads both

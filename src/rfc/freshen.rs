@@ -11,9 +11,12 @@ const KEPT: [&str; 6] =
 /// The stored fields with what the update brings in place of what it names. The
 /// update's hop-by-hop fields must have gone.
 pub fn freshen(stored: &Fields, update: &Fields) -> Fields {
-    // Age is about the message that carried it: the old one goes in any case.
+    // Age and Date are about the message that carried them: the old ones go in any
+    // case. A message without a Date is dated when it is received (RFC 9110 6.6.1).
     let mut fields = stored.clone();
-    fields.retain(|name, _| name != "age" && (KEPT.contains(&name) || !update.contains(name)));
+    fields.retain(|name, _| {
+        !matches!(name, "age" | "date") && (KEPT.contains(&name) || !update.contains(name))
+    });
     for (name, value) in update.iter().filter(|(name, _)| !KEPT.contains(name)) {
         fields.add(name, value);
     }

@@ -247,9 +247,8 @@ fn finish(
     let cache_status = cache_status.write();
     fields.add("cache-status", &cache_status);
     fields.add("via", via_member(http::Version::HTTP_11, &server.node));
-    if !fields.contains("x-request-id") {
-        fields.add("x-request-id", &record.request_id);
-    }
+    // A stored one is that of the request which fetched it.
+    fields.set("x-request-id", &record.request_id);
     record.head(outcome, status, &cache_status);
     let _ = asked;
     let body = ReplyBody::new(content, record);

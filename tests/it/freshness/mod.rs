@@ -1,3 +1,7 @@
 //! Freshness, validation and what a stored response answers.
 
+mod conditions;
+mod directives;
 mod hit;
+mod storing;
+mod validate;

@@ -36,6 +36,11 @@ impl Reply {
         self.fields.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
+    /// Every value of a field.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.fields.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect()
+    }
+
     /// The content as text.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("text")

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,9 +25,16 @@ pub struct Seen {
     pub fields: Vec<(String, String)>,
     /// The content, decoded.
     pub body: Vec<u8>,
+    /// The trailer section.
+    pub trailers: Vec<(String, String)>,
 }
 
 impl Seen {
+    /// Every value of a field.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.fields.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect()
+    }
+
     /// The first value of a field.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
@@ -97,6 +105,7 @@ pub struct Origin {
     address: SocketAddr,
     scripts: Arc<Mutex<HashMap<String, Respond>>>,
     seen: Arc<Mutex<Vec<Seen>>>,
+    content: Arc<AtomicUsize>,
     transcript: Transcript,
 }
 
@@ -129,6 +138,7 @@ impl Origin {
             address: listener.local_addr().expect("an address"),
             scripts: Arc::default(),
             seen: Arc::default(),
+            content: Arc::default(),
             transcript,
         };
         let accepting = origin.clone();
@@ -178,9 +188,19 @@ impl Origin {
         self.transcript.within(&format!("{n} requests for {path} at the origin"), wait).await;
     }
 
+    /// Waits until so many bytes of a request's content have come, be it whole or not.
+    pub async fn wait_for_content(&self, bytes: usize) {
+        let wait = async {
+            while self.content.load(Ordering::Relaxed) < bytes {
+                breathe().await;
+            }
+        };
+        self.transcript.within(&format!("{bytes} bytes of content at the origin"), wait).await;
+    }
+
     async fn serve(&self, mut stream: TcpStream, connection: usize) {
         let mut buffer = Vec::new();
-        while let Some(seen) = read_request(&mut stream, &mut buffer, connection).await {
+        while let Some(seen) = read_request(&mut stream, &mut buffer, connection, &self.content).await {
             self.transcript.note(
                 &format!("origin {connection} <"),
                 format!("{} {}\r\n{:?} + {} bytes", seen.method, seen.target, seen.fields, seen.body.len())
@@ -229,7 +249,12 @@ impl Origin {
 }
 
 /// Reads one request, its content included.
-async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>, connection: usize) -> Option<Seen> {
+async fn read_request(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    connection: usize,
+    content: &AtomicUsize,
+) -> Option<Seen> {
     let head_end = loop {
         if let Some(at) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
             break at;
@@ -247,16 +272,20 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>, connection: 
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut seen = Seen { connection, method, target, fields, body: Vec::new() };
+    let mut seen = Seen { connection, method, target, fields, body: Vec::new(), trailers: Vec::new() };
     if let Some(length) = seen.field("content-length").and_then(|length| length.parse::<usize>().ok()) {
         while buffer.len() < length {
+            content.store(buffer.len(), Ordering::Relaxed);
             if stream.read_buf(buffer).await.ok()? == 0 {
                 return Some(seen);
             }
         }
         seen.body = buffer.drain(..length).collect();
     } else if seen.field("transfer-encoding").is_some() {
-        seen.body = super::client::read_chunked(stream, buffer).await?.0;
+        (seen.body, seen.trailers) = super::client::read_chunked(stream, buffer).await?;
     }
     Some(seen)
 }
+
+/// A pause that only gives the other side the chance to do something wrong.
+pub const CHANCE: Duration = Duration::from_millis(50);

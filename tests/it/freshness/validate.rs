@@ -1,0 +1,123 @@
+//! A stale response with a validator is asked for conditionally, and a 304 freshens it.
+
+use std::time::Duration;
+
+use crate::harness::World;
+use crate::harness::origin::{Seen, Step, raw, response};
+
+/// Answers 304 to whoever names the validator, and else 200.
+fn etagged(seen: &Seen, _: usize) -> Vec<Step> {
+    let fields = [("Cache-Control", "max-age=10, must-revalidate"), ("ETag", "\"v1\""), ("X-Old", "kept")];
+    if seen.field("if-none-match") == Some("\"v1\"") {
+        return vec![raw(
+            "HTTP/1.1 304 Not Modified\r\nETag: \"v1\"\r\nCache-Control: max-age=20\r\nX-New: yes\r\n\r\n",
+        )];
+    }
+    response("200 OK", &fields, "content")
+}
+
+#[tokio::test]
+async fn a_304_to_an_etag_freshens() {
+    let world = World::start("").await;
+    world.origin.on("/e", etagged);
+    world.get("/e").await;
+    world.settled().await;
+    world.advance(Duration::from_secs(15));
+    let again = world.get("/e").await;
+    assert_eq!((again.status, again.text()), (200, "content"));
+    assert_eq!(again.cache_status(), "fwd=stale; fwd-status=304; ttl=20; stored");
+    assert_eq!(again.field("x-new"), Some("yes"));
+    assert_eq!(again.field("x-old"), Some("kept"));
+    assert_eq!(again.field("cache-control"), Some("max-age=20"));
+    assert_eq!(again.field("age"), Some("0"));
+    world.settled().await;
+    world.advance(Duration::from_secs(15));
+    let hit = world.get("/e").await;
+    assert_eq!((hit.text(), hit.cache_status()), ("content", "hit; ttl=5"));
+    assert_eq!((hit.field("x-new"), hit.field("age")), (Some("yes"), Some("15")));
+    assert_eq!(world.origin.count("/e"), 2);
+    world.settled().await;
+    let counters = world.counters();
+    assert_eq!((counters.requests_miss.get(), counters.requests_hit.get()), (1, 1));
+    assert_eq!(counters.requests_revalidated.get(), 1);
+}
+
+#[tokio::test]
+async fn a_304_to_a_date_freshens() {
+    let world = World::start("").await;
+    let modified = "Thu, 14 Jan 2027 08:00:00 GMT";
+    world.origin.on("/d", move |seen, n| {
+        if n == 1 {
+            let fields = [("Cache-Control", "max-age=10, must-revalidate"), ("Last-Modified", modified)];
+            return response("200 OK", &fields, "content");
+        }
+        assert_eq!(seen.field("if-modified-since"), Some(modified));
+        assert_eq!(seen.field("if-none-match"), None);
+        vec![raw("HTTP/1.1 304 Not Modified\r\nCache-Control: max-age=60\r\n\r\n")]
+    });
+    world.get("/d").await;
+    world.settled().await;
+    world.advance(Duration::from_secs(11));
+    let again = world.get("/d").await;
+    assert_eq!(again.cache_status(), "fwd=stale; fwd-status=304; ttl=60; stored");
+    assert_eq!(again.text(), "content");
+    world.settled().await;
+    assert!(world.get("/d").await.is_hit());
+    assert_eq!(world.origin.count("/d"), 2);
+}
+
+#[tokio::test]
+async fn a_200_to_a_validation_replaces() {
+    let world = World::start("").await;
+    world.origin.on("/r", |_, n| {
+        let etag = format!("\"v{n}\"");
+        let fields = [("Cache-Control", "max-age=10, must-revalidate"), ("ETag", etag.as_str())];
+        response("200 OK", &fields, &format!("answer {n}"))
+    });
+    world.get("/r").await;
+    world.settled().await;
+    world.advance(Duration::from_secs(11));
+    let new = world.get("/r").await;
+    assert_eq!(new.text(), "answer 2");
+    assert!(new.cache_status().starts_with("fwd=stale; "), "{}", new.cache_status());
+    assert_eq!(world.origin.requests()[1].field("if-none-match"), Some("\"v1\""));
+    world.settled().await;
+    let hit = world.get("/r").await;
+    assert_eq!((hit.text(), hit.field("etag"), hit.is_hit()), ("answer 2", Some("\"v2\""), true));
+    world.settled().await;
+    assert_eq!(world.counters().requests_revalidated.get(), 0);
+}
+
+#[tokio::test]
+async fn no_cache_is_stored_and_validated_each_time() {
+    let world = World::start("").await;
+    world.origin.on("/n", |seen, _| {
+        if seen.field("if-none-match").is_some() {
+            return vec![raw("HTTP/1.1 304 Not Modified\r\nETag: \"n\"\r\n\r\n")];
+        }
+        response("200 OK", &[("Cache-Control", "no-cache, max-age=60"), ("ETag", "\"n\"")], "content")
+    });
+    assert_eq!(world.get("/n").await.text(), "content");
+    for n in 2..=4 {
+        world.settled().await;
+        let again = world.get("/n").await;
+        assert_eq!((again.status, again.text()), (200, "content"));
+        assert!(again.cache_status().contains("fwd-status=304"), "{}", again.cache_status());
+        assert_eq!(world.origin.count("/n"), n);
+    }
+    world.settled().await;
+    assert_eq!(world.counters().requests_revalidated.get(), 3);
+}
+
+#[tokio::test]
+async fn a_client_s_own_conditions_are_not_passed_on() {
+    let world = World::start("").await;
+    world.origin.always("/c", response("200 OK", &[("Cache-Control", "max-age=60")], "content"));
+    let miss = world.get_with("/c", &[("If-None-Match", "\"mine\""), ("Range", "bytes=0-1")]).await;
+    assert_eq!(miss.status, 206);
+    let seen = world.origin.requests();
+    assert_eq!((seen[0].field("if-none-match"), seen[0].field("range")), (None, None));
+    world.settled().await;
+    let whole = world.get("/c").await;
+    assert_eq!((whole.status, whole.text(), whole.is_hit()), (200, "content", true));
+}

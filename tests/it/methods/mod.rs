@@ -1,0 +1,5 @@
+//! What each method means to the cache.
+
+mod head;
+mod others;
+mod post;

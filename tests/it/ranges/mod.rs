@@ -1,0 +1,3 @@
+//! Parts of a response.
+
+mod answers;

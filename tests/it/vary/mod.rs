@@ -1,0 +1,3 @@
+//! Several responses under one URL.
+
+mod variants;
