@@ -89,6 +89,8 @@ pub enum Fetched {
     Freshened {
         /// The response, fresh again.
         response: Arc<StoredResponse>,
+        /// Whether it is stored.
+        kept: bool,
         /// Whether another request had asked.
         collapsed: bool,
     },
@@ -275,7 +277,9 @@ impl Fetcher {
         tokio::spawn(fly::fly(self.clone(), Arc::clone(asked), plan, lease, Some(private)));
         match seat.landing().await {
             Landing::Flowing { response, .. } => Fetched::Flowing { response, seat, collapsed: false },
-            Landing::Freshened(response) => Fetched::Freshened { response, collapsed: false },
+            Landing::Freshened { response, kept, .. } => {
+                Fetched::Freshened { response, kept, collapsed: false }
+            }
             Landing::Failed(why) => Fetched::Failed(why),
             Landing::Nothing { .. } => match for_us.await {
                 Ok(private) => Fetched::Private(private),
@@ -306,19 +310,21 @@ impl Fetcher {
                     None => Followed::Got(Fetched::Flowing { response, seat: follower, collapsed: true }),
                 }
             }
-            Ok(Landing::Freshened(response)) => {
+            Ok(Landing::Freshened { response, shared: true, kept }) => {
                 if !may_answer_others(&response.head, rules, self.clock().now()) {
                     return Followed::GoAlone;
                 }
                 match other_variant(&response.head.secondary) {
                     Some(other) => Followed::OtherVariant(other),
-                    None => Followed::Got(Fetched::Freshened { response, collapsed: true }),
+                    None => Followed::Got(Fetched::Freshened { response, kept, collapsed: true }),
                 }
             }
             Ok(Landing::Nothing { only_this_request: true }) if !is_personal(asked) => {
                 Followed::Got(Fetched::LookAgain)
             }
-            Ok(Landing::Flowing { .. } | Landing::Nothing { .. }) => Followed::GoAlone,
+            Ok(Landing::Flowing { .. } | Landing::Freshened { .. } | Landing::Nothing { .. }) => {
+                Followed::GoAlone
+            }
             Ok(Landing::Failed(why)) => Followed::Got(Fetched::Failed(why)),
         }
     }

@@ -65,7 +65,14 @@ pub enum Landing {
         shared: bool,
     },
     /// The stored response is still right, and fresh again.
-    Freshened(Arc<StoredResponse>),
+    Freshened {
+        /// The response.
+        response: Arc<StoredResponse>,
+        /// Whether the followers may use it: not where the 304 was for its client alone.
+        shared: bool,
+        /// Whether it is stored.
+        kept: bool,
+    },
     /// There is nothing to share.
     Nothing {
         /// Whether that is due to the leader's request alone.

@@ -105,19 +105,19 @@ fn not_modified(
     let marker = marker_for(&head, asked, fetcher);
     let trailers = stored.trailers.as_deref().cloned();
     let fresh = StoredResponse::new(Arc::clone(&head), stored.body.clone(), trailers);
-    let fresh = if may_keep {
+    let (response, kept) = if may_keep {
         match fetcher.store().freshen(&asked.key, stored, fresh, marker) {
-            Inserted::Stored(fresh) => fresh,
+            Inserted::Stored(fresh) => (fresh, true),
             // Those who asked before the invalidation may still have it.
             Inserted::Fenced(_) | Inserted::Gone => {
-                Arc::new(StoredResponse::new(head, stored.body.clone(), None))
+                (Arc::new(StoredResponse::new(head, stored.body.clone(), None)), false)
             }
         }
     } else {
         fetcher.store().remove(&asked.key, stored);
-        Arc::new(fresh)
+        (Arc::new(fresh), false)
     };
-    lease.land(Landing::Freshened(fresh));
+    lease.land(Landing::Freshened { response, shared: may_keep, kept });
 }
 
 /// A response other than 304 has arrived.

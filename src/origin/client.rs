@@ -252,6 +252,9 @@ fn failure(error: &hyper::Error) -> Failure {
 
 /// Framing that two readers could understand differently is refused (RFC 9112 6.3).
 fn check_framing(fields: &Fields) -> Result<(), Failure> {
+    if fields.members("transfer-encoding").any(|coding| !coding.eq_ignore_ascii_case(b"chunked")) {
+        return Err(Failure::Malformed("a transfer coding that was not asked for".to_owned()));
+    }
     let mut lengths = fields.members("content-length");
     if let Some(first) = lengths.next() {
         if lengths.any(|other| other != first) {

@@ -184,12 +184,12 @@ impl<'a> Walk<'a> {
                 };
                 deliver::deliver(self, Source::Flowing(&response, seat), answer)
             }
-            Fetched::Freshened { response, collapsed } => {
+            Fetched::Freshened { response, kept, collapsed } => {
                 let answer = Answer {
                     outcome: Outcome::Revalidated,
                     fwd: Some(plan.fwd),
                     fwd_status: Some(304),
-                    stored: true,
+                    stored: kept,
                     collapsed,
                     ..Answer::default()
                 };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::World;
-use crate::harness::origin::{Seen, Step, raw, response};
+use crate::harness::origin::{Gate, Seen, Step, raw, response};
 
 /// Answers 304 to whoever names the validator, and else 200.
 fn etagged(seen: &Seen, _: usize) -> Vec<Step> {
@@ -120,4 +120,39 @@ async fn a_client_s_own_conditions_are_not_passed_on() {
     world.settled().await;
     let whole = world.get("/c").await;
     assert_eq!((whole.status, whole.text(), whole.is_hit()), (200, "content", true));
+}
+
+#[tokio::test]
+async fn a_304_for_one_client_alone_is_told_to_no_other() {
+    for secret in ["Set-Cookie: id=first", "Cache-Control: private\r\nX-Secret: s"] {
+        let world = World::start("").await;
+        let gate = Gate::default();
+        let held = gate.clone();
+        world.origin.on("/p", move |_, n| match n {
+            1 => etagged(&Seen::default(), n),
+            2 => vec![
+                Step::Wait(held.clone()),
+                raw(&format!("HTTP/1.1 304 Not Modified\r\nETag: \"v1\"\r\n{secret}\r\n\r\n")),
+            ],
+            _ => response("200 OK", &[("Cache-Control", "max-age=60")], "new"),
+        });
+        world.get("/p").await;
+        world.settled().await;
+        world.advance(Duration::from_secs(11));
+        let (mut first, mut second) = (world.client("first").await, world.client("second").await);
+        first.send(b"GET /p HTTP/1.1\r\nHost: www.example.org\r\n\r\n").await;
+        gate.reached(1).await;
+        second.send(b"GET /p HTTP/1.1\r\nHost: www.example.org\r\n\r\n").await;
+        world.until("the second to wait", |c| c.followers_waiting.get() == 1).await;
+        gate.open();
+        let (first, second) = (first.reply(false).await, second.reply(false).await);
+        assert_eq!(first.text(), "content", "{secret}");
+        assert!(first.cache_status().contains("fwd-status=304"), "{}", first.cache_status());
+        assert!(!first.cache_status().contains("stored"), "{}", first.cache_status());
+        assert!(first.field("set-cookie").or(first.field("x-secret")).is_some());
+        assert_eq!(second.text(), "new", "{secret}");
+        assert_eq!((second.field("set-cookie"), second.field("x-secret")), (None, None), "{secret}");
+        world.settled().await;
+        assert_eq!((world.get("/p").await.text(), world.origin.count("/p")), ("new", 3));
+    }
 }

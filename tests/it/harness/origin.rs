@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::{Transcript, breathe};
 
 /// A request as the origin saw it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Seen {
     /// Which connection it came over, counted from 0.
     pub connection: usize,
