@@ -172,7 +172,9 @@ fn may_store(
         honour_request_no_store: rules.request_directives == HonourRequest::All,
     };
     storable(&exchanged).map_err(NotAdmitted::Standard)?;
-    if rules.set_cookie == SetCookie::Pass && fields.contains("set-cookie") {
+    // A cookie that the response itself keeps from others is no reason.
+    let withheld = fields_not_to_store(directives).any(|name| name.eq_ignore_ascii_case("set-cookie"));
+    if rules.set_cookie == SetCookie::Pass && fields.contains("set-cookie") && !withheld {
         return Err(NotAdmitted::SetCookie);
     }
     Ok(())

@@ -85,8 +85,9 @@ fn decoded(text: &str, unreserved: bool) -> String {
         out.push_str(&rest[..at]);
         let triplet = rest.get(at..at + 3).filter(|t| t.bytes().skip(1).all(|b| b.is_ascii_hexdigit()));
         let Some(triplet) = triplet else {
-            // A percent sign on its own is left as it is; the origin may know better.
-            out.push('%');
+            // A percent sign on its own stands for itself. In a path it is written as such,
+            // lest what is decoded behind it make a triplet of it.
+            out.push_str(if unreserved { "%25" } else { "%" });
             rest = &rest[at + 1..];
             continue;
         };

@@ -12,6 +12,7 @@ mod methods;
 mod proxy;
 mod purge;
 mod ranges;
+mod rules;
 mod stale;
 mod stream;
 mod tidy;

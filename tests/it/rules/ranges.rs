@@ -36,5 +36,8 @@ fn what_a_range_asks_for() {
         assert_eq!(resolve(value.as_bytes(), 10, 3), verdict, "{sentence}: {value}");
     }
     assert_eq!(resolve(b"bytes=0-", 0, 3), Unsatisfiable, "nothing has no part");
-    assert_eq!((content_range(&(2..5), 10), unsatisfied(10)), ("bytes 2-4/10".to_owned(), "bytes */10".to_owned()));
+    assert_eq!(
+        (content_range(&(2..5), 10), unsatisfied(10)),
+        ("bytes 2-4/10".to_owned(), "bytes */10".to_owned())
+    );
 }

@@ -5,7 +5,8 @@ use http::{Method, StatusCode};
 
 use super::{NOW, fields};
 
-const TAGGED: &str = "etag: \"a\"\nlast-modified: Fri, 15 Jan 2027 07:00:00 GMT\ndate: Fri, 15 Jan 2027 08:00:00 GMT";
+const TAGGED: &str =
+    "etag: \"a\"\nlast-modified: Fri, 15 Jan 2027 07:00:00 GMT\ndate: Fri, 15 Jan 2027 08:00:00 GMT";
 const WEAK: &str = "etag: W/\"a\"";
 const DATED: &str = "last-modified: Fri, 15 Jan 2027 07:00:00 GMT\ndate: Fri, 15 Jan 2027 08:00:00 GMT";
 const BARE: &str = "date: Fri, 15 Jan 2027 08:00:00 GMT";
@@ -29,9 +30,19 @@ fn what_preconditions_make_of_a_request() {
         ("not modified since later", "if-modified-since: Fri, 15 Jan 2027 07:30:00 GMT", TAGGED, NotModified),
         ("modified since", "if-modified-since: Fri, 15 Jan 2027 06:59:59 GMT", TAGGED, Proceed),
         ("a bad date is ignored", "if-modified-since: yesterday", TAGGED, Proceed),
-        ("without Last-Modified the Date stands in", "if-modified-since: Fri, 15 Jan 2027 08:00:00 GMT", BARE, NotModified),
+        (
+            "without Last-Modified the Date stands in",
+            "if-modified-since: Fri, 15 Jan 2027 08:00:00 GMT",
+            BARE,
+            NotModified,
+        ),
         ("and is later", "if-modified-since: Fri, 15 Jan 2027 07:59:59 GMT", BARE, Proceed),
-        ("If-None-Match goes before the date", "if-none-match: \"b\"\nif-modified-since: Fri, 15 Jan 2027 07:30:00 GMT", TAGGED, Proceed),
+        (
+            "If-None-Match goes before the date",
+            "if-none-match: \"b\"\nif-modified-since: Fri, 15 Jan 2027 07:30:00 GMT",
+            TAGGED,
+            Proceed,
+        ),
         ("If-Match with the tag", "if-match: \"a\"", TAGGED, Proceed),
         ("If-Match with any", "if-match: *", TAGGED, Proceed),
         ("If-Match with another", "if-match: \"b\"", TAGGED, Failed),
@@ -40,7 +51,12 @@ fn what_preconditions_make_of_a_request() {
         ("unmodified since", "if-unmodified-since: Fri, 15 Jan 2027 07:00:00 GMT", DATED, Proceed),
         ("modified since then", "if-unmodified-since: Fri, 15 Jan 2027 06:00:00 GMT", DATED, Failed),
         ("a bad date there is ignored", "if-unmodified-since: x", DATED, Proceed),
-        ("If-Match goes before If-Unmodified-Since", "if-match: \"a\"\nif-unmodified-since: Fri, 15 Jan 2027 06:00:00 GMT", TAGGED, Proceed),
+        (
+            "If-Match goes before If-Unmodified-Since",
+            "if-match: \"a\"\nif-unmodified-since: Fri, 15 Jan 2027 06:00:00 GMT",
+            TAGGED,
+            Proceed,
+        ),
     ];
     for (sentence, request, response, verdict) in rows {
         let found = evaluate(&Method::GET, &fields(request), StatusCode::OK, &fields(response), NOW, NOW);
@@ -64,11 +80,20 @@ fn when_a_range_may_be_answered() {
         ("a weak tag never", "if-range: W/\"a\"", WEAK, false),
         ("the very date", "if-range: Fri, 15 Jan 2027 07:00:00 GMT", DATED, true),
         ("a later date is another", "if-range: Fri, 15 Jan 2027 07:00:01 GMT", DATED, false),
-        ("a date that may have been changed twice", "if-range: Fri, 15 Jan 2027 08:00:00 GMT", "last-modified: Fri, 15 Jan 2027 08:00:00 GMT\ndate: Fri, 15 Jan 2027 08:00:00 GMT", false),
+        (
+            "a date that may have been changed twice",
+            "if-range: Fri, 15 Jan 2027 08:00:00 GMT",
+            "last-modified: Fri, 15 Jan 2027 08:00:00 GMT\ndate: Fri, 15 Jan 2027 08:00:00 GMT",
+            false,
+        ),
         ("garbage", "if-range: x", TAGGED, false),
     ];
     for (sentence, request, response, verdict) in rows {
-        assert_eq!(if_range_holds(&fields(request), &fields(response), NOW), verdict, "{sentence} (RFC 9110 13.1.5)");
+        assert_eq!(
+            if_range_holds(&fields(request), &fields(response), NOW),
+            verdict,
+            "{sentence} (RFC 9110 13.1.5)"
+        );
     }
 }
 
@@ -76,5 +101,9 @@ fn when_a_range_may_be_answered() {
 fn validators_are_sent_verbatim() {
     let stored = fields("etag: W/ \"odd\nlast-modified: whenever");
     let sent: Vec<_> = conditional_fields(&stored).collect();
-    assert_eq!(sent, [("if-none-match", &b"W/ \"odd"[..]), ("if-modified-since", b"whenever")], "RFC 9111 4.3.1");
+    assert_eq!(
+        sent,
+        [("if-none-match", &b"W/ \"odd"[..]), ("if-modified-since", b"whenever")],
+        "RFC 9111 4.3.1"
+    );
 }
