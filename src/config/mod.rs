@@ -1,9 +1,9 @@
 //! The configuration: the only place that knows the file's format.
 //!
 //! What was *written*, in a file and with flags, is a tree of values that know
-//! their place ([`written`]); what is *usable* is a [`Config`], built from the
+//! their place (`written`); what is *usable* is a [`Config`], built from the
 //! settings that each part owns. Between the two stands one set of tables
-//! ([`settings`]) in which every setting is declared once.
+//! (`settings`) in which every setting is declared once.
 //!
 //! A `Config` is always whole and sound: [`read`] gives either that or every
 //! fault there is, never the first one alone. No part of forebay reads a file

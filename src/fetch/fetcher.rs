@@ -350,9 +350,7 @@ impl Fetcher {
         match freshen::head_updates(&stored.head.fields, stored.body.len(), update) {
             HeadEffect::Invalidate => stored.soft_purge(),
             HeadEffect::Freshen => {
-                let mut update = update.clone();
-                fly::date_owed(&mut update, moments.received);
-                let fields = freshen::freshen(&stored.head.fields, &update);
+                let fields = freshen::freshen(&stored.head.fields, update);
                 let readmitted = readmit(&asked.presented, &stored.head, fields, moments, &asked.rules);
                 if readmitted.may_keep {
                     let trailers = stored.trailers.as_deref().cloned();

@@ -97,7 +97,6 @@ fn not_modified(
     lease: &Lease,
 ) {
     connection::strip(&mut update);
-    date_owed(&mut update, moments.received);
     let fields = freshen::freshen(&stored.head.fields, &update);
     let readmitted = readmit(&asked.presented, &stored.head, fields, moments, &asked.rules);
     let may_keep = readmitted.may_keep;
@@ -260,14 +259,6 @@ async fn fill(
 fn marker_for(head: &Head, asked: &Asked, fetcher: &Fetcher) -> Option<crate::clock::Wall> {
     let now = fetcher.clock().now();
     (!may_answer_others(head, &asked.rules, now)).then(|| now.plus(asked.rules.hit_for_miss))
-}
-
-/// A message without a `Date` gets the moment of its receipt (RFC 9110 6.6.1), lest
-/// the stored one's be taken for its own.
-pub(super) fn date_owed(update: &mut Fields, received: crate::clock::Wall) {
-    if !update.contains("date") {
-        update.add("date", crate::rfc::date::format(received));
-    }
 }
 
 /// The length that the head promises, if it promises one.

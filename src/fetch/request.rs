@@ -33,12 +33,15 @@ pub fn request(presented: &Presented, rules: &Rules, node: &str, purpose: Purpos
         OriginHost::Client => fields.add("host", presented.authority()),
         OriginHost::Fixed(host) => fields.add("host", host),
     }
+    if let Some(id) = presented.fields.get("x-request-id") {
+        fields.add("x-request-id", id);
+    }
     let mut received = presented.fields.clone();
     let upgrade = connection::upgrade(&received).map(<[u8]>::to_vec);
     connection::strip(&mut received);
     let whole = matches!(purpose, Purpose::Store | Purpose::Validate(_));
     for (name, value) in received.iter() {
-        let own = matches!(name, "host" | "content-length" | "expect" | "via" | "forwarded")
+        let own = matches!(name, "host" | "content-length" | "expect" | "via" | "forwarded" | "x-request-id")
             || name.starts_with("x-forwarded-");
         let unwanted = own || (whole && CONDITIONS.contains(&name));
         if !unwanted {

@@ -1,6 +1,8 @@
 //! The integration tests: rules as tables, the configuration, and scenarios with
 //! a scripted origin, a real node and raw clients.
 
+#![allow(clippy::type_complexity, reason = "the rows of tables are tuples, read beside their table")]
+
 mod collapse;
 mod config;
 mod freshness;
