@@ -11,9 +11,13 @@ const MONTHS: [&[u8]; 12] =
 const DAYS: [&[u8]; 7] =
     [b"monday", b"tuesday", b"wednesday", b"thursday", b"friday", b"saturday", b"sunday"];
 
-/// The preferred form of a moment, to the second.
+/// The last moment that has four digits for its year.
+const LAST: Wall = Wall::from_secs(253_402_300_799);
+
+/// The preferred form of a moment, to the second. Later than the year 9999 is not
+/// to be written.
 pub fn format(at: Wall) -> String {
-    httpdate::fmt_http_date(at.to_system_time())
+    httpdate::fmt_http_date(at.min(LAST).to_system_time())
 }
 
 /// Seconds since the Unix epoch, or `None` for what is no date. `now` settles the

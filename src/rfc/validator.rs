@@ -142,7 +142,7 @@ pub fn not_modified_fields(name: &str) -> bool {
 /// any response at all.
 fn any_tag(request: &Fields, name: &str, response: &Fields, strongly: bool) -> bool {
     let current = response.get("etag").and_then(EntityTag::parse);
-    request.members(name).any(|member| {
+    request.get_all(name).flat_map(tags_of).any(|member| {
         member == b"*"
             || match (EntityTag::parse(member), &current) {
                 (Some(asked), Some(current)) if strongly => asked.matches_strongly(current),
@@ -150,4 +150,17 @@ fn any_tag(request: &Fields, name: &str, response: &Fields, strongly: bool) -> b
                 _ => false,
             }
     })
+}
+
+/// The members of a list of entity tags. Unlike in a quoted string, a backslash in
+/// a tag is a character like any other (RFC 9110 8.8.3).
+fn tags_of(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut quoted = false;
+    value
+        .split(move |&b| {
+            quoted ^= b == b'"';
+            b == b',' && !quoted
+        })
+        .map(<[u8]>::trim_ascii)
+        .filter(|member| !member.is_empty())
 }

@@ -55,4 +55,5 @@ fn what_is_a_date_and_what_is_not() {
 #[test]
 fn dates_are_written_in_the_preferred_form() {
     assert_eq!(date::format(Wall::from_secs(784_111_777)), "Sun, 06 Nov 1994 08:49:37 GMT");
+    assert_eq!(date::format(Wall::from_millis(u64::MAX)), "Fri, 31 Dec 9999 23:59:59 GMT");
 }

@@ -24,6 +24,7 @@ fn what_preconditions_make_of_a_request() {
         ("compared weakly, both", "if-none-match: \"a\"", WEAK, NotModified),
         ("any", "if-none-match: *", BARE, NotModified),
         ("a tag with a comma", "if-none-match: \"b,\", \"a\"", TAGGED, NotModified),
+        ("a tag with a backslash", "if-none-match: \"b\\\", \"a\"", TAGGED, NotModified),
         ("a tag without quotes is none", "if-none-match: a", TAGGED, Proceed),
         ("nothing to compare", "if-none-match: \"a\"", BARE, Proceed),
         ("not modified since", "if-modified-since: Fri, 15 Jan 2027 07:00:00 GMT", TAGGED, NotModified),
