@@ -219,6 +219,13 @@ const LISTEN: &[Setting<Config>] = &[
     )
     .at_restart(),
     Setting::new(
+        "tunnel_timeout",
+        DEADLINE,
+        |config: &mut Config| &mut config.listen.tunnel_timeout,
+        "How long both sides of a tunnel (a WebSocket, say) may stay silent.",
+    )
+    .at_restart(),
+    Setting::new(
         "trusted_proxies",
         Plain,
         |config: &mut Config| &mut config.presentation.trusted_proxies,

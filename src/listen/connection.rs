@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::Settings;
@@ -71,19 +71,13 @@ pub async fn listen(
             continue;
         };
         counters.client_connections.up();
-        counters.client_connections_open.up();
         let connection = Connection {
             current: Arc::clone(&current),
             counters: Arc::clone(&counters),
             settings: settings.clone(),
         };
         let drain = drain.clone();
-        connections.spawn(async move {
-            let counters = Arc::clone(&connection.counters);
-            connection.run(stream, drain).await;
-            counters.client_connections_open.down();
-            drop(place);
-        });
+        connections.spawn(connection.run(stream, place, drain));
     }
     drop(listener);
     let rest = async { while connections.join_next().await.is_some() {} };
@@ -104,11 +98,11 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, mut drain: watch::Receiver<bool>) {
+    async fn run(self, stream: TcpStream, place: OwnedSemaphorePermit, mut drain: watch::Receiver<bool>) {
         let Ok(peer) = stream.peer_addr() else { return };
         // Replies are written whole; waiting to join small writes only adds delay.
         let _ = stream.set_nodelay(true);
-        let (socket, state) = Timed::new(stream, &self.settings, &self.counters);
+        let (socket, state) = Timed::new(stream, &self.settings, &self.counters, place);
         let presentation = &self.current.load().presentation.clone();
         let current = Arc::clone(&self.current);
         let service = service_fn(move |request| {

@@ -28,6 +28,8 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// How long a client may take no bytes of its answer.
     pub send_timeout: Duration,
+    /// How long both sides of a tunnel (WebSocket) may stay silent.
+    pub tunnel_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -39,6 +41,7 @@ impl Default for Settings {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             send_timeout: Duration::from_secs(60),
+            tunnel_timeout: Duration::from_secs(3600),
         }
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! The socket knows in which state the connection is, and how long each may
 //! last: *idle* (no byte of a request yet), *head* (some bytes of it), *body*
-//! (the request is being answered, and the client is to send more), and, beside
-//! those, *send* (bytes are to go out and the client takes none).
+//! (the request is being answered, and the client is to send more), *tunnel* (it
+//! has left HTTP), and, beside those, *send* (bytes are to go out and the client
+//! takes none).
 //!
-//! What always holds: time in which nobody waits for the client is not counted.
+//! What always holds: time in which nobody waits for the client is not counted;
+//! a socket holds its place among the connections for as long as it is open, as a
+//! tunnel too.
 
 use std::io;
 use std::pin::Pin;
@@ -17,6 +20,7 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 use super::Settings;
@@ -56,7 +60,7 @@ impl State {
         self.reader.wake();
     }
 
-    /// The connection has left HTTP: silence is no fault there.
+    /// The connection has left HTTP: only silence of both sides is a fault there.
     pub fn tunnel(&self) {
         self.kind.store(TUNNEL, Ordering::Relaxed);
     }
@@ -74,11 +78,18 @@ pub struct Timed {
     send_deadline: Pin<Box<Sleep>>,
     settings: Settings,
     counters: Arc<Counters>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Timed {
-    /// This socket, idle.
-    pub fn new(stream: TcpStream, settings: &Settings, counters: &Arc<Counters>) -> (Self, Arc<State>) {
+    /// This socket, idle, in its place among the connections.
+    pub fn new(
+        stream: TcpStream,
+        settings: &Settings,
+        counters: &Arc<Counters>,
+        place: OwnedSemaphorePermit,
+    ) -> (Self, Arc<State>) {
+        counters.client_connections_open.up();
         let state = Arc::new(State { kind: AtomicU8::new(IDLE), reader: AtomicWaker::new() });
         // Both are set anew whenever a wait begins.
         let far = || Box::pin(tokio::time::sleep(Duration::from_secs(3600)));
@@ -91,6 +102,7 @@ impl Timed {
             send_deadline: far(),
             settings: settings.clone(),
             counters: Arc::clone(counters),
+            _place: place,
         };
         (timed, state)
     }
@@ -101,6 +113,7 @@ impl Timed {
             IDLE => Some(self.settings.idle_timeout),
             HEAD => Some(self.settings.header_timeout),
             READING_BODY => Some(self.settings.body_timeout),
+            TUNNEL => Some(self.settings.tunnel_timeout),
             _ => None,
         }
     }
@@ -117,8 +130,9 @@ impl Timed {
             IDLE => self.counters.client_timeout_idle.up(),
             HEAD => self.counters.client_timeout_header.up(),
             READING_BODY => self.counters.client_timeout_body.up(),
+            TUNNEL => self.counters.client_timeout_tunnel.up(),
             _ => {
-                // Serving or tunnelling: the wait begins anew.
+                // Serving: nobody waits for the client, and the wait begins anew.
                 self.waiting_as = None;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -168,6 +182,10 @@ impl Timed {
     fn timed_send<T>(&mut self, cx: &mut Context<'_>, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if sent.is_ready() {
             self.sending = false;
+            if self.waiting_as == Some(TUNNEL) {
+                // Whichever side speaks, the tunnel is not silent.
+                self.waiting_as = None;
+            }
             return sent;
         }
         if !self.sending {
@@ -205,5 +223,11 @@ impl AsyncWrite for Timed {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        self.counters.client_connections_open.down();
     }
 }

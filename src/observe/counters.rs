@@ -165,6 +165,7 @@ table! {
     client_timeout_idle: Counter "forebay_client_timeouts_total" {"kind=\"idle\""} "Client connections closed because the client was too slow, by what it was waited for.";
     client_timeout_body: Counter "forebay_client_timeouts_total" {"kind=\"body\""} "Client connections closed because the client was too slow, by what it was waited for.";
     client_timeout_send: Counter "forebay_client_timeouts_total" {"kind=\"send\""} "Client connections closed because the client was too slow, by what it was waited for.";
+    client_timeout_tunnel: Counter "forebay_client_timeouts_total" {"kind=\"tunnel\""} "Client connections closed because the client was too slow, by what it was waited for.";
 
     client_accept_errors: Counter "forebay_client_accept_errors_total" {""} "Failed attempts to accept a connection, for want of file descriptors above all.";
     client_malformed: Counter "forebay_client_malformed_total" {""} "Connections that ended because a request could not be parsed.";

@@ -150,3 +150,18 @@ async fn an_old_client_gets_the_end_of_the_connection_for_an_end() {
     }
     assert_eq!(world.origin.requests()[0].field("via"), Some("1.0 forebay"));
 }
+
+#[tokio::test]
+async fn a_tunnel_keeps_its_place_and_ends_when_both_sides_are_silent() {
+    let world = World::start("listen.tunnel_timeout = \"200ms\"\nlisten.max_connections = 1").await;
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
+    world.origin.always("/ws", vec![raw(switch), Step::Echo]);
+    let mut client = world.client("client").await;
+    client.get_with("/ws", &[("Connection", "Upgrade"), ("Upgrade", "echo")]).await;
+    client.send(b"ping").await;
+    assert_eq!(client.bytes(4).await, b"ping");
+    assert_eq!(world.counters().client_connections_open.get(), 1, "it is still one of the connections");
+    assert!(world.client("another").await.is_closed().await, "and there is room for one only");
+    assert!(client.is_closed().await, "nobody has said anything for a while");
+    assert_eq!(world.counters().client_timeout_tunnel.get(), 1);
+}
