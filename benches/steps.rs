@@ -12,7 +12,8 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use forebay::clock::{Clock, Wall};
 use forebay::config::{self, Flags};
-use forebay::fetch::{Common, Fetcher, Flights};
+use forebay::fetch::{Common, Fetcher, Flights, Joined, Limits};
+use forebay::message::wire;
 use forebay::observe::access_log::AccessLog;
 use forebay::observe::counters::Counters;
 use forebay::policy::admit::{Admission, Moments, admit};
@@ -132,6 +133,27 @@ fn server(store: Arc<Store>, clock: Clock) -> Server {
     }
 }
 
+fn flights_and_heads(c: &mut Criterion) {
+    let counters = Arc::new(Counters::default());
+    let store = Store::new(Settings::default(), Arc::clone(&counters));
+    let flights = Flights::new(Arc::clone(&counters));
+    let wanted = key(&presented());
+    let limits = Limits { flights: 1000, followers: usize::MAX, patience: Duration::from_secs(60) };
+    let join = || flights.join(&wanted, 0, None, &store, limits, |_| true);
+    c.bench_function("how long does leading a flight take", |b| {
+        b.iter(|| assert!(matches!(join(), Joined::Lead(_))));
+    });
+    let lease = join();
+    c.bench_function("how long does joining a flight take", |b| {
+        b.iter(|| assert!(matches!(join(), Joined::Follow(_))));
+    });
+    drop(lease);
+    let stored = response(true, b"x");
+    c.bench_function("how long does turning a stored head into the library's take", |b| {
+        b.iter(|| wire::map_from(black_box(&stored.head.fields)));
+    });
+}
+
 fn whole_hit(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let server = server(filled_store(), Clock::manual(NOW));
@@ -179,5 +201,5 @@ fn bodies(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, small_steps, whole_hit, bodies);
+criterion_group!(benches, small_steps, flights_and_heads, whole_hit, bodies);
 criterion_main!(benches);

@@ -57,6 +57,12 @@ pub(super) async fn fly(
         Err(failure) => return failed(&fetcher, &asked, &plan, &lease, Failed::Origin(failure)),
     };
     let status = exchange.head.status;
+    if let Some(stored) = plan.stored.as_ref().filter(|_| !is_failure(status))
+        && stored.failed_refreshes() > 0
+    {
+        let failures = stored.failed_refreshes();
+        tracing::info!(target: "forebay::origin", url = %asked.key.text, origin = %fetcher.origin(&asked.rules).settings().name, "the origin answers again, after {failures} failed attempts");
+    }
     if status == StatusCode::NOT_MODIFIED {
         return match &plan.stored {
             Some(stored) if plan.validate => {

@@ -16,7 +16,7 @@ mod request;
 use std::time::Duration;
 
 pub use fetcher::{Asked, Common, Failed, Fetched, Fetcher, Passed, Private};
-pub use flights::{Flights, Follower};
+pub use flights::{Flights, Follower, Joined, Limits};
 pub use fly::Flowing;
 pub use request::via_member;
 

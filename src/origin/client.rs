@@ -26,6 +26,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::Settings;
+use super::counted::{Arrived, Counted};
 use super::exchange::{Exchange, Failure, Outgoing};
 use crate::message::wire::{self, ToWire};
 use crate::message::{self, Body, Broken, Piece, RequestHead, ResponseHead};
@@ -46,8 +47,14 @@ struct Shared {
 }
 
 struct Idle {
-    sender: SendRequest<ToWire>,
+    connection: Connection,
     since: Instant,
+}
+
+/// A connection, and what has arrived over it.
+struct Connection {
+    sender: SendRequest<ToWire>,
+    arrived: Arrived,
 }
 
 impl Client {
@@ -82,38 +89,41 @@ impl Client {
     async fn try_exchange(&self, outgoing: Outgoing, started: Instant) -> Result<Exchange, Failure> {
         let Outgoing { head, body, upgrade } = outgoing;
         let repeatable = body.is_none() && !upgrade && is_idempotent(&head.method);
-        if !upgrade && let Some(sender) = self.take_idle().await {
+        if !upgrade && let Some(connection) = self.take_idle().await {
             if !repeatable {
-                return self.send(sender, head, body, upgrade, started).await;
+                return self.send(connection, head, body, upgrade, started).await;
             }
-            match self.send(sender, head.clone(), None, false, started).await {
-                Err(Failure::Closed) => self.shared.counters.origin_retries.up(),
+            let arrived = connection.arrived.clone();
+            let before = arrived.bytes();
+            match self.send(connection, head.clone(), None, false, started).await {
+                Err(Failure::Closed) if arrived.bytes() == before => self.shared.counters.origin_retries.up(),
                 outcome => return outcome,
             }
         }
-        let sender = self.connect().await?;
-        self.send(sender, head, body, upgrade, started).await
+        let connection = self.connect().await?;
+        self.send(connection, head, body, upgrade, started).await
     }
 
     /// The idle connection that was used last and is still open and quiet.
-    async fn take_idle(&self) -> Option<SendRequest<ToWire>> {
+    async fn take_idle(&self) -> Option<Connection> {
         loop {
             let mut idle = self.shared.idle.lock().pop()?;
             // Ready means that its task has looked at the socket and found nothing
             // there that does not belong there.
-            if idle.since.elapsed() < self.shared.settings.idle_timeout && idle.sender.ready().await.is_ok() {
-                return Some(idle.sender);
+            let young = idle.since.elapsed() < self.shared.settings.idle_timeout;
+            if young && idle.connection.sender.ready().await.is_ok() {
+                return Some(idle.connection);
             }
         }
     }
 
-    fn give_back(&self, sender: SendRequest<ToWire>) {
-        if sender.is_closed() {
+    fn give_back(&self, connection: Connection) {
+        if connection.sender.is_closed() {
             return;
         }
         let mut idle = self.shared.idle.lock();
         if idle.len() < self.shared.settings.max_idle {
-            idle.push(Idle { sender, since: Instant::now() });
+            idle.push(Idle { connection, since: Instant::now() });
         }
     }
 
@@ -127,20 +137,22 @@ impl Client {
         idle.drain(..expired);
     }
 
-    async fn connect(&self) -> Result<SendRequest<ToWire>, Failure> {
+    async fn connect(&self) -> Result<Connection, Failure> {
         let settings = &self.shared.settings;
         let connecting = async {
             let stream = dial(&settings.host, settings.port).await?;
             // Small writes are whole messages here; waiting to join them only adds delay.
             let _ = stream.set_nodelay(true);
-            http1::Builder::new()
+            let (stream, arrived) = Counted::new(stream);
+            let (sender, connection) = http1::Builder::new()
                 .max_buf_size(settings.max_header_bytes.max(8192))
                 .max_headers(settings.max_header_lines)
                 .handshake(TokioIo::new(stream))
                 .await
-                .map_err(|error| Failure::Connect(error.to_string()))
+                .map_err(|error| Failure::Connect(error.to_string()))?;
+            Ok((Connection { sender, arrived }, connection))
         };
-        let (sender, connection) = tokio::time::timeout(settings.connect_timeout, connecting)
+        let (ours, connection) = tokio::time::timeout(settings.connect_timeout, connecting)
             .await
             .map_err(|_| Failure::ConnectTimeout(settings.connect_timeout))??;
         let counters = Arc::clone(&self.shared.counters);
@@ -151,12 +163,12 @@ impl Client {
             let _ = connection.with_upgrades().await;
             counters.origin_connections_open.down();
         });
-        Ok(sender)
+        Ok(ours)
     }
 
     async fn send(
         &self,
-        mut sender: SendRequest<ToWire>,
+        mut connection: Connection,
         head: RequestHead,
         body: Option<super::exchange::Content>,
         upgrade: bool,
@@ -188,7 +200,8 @@ impl Client {
         } else {
             settings.total_timeout
         };
-        let mut response = match tokio::time::timeout(patience, sender.send_request(request)).await {
+        let mut response = match tokio::time::timeout(patience, connection.sender.send_request(request)).await
+        {
             Err(_) => return Err(Failure::FirstByteTimeout(patience)),
             Ok(Err(error)) => return Err(failure(&error)),
             Ok(Ok(response)) => response,
@@ -206,7 +219,7 @@ impl Client {
         let reusable = switched.is_none() && parts.version == Version::HTTP_11;
         let body = wire::body_from(incoming, move || {
             if reusable {
-                client.give_back(sender);
+                client.give_back(connection);
             }
         });
         let body: Body = Box::pin(Timed {

@@ -7,6 +7,7 @@
 //! What it never does: judge a response, or know which client asked.
 
 mod client;
+mod counted;
 mod exchange;
 
 use std::time::Duration;

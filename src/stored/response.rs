@@ -130,6 +130,11 @@ impl StoredResponse {
         self.refresh_not_before.store(until.millis(), Ordering::Release);
     }
 
+    /// How many refreshes have failed since it was stored.
+    pub fn failed_refreshes(&self) -> u32 {
+        self.refresh_failures.load(Ordering::Relaxed)
+    }
+
     /// Whether the origin may be asked about it again.
     pub fn may_refresh(&self, now: Wall) -> bool {
         now.millis() >= self.refresh_not_before.load(Ordering::Acquire)

@@ -119,3 +119,17 @@ async fn one_connection_too_many_is_closed_at_once() {
     drop(first);
     world.until("its place to be free", |c| c.client_connections_open.get() == 0).await;
 }
+
+#[tokio::test]
+async fn a_reused_connection_that_dies_in_the_middle_of_a_head_is_no_reason_to_try_again() {
+    for (end, count) in [(vec![Step::Close], 2), (vec![raw("HTTP/1.1 200 OK\r\nX-A"), Step::Close], 1)] {
+        let world = World::start("").await;
+        world.origin.always("/first", ok("no-store", "x"));
+        world.get("/first").await;
+        world.settled().await;
+        world.origin.always("/then", end);
+        assert_eq!(world.get("/then").await.status, 502);
+        assert_eq!(world.origin.count("/then"), count, "only silence lets it be sent once more");
+        assert_eq!(world.counters().origin_retries.get(), count as u64 - 1);
+    }
+}
