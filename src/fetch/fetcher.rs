@@ -264,6 +264,12 @@ impl Fetcher {
         Ok(Passed::Answer { status, fields, length, body: exchange.body, switched })
     }
 
+    /// Notes that the origin could not be asked about `stored`.
+    pub fn refresh_failed(&self, asked: &Asked, stored: &StoredResponse) {
+        self.counters().refresh_failed.up();
+        stored.refresh_failed(self.clock().now(), asked.rules.refresh_backoff);
+    }
+
     /// Closes connections that have been idle for too long. To be called from a
     /// ticker.
     pub fn tick(&self) {
@@ -352,11 +358,11 @@ impl Fetcher {
             HeadEffect::Freshen => {
                 let fields = freshen::freshen(&stored.head.fields, update);
                 let readmitted = readmit(&asked.presented, &stored.head, fields, moments, &asked.rules);
-                if readmitted.may_keep {
+                if readmitted.kept.is_ok() {
                     let trailers = stored.trailers.as_deref().cloned();
                     let fresh = StoredResponse::new(Arc::new(readmitted.head), stored.body.clone(), trailers);
                     self.store().freshen(&asked.key, stored, fresh, None);
-                } else {
+                } else if !readmitted.kept.is_err_and(NotAdmitted::only_this_request) {
                     self.store().remove(&asked.key, stored);
                 }
             }
