@@ -254,9 +254,11 @@ impl Fetcher {
             }
         }
         if !unsafe_method::is_safe(&asked.presented.method) {
-            self.invalidate_after(asked, status, &fields);
-            if asked.presented.method == Method::POST && asked.rules.cache {
-                let moments = Moments { sequence: self.store().sequence(), ..moments };
+            let number = self.invalidate_after(asked, status, &fields, sequence);
+            if let Some(sequence) =
+                number.filter(|_| asked.presented.method == Method::POST && asked.rules.cache)
+            {
+                let moments = Moments { sequence, ..moments };
                 return Ok(self.maybe_keep_post(asked, status, fields, length, exchange.body, moments));
             }
         }
@@ -370,13 +372,20 @@ impl Fetcher {
     }
 
     /// A successful unsafe request invalidates its target and what the answer
-    /// names on the same origin (RFC 9111 4.4).
-    fn invalidate_after(&self, asked: &Asked, status: StatusCode, fields: &Fields) {
+    /// names on the same origin (RFC 9111 4.4). Returns the invalidation's number,
+    /// unless nothing was invalidated or somebody else did so since the request.
+    fn invalidate_after(
+        &self,
+        asked: &Asked,
+        status: StatusCode,
+        fields: &Fields,
+        since: u64,
+    ) -> Option<u64> {
         if status.is_client_error() || status.is_server_error() {
-            return;
+            return None;
         }
         self.counters().invalidated_by_method.up();
-        self.store().invalidate(&asked.key, false);
+        let number = self.store().invalidate_for(&asked.key, since);
         let presented = &asked.presented;
         let named = unsafe_method::invalidated(
             presented.scheme,
@@ -391,6 +400,7 @@ impl Fetcher {
                 self.store().invalidate(&key, false);
             }
         }
+        number
     }
 
     /// Keeps an answer to `POST` that says itself that it answers `GET` as well
