@@ -250,13 +250,26 @@ impl Shared {
 }
 
 impl Control for Shared {
-    fn purge(&self, url: &str, authority: Option<&str>, soft: bool) -> Result<Purged, Refused> {
-        let target = Target::parse(url, authority, &self.current.load().sites)?;
-        let purged = invalidate::purge(&self.common.store, &target, soft);
-        self.common.counters.purges.up();
-        self.common.counters.purged_responses.add(purged.responses as u64);
-        tracing::info!(target: "forebay::purge", url, soft, responses = purged.responses, sequence = purged.sequence, "purged");
-        Ok(purged)
+    fn purge(&self, urls: &[String], authority: Option<&str>, soft: bool) -> Result<Vec<Purged>, Refused> {
+        let current = self.current.load();
+        let targets: Vec<Target> =
+            urls.iter().map(|url| Target::parse(url, authority, &current.sites)).collect::<Result<_, _>>()?;
+        let counters = &self.common.counters;
+        let purge = |(url, target): (&String, &Target)| {
+            let purged = invalidate::purge(&self.common.store, target, soft);
+            counters.purges.up();
+            counters.purged_responses.add(purged.responses as u64);
+            tracing::info!(
+                target: "forebay::purge",
+                url,
+                soft,
+                responses = purged.responses,
+                sequence = purged.sequence,
+                "purged"
+            );
+            purged
+        };
+        Ok(urls.iter().zip(&targets).map(purge).collect())
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -33,9 +33,9 @@ impl Default for Settings {
 
 /// What an operator can make a node do.
 pub trait Control: Send + Sync + 'static {
-    /// Purges a URL, or a path on the site that `authority` names. Without an
-    /// authority a path means the only site.
-    fn purge(&self, url: &str, authority: Option<&str>, soft: bool) -> Result<Purged, Refused>;
+    /// Purges URLs, or paths on the site that `authority` names: all of them or, if
+    /// one is refused, none. Without an authority a path means the only site.
+    fn purge(&self, urls: &[String], authority: Option<&str>, soft: bool) -> Result<Vec<Purged>, Refused>;
     /// Whether requests are welcome, or why not.
     fn ready(&self) -> Result<(), String>;
     /// The configuration in force, without secrets.

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Control;
-use crate::invalidate::{Purged, Refused};
+use crate::invalidate::Refused;
 use crate::rfc::host::parse_authority;
 
 /// The most URLs of one purge.
@@ -111,10 +111,7 @@ fn purge_method(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>>
         Some(_) => uri.to_string(),
         None => uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
     };
-    match control.purge(&target, site, soft) {
-        Ok(purged) => done(&[(target, purged)], soft),
-        Err(refused) => refuse_purge(&refused),
-    }
+    purge(control, &[target], site, soft)
 }
 
 /// What `POST /v1/purge` takes.
@@ -150,21 +147,21 @@ fn purge_json(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>> {
     if urls.len() > MOST_URLS {
         return refuse(StatusCode::BAD_REQUEST, "too many URLs at once", "Send at most 1000 with each call.");
     }
-    let mut all = Vec::with_capacity(urls.len());
-    for url in urls {
-        match control.purge(&url, None, asked.soft) {
-            Ok(purged) => all.push((url, purged)),
-            Err(refused) => return refuse_purge(&refused),
-        }
-    }
-    done(&all, asked.soft)
+    purge(control, &urls, None, asked.soft)
 }
 
-fn done(all: &[(String, Purged)], soft: bool) -> Response<Full<Bytes>> {
-    let total: usize = all.iter().map(|(_, purged)| purged.responses).sum();
-    let sequence = all.last().map_or(0, |(_, purged)| purged.sequence);
-    let each: Vec<Value> =
-        all.iter().map(|(url, purged)| json!({ "url": url, "purged": purged.responses })).collect();
+fn purge(control: &dyn Control, urls: &[String], site: Option<&str>, soft: bool) -> Response<Full<Bytes>> {
+    let all = match control.purge(urls, site, soft) {
+        Ok(all) => all,
+        Err(refused) => return refuse_purge(&refused),
+    };
+    let total: usize = all.iter().map(|purged| purged.responses).sum();
+    let sequence = all.last().map_or(0, |purged| purged.sequence);
+    let each: Vec<Value> = urls
+        .iter()
+        .zip(&all)
+        .map(|(url, purged)| json!({ "url": url, "purged": purged.responses }))
+        .collect();
     ok(&json!({ "purged": total, "soft": soft, "sequence": sequence, "durable": false, "urls": each }))
 }
 

@@ -398,7 +398,7 @@ pub static RULES: &[Setting<Rules>] = &[
         TIME,
         |rules: &mut Rules| &mut rules.stale_on_error,
         "How long past its freshness a response is still served when the origin fails: it is \
-         unreachable, times out, breaks off, or says 500, 502, 503 or 504. Never where the response forbids \
+         unreachable, times out, breaks off, or answers with a 5xx. Never where the response forbids \
          it, as with must-revalidate.",
     ),
     Setting::new(

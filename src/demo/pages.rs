@@ -36,7 +36,7 @@ pub(super) const LISTED: [Listed; 9] = [
         path: "/max-age",
         says: "Cache-Control: max-age=30",
         shows: "The plain case. The first request goes to the origin, and for 30 seconds everybody else gets \
-                the same copy: the count below stands still.",
+                the same copy: the count on it stands still.",
         options: "",
     },
     Listed {

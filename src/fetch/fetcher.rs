@@ -254,14 +254,22 @@ impl Fetcher {
             }
         }
         if !unsafe_method::is_safe(&asked.presented.method) {
-            self.invalidate_after(asked, status, &fields);
-            if asked.presented.method == Method::POST && asked.rules.cache {
-                let moments = Moments { sequence: self.store().sequence(), ..moments };
+            let number = self.invalidate_after(asked, status, &fields, sequence);
+            if let Some(sequence) =
+                number.filter(|_| asked.presented.method == Method::POST && asked.rules.cache)
+            {
+                let moments = Moments { sequence, ..moments };
                 return Ok(self.maybe_keep_post(asked, status, fields, length, exchange.body, moments));
             }
         }
         let switched = exchange.switched.zip(protocol);
         Ok(Passed::Answer { status, fields, length, body: exchange.body, switched })
+    }
+
+    /// Notes that the origin could not be asked about `stored`.
+    pub fn refresh_failed(&self, asked: &Asked, stored: &StoredResponse) {
+        self.counters().refresh_failed.up();
+        stored.refresh_failed(self.clock().now(), asked.rules.refresh_backoff);
     }
 
     /// Closes connections that have been idle for too long. To be called from a
@@ -352,11 +360,11 @@ impl Fetcher {
             HeadEffect::Freshen => {
                 let fields = freshen::freshen(&stored.head.fields, update);
                 let readmitted = readmit(&asked.presented, &stored.head, fields, moments, &asked.rules);
-                if readmitted.may_keep {
+                if readmitted.kept.is_ok() {
                     let trailers = stored.trailers.as_deref().cloned();
                     let fresh = StoredResponse::new(Arc::new(readmitted.head), stored.body.clone(), trailers);
                     self.store().freshen(&asked.key, stored, fresh, None);
-                } else {
+                } else if !readmitted.kept.is_err_and(NotAdmitted::only_this_request) {
                     self.store().remove(&asked.key, stored);
                 }
             }
@@ -364,13 +372,20 @@ impl Fetcher {
     }
 
     /// A successful unsafe request invalidates its target and what the answer
-    /// names on the same origin (RFC 9111 4.4).
-    fn invalidate_after(&self, asked: &Asked, status: StatusCode, fields: &Fields) {
+    /// names on the same origin (RFC 9111 4.4). Returns the invalidation's number,
+    /// unless nothing was invalidated or somebody else did so since the request.
+    fn invalidate_after(
+        &self,
+        asked: &Asked,
+        status: StatusCode,
+        fields: &Fields,
+        since: u64,
+    ) -> Option<u64> {
         if status.is_client_error() || status.is_server_error() {
-            return;
+            return None;
         }
         self.counters().invalidated_by_method.up();
-        self.store().invalidate(&asked.key, false);
+        let number = self.store().invalidate_for(&asked.key, since);
         let presented = &asked.presented;
         let named = unsafe_method::invalidated(
             presented.scheme,
@@ -385,6 +400,7 @@ impl Fetcher {
                 self.store().invalidate(&key, false);
             }
         }
+        number
     }
 
     /// Keeps an answer to `POST` that says itself that it answers `GET` as well

@@ -77,9 +77,10 @@ pub(super) async fn fly(
     arrived(fetcher, asked, plan, exchange, moments, lease, private).await;
 }
 
-/// The statuses that count as a failure of the origin (RFC 5861 section 4).
+/// The statuses that count as a failure of the origin, where something better is
+/// stored (RFC 5861 section 4).
 pub(super) fn is_failure(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+    status.is_server_error()
 }
 
 /// There is no response: those who wait are told, and the origin is left alone
@@ -87,8 +88,7 @@ pub(super) fn is_failure(status: StatusCode) -> bool {
 fn failed(fetcher: &Fetcher, asked: &Asked, plan: &Plan, lease: &Lease, why: Failed) {
     tracing::warn!(target: "forebay::origin", url = %asked.key.text, origin = %fetcher.origin(&asked.rules).settings().name, "fetch failed: {why}");
     if let Some(stored) = &plan.stored {
-        fetcher.counters().refresh_failed.up();
-        stored.refresh_failed(fetcher.clock().now(), asked.rules.refresh_backoff);
+        fetcher.refresh_failed(asked, stored);
     }
     lease.land(Landing::Failed(why));
 }
@@ -105,7 +105,8 @@ fn not_modified(
     connection::strip(&mut update);
     let fields = freshen::freshen(&stored.head.fields, &update);
     let readmitted = readmit(&asked.presented, &stored.head, fields, moments, &asked.rules);
-    let may_keep = readmitted.may_keep;
+    let may_keep = readmitted.kept.is_ok();
+    let only_this_request = readmitted.kept.is_err_and(NotAdmitted::only_this_request);
     let head = Arc::new(readmitted.head);
     let marker = marker_for(&head, asked, fetcher);
     let trailers = stored.trailers.as_deref().cloned();
@@ -119,7 +120,9 @@ fn not_modified(
             }
         }
     } else {
-        fetcher.store().remove(&asked.key, stored);
+        if !only_this_request {
+            fetcher.store().remove(&asked.key, stored);
+        }
         (Arc::new(fresh), false)
     };
     lease.land(Landing::Freshened { response, shared: may_keep, kept });

@@ -5,7 +5,7 @@ use crate::message::RequestHead;
 use crate::policy::Presented;
 use crate::policy::site::{Forwarded, OriginHost, Rules};
 use crate::rfc::fields::Fields;
-use crate::rfc::{connection, surrogate, validator};
+use crate::rfc::{surrogate, validator};
 use crate::stored::StoredResponse;
 
 /// What a request is for; it decides which of the client's fields go along.
@@ -36,9 +36,7 @@ pub fn request(presented: &Presented, rules: &Rules, node: &str, purpose: Purpos
     if let Some(id) = presented.fields.get("x-request-id") {
         fields.add("x-request-id", id);
     }
-    let mut received = presented.fields.clone();
-    let upgrade = connection::upgrade(&received).map(<[u8]>::to_vec);
-    connection::strip(&mut received);
+    let received = &presented.fields;
     let whole = matches!(purpose, Purpose::Store | Purpose::Validate(_));
     for (name, value) in received.iter() {
         let own = matches!(name, "host" | "content-length" | "expect" | "via" | "forwarded" | "x-request-id")
@@ -53,11 +51,11 @@ pub fn request(presented: &Presented, rules: &Rules, node: &str, purpose: Purpos
             fields.add(name, value);
         }
     }
-    if let (Purpose::Upgrade, Some(protocol)) = (purpose, upgrade) {
+    if let (Purpose::Upgrade, Some(protocol)) = (purpose, &presented.upgrade) {
         fields.add("connection", "upgrade");
         fields.add("upgrade", protocol);
     }
-    forward(&mut fields, &received, presented, rules);
+    forward(&mut fields, received, presented, rules);
     if rules.surrogate_control {
         fields.add("surrogate-capability", surrogate::capability());
     }

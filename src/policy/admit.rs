@@ -89,7 +89,7 @@ pub fn admit(
     if let Err(why) = may_store(request, status, said.fields(&fields), directives, rules) {
         return Admission::Refuse { fields, why };
     }
-    let VaryNames::Names(names) = vary::names(&fields) else {
+    let VaryNames::Names(names) = varies_on(&fields) else {
         return Admission::Refuse { fields, why: NotAdmitted::Standard(NotStorable::VaryStar) };
     };
     let (fields, withheld) = cleaned(fields, directives, moments.received);
@@ -109,8 +109,8 @@ pub fn admit(
 pub struct Readmission {
     /// Its head from now on.
     pub head: Head,
-    /// Whether it may still be stored.
-    pub may_keep: bool,
+    /// Whether it may be stored so, or why not.
+    pub kept: Result<(), NotAdmitted>,
 }
 
 /// Judges a stored response whose fields have been freshened (RFC 9111 4.3.4).
@@ -122,16 +122,30 @@ pub fn readmit(
     rules: &Rules,
 ) -> Readmission {
     let said = Said::read(&fields, rules);
-    let names = vary::names(&fields);
-    let may_keep = may_store(request, old.status, said.fields(&fields), &said.directives, rules).is_ok()
-        && !matches!(names, VaryNames::Star);
-    let names = match names {
+    let mut kept = may_store(request, old.status, said.fields(&fields), &said.directives, rules);
+    let names = match varies_on(&fields) {
         VaryNames::Names(names) => names,
-        VaryNames::Star => Vec::new(),
+        VaryNames::Star => {
+            kept = kept.and(Err(NotAdmitted::Standard(NotStorable::VaryStar)));
+            Vec::new()
+        }
     };
     let (fields, _) = cleaned(fields, &said.directives, moments.received);
     let head = head(request, old.status, fields, &names, &said, moments, rules);
-    Readmission { head, may_keep }
+    Readmission { head, kept }
+}
+
+/// What the response varies on. The origin is told the addresses on the way by this
+/// node, and no request that arrives can be compared with that.
+fn varies_on(fields: &Fields) -> VaryNames {
+    match vary::names(fields) {
+        VaryNames::Names(names)
+            if names.iter().any(|name| matches!(name.as_str(), "x-forwarded-for" | "forwarded" | "via")) =>
+        {
+            VaryNames::Star
+        }
+        names => names,
+    }
 }
 
 /// What the response says of its own storing and freshness.

@@ -100,8 +100,8 @@ pub enum PassReason {
     Rule,
     /// It asks for another protocol.
     Upgrade,
-    /// A range of a response that is known not to be kept.
-    Range,
+    /// It asks for less than the whole of a response that is known not to be kept.
+    Less,
 }
 
 impl PassReason {
@@ -109,7 +109,7 @@ impl PassReason {
     pub fn fwd(self) -> Fwd {
         match self {
             PassReason::Method => Fwd::Method,
-            PassReason::Head | PassReason::Range => Fwd::Miss,
+            PassReason::Head | PassReason::Less => Fwd::Miss,
             PassReason::Content | PassReason::Upgrade => Fwd::Request,
             PassReason::Rule => Fwd::Bypass,
         }
@@ -149,8 +149,8 @@ pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now:
         if is_head {
             return Decision::Pass(Pass { why: PassReason::Head, stored: None, stale_on_error: false });
         }
-        if marked && request.fields.contains("range") {
-            return Decision::Pass(Pass { why: PassReason::Range, stored: None, stale_on_error: false });
+        if marked && WISHES.iter().any(|name| request.fields.contains(name)) {
+            return Decision::Pass(Pass { why: PassReason::Less, stored: None, stale_on_error: false });
         }
         let some_stored = found.is_some_and(|variants| !variants.responses.is_empty());
         let fwd = if some_stored { Fwd::VaryMiss } else { Fwd::UriMiss };
@@ -170,7 +170,8 @@ pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now:
         return Decision::Deliver(Arc::clone(response));
     }
     let stale_for = stale_for.unwrap_or_default();
-    let stale_on_error = may_answer_on_error(response, rules, stale_for);
+    // A client that may insist on a newer one does not get it when the origin fails.
+    let stale_on_error = may_answer_on_error(response, rules, stale_for) && !too_old_for_client;
     if !too_old_for_client {
         if may_answer_while_revalidating(response, rules, stale_for) {
             return Decision::DeliverStale(Arc::clone(response), Stale::WhileRevalidate);
@@ -217,7 +218,7 @@ pub fn may_answer_others(head: &crate::stored::Head, rules: &Rules, now: Wall) -
 /// Whether keeping it can be of any use: it will be fresh, can be validated, or
 /// may answer when the origin fails.
 pub fn is_worth_storing(head: &crate::stored::Head, rules: &Rules, now: Wall) -> bool {
-    head.stale_for(now).is_none()
+    (head.stale_for(now).is_none() && !head.always_validate)
         || validator::conditional_fields(&head.fields).next().is_some()
         || (!head.terms.forbidden && !is_error(head))
             && (head.terms.while_revalidate > 0
@@ -225,11 +226,13 @@ pub fn is_worth_storing(head: &crate::stored::Head, rules: &Rules, now: Wall) ->
                 || !error_window(head, rules).is_zero())
 }
 
+/// With these a client may be content with less than the whole response.
+const WISHES: [&str; 5] = ["range", "if-none-match", "if-modified-since", "if-match", "if-unmodified-since"];
+
 fn always_passed(request: &Presented, rules: &Rules, is_head: bool) -> Option<PassReason> {
     if request.method != Method::GET && !is_head {
         Some(PassReason::Method)
-    } else if request.fields.contains("upgrade") && crate::rfc::connection::upgrade(&request.fields).is_some()
-    {
+    } else if request.upgrade.is_some() {
         Some(PassReason::Upgrade)
     } else if !rules.cache {
         Some(PassReason::Rule)

@@ -11,7 +11,7 @@ use http::{Method, Version};
 
 use super::site::Presentation;
 use crate::rfc::fields::Fields;
-use crate::rfc::{host, uri};
+use crate::rfc::{connection, host, uri};
 
 /// A request as a connection received it.
 #[derive(Debug)]
@@ -47,9 +47,11 @@ pub struct Presented {
     pub path_and_query: String,
     /// The protocol version.
     pub version: Version,
-    /// End-to-end and hop-by-hop fields as received, without those that would
-    /// override method or target.
+    /// End-to-end fields, without those that would override method or target, and
+    /// without what a client that is no trusted proxy says of who asks.
     pub fields: Fields,
+    /// The protocol that the client wants to switch to, if it is one to be tunnelled.
+    pub upgrade: Option<Vec<u8>>,
     /// Whether content follows.
     pub has_body: bool,
     /// The other end of the connection.
@@ -84,6 +86,10 @@ pub enum Refusal {
     /// RFC 9112 6.3.
     #[error("the request has more than one Content-Length or both kinds of framing")]
     AmbiguousLength,
+    /// RFC 9110 7.4: `https` asked for over a connection that is not encrypted, or
+    /// the other way round.
+    #[error("the target's scheme is not that of the connection")]
+    WrongScheme,
     /// A gateway to origins is no tunnel to anywhere.
     #[error("CONNECT is not supported")]
     Connect,
@@ -110,12 +116,21 @@ pub fn normalise(received: Received, presentation: &Presentation) -> Result<Pres
     if lengths > 1 || (lengths == 1 && fields.contains("transfer-encoding")) {
         return Err(Refusal::AmbiguousLength);
     }
+    // From here on the cache looks at nothing that the origin will not be sent.
+    let upgrade = connection::upgrade(&fields).map(<[u8]>::to_vec);
+    connection::strip(&mut fields);
     let from_trusted_proxy = is_trusted(peer, presentation);
+    if !from_trusted_proxy {
+        fields.retain(|name, _| name != "forwarded" && !name.starts_with("x-forwarded-"));
+    }
     let mut scheme = if encrypted { "https" } else { "http" };
     if from_trusted_proxy && let Some(told) = fields.get("x-forwarded-proto") {
         scheme = if told.eq_ignore_ascii_case(b"https") { "https" } else { "http" };
     }
-    let (told_authority, path) = split_target(&target, &method)?;
+    let (told_scheme, told_authority, path) = split_target(&target, &method)?;
+    if told_scheme.is_some_and(|told| !told.eq_ignore_ascii_case(scheme)) {
+        return Err(Refusal::WrongScheme);
+    }
     let host_field = fields.get("host");
     if fields.get_all("host").count() > 1 {
         return Err(Refusal::TwoHosts);
@@ -148,6 +163,7 @@ pub fn normalise(received: Received, presentation: &Presentation) -> Result<Pres
         path_and_query,
         version,
         fields,
+        upgrade,
         has_body,
         peer,
         client,
@@ -172,13 +188,16 @@ impl Presented {
     }
 }
 
-/// The authority that the target itself names, and its path and query.
-fn split_target<'a>(target: &'a str, method: &Method) -> Result<(Option<&'a str>, &'a str), Refusal> {
+/// The scheme and authority that the target itself names, and its path and query.
+fn split_target<'a>(
+    target: &'a str,
+    method: &Method,
+) -> Result<(Option<&'a str>, Option<&'a str>, &'a str), Refusal> {
     if target.starts_with('/') {
-        return Ok((None, target));
+        return Ok((None, None, target));
     }
     if target == "*" && *method == Method::OPTIONS {
-        return Ok((None, target));
+        return Ok((None, None, target));
     }
     let (scheme, rest) = target.split_once("://").ok_or(Refusal::BadTarget)?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
@@ -189,18 +208,28 @@ fn split_target<'a>(target: &'a str, method: &Method) -> Result<(Option<&'a str>
     if authority.is_empty() {
         return Err(Refusal::BadTarget);
     }
-    Ok((Some(authority), path))
+    Ok((Some(scheme), Some(authority), path))
 }
 
 /// The last address that no trusted proxy vouches for: each proxy appends whom
-/// it saw, so the list is believed from its end on, as far as it is trusted.
+/// it saw, so the list is believed from its end on, as far as it is trusted and
+/// can be read.
 fn told_client(fields: &Fields, presentation: &Presentation) -> Option<IpAddr> {
-    let told: Vec<IpAddr> = fields
-        .members("x-forwarded-for")
-        .map(|member| std::str::from_utf8(member).ok()?.parse().ok())
-        .collect::<Option<_>>()?;
-    let outside = told.iter().rev().find(|&&address| !is_trusted(address, presentation));
-    outside.or(told.first()).copied()
+    let members: Vec<&[u8]> = fields.members("x-forwarded-for").collect();
+    let mut told = None;
+    for member in members.into_iter().rev() {
+        let Some(address) = std::str::from_utf8(member).ok().and_then(address_of) else { break };
+        told = Some(address);
+        if !is_trusted(address, presentation) {
+            break;
+        }
+    }
+    told
+}
+
+/// An address, with a port or without.
+fn address_of(text: &str) -> Option<IpAddr> {
+    text.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()))
 }
 
 fn is_trusted(address: IpAddr, presentation: &Presentation) -> bool {

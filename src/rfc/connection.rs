@@ -4,7 +4,8 @@ use super::fields::Fields;
 
 /// Never forwarded and never stored, whether `Connection` names them or not.
 /// `Trailer` stays: it tells the next reader which trailers come.
-const HOP_BY_HOP: [&str; 8] = [
+const HOP_BY_HOP: [&str; 9] = [
+    "http2-settings",
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -24,8 +25,13 @@ pub fn strip(fields: &mut Fields) {
 }
 
 /// The protocol that the message asks to switch to: `Upgrade`, if `Connection`
-/// names it (RFC 9110 7.8).
+/// names it (RFC 9110 7.8). Other versions of HTTP, and TLS, are between two
+/// neighbours and not for a tunnel; whoever asks for them is answered without.
 pub fn upgrade(fields: &Fields) -> Option<&[u8]> {
     let named = fields.members("connection").any(|option| option.eq_ignore_ascii_case(b"upgrade"));
-    fields.get("upgrade").filter(|_| named)
+    let between_neighbours = |protocol: &[u8]| {
+        let protocol = protocol.to_ascii_lowercase();
+        [&b"h2"[..], b"h3", b"http", b"tls"].iter().any(|name| protocol.starts_with(name))
+    };
+    fields.get("upgrade").filter(|_| named && !fields.members("upgrade").any(between_neighbours))
 }

@@ -62,14 +62,20 @@ pub(super) fn deliver(walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Rep
         }
     }
 
-    let precondition = validator::evaluate(
-        &request.method,
-        &request.fields,
-        head.status,
-        &head.fields,
-        head.received,
-        walk.now,
-    );
+    // What an unsafe request asked for on conditions the origin has judged and done.
+    let precondition = if request.method == Method::GET || request.method == Method::HEAD {
+        validator::evaluate(
+            &request.method,
+            &request.fields,
+            head.status,
+            &head.fields,
+            head.received,
+            walk.now,
+        )
+    } else {
+        Precondition::Proceed
+    };
+    let flows = matches!(source, Source::Flowing(..));
     let (status, part, mut length) = match precondition {
         Precondition::Failed => {
             fields = Fields::new();
@@ -79,11 +85,10 @@ pub(super) fn deliver(walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Rep
             fields.retain(|name, _| validator::not_modified_fields(name));
             (StatusCode::NOT_MODIFIED, Part::Nothing, None)
         }
-        Precondition::Proceed => select_part(&walk, head, length, &mut fields),
+        Precondition::Proceed => select_part(&walk, head, length, flows, &mut fields),
     };
     let is_head = request.method == Method::HEAD;
     let (part, boundary) = match part {
-        Part::Many(_) if matches!(source, Source::Flowing(..)) => (Part::Whole, None),
         Part::Many(ranges) => (Part::Many(ranges), Some(format!("{:032x}", fastrand::u128(..)))),
         part => (part, None),
     };
@@ -152,7 +157,7 @@ pub(super) fn deliver(walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Rep
 
 /// A response to a miss that is for this client alone.
 pub(super) fn private(walk: Walk<'_>, private: Private, fwd: Fwd) -> Reply {
-    let Private { status, fields, length, body, why } = private;
+    let Private { mut status, mut fields, mut length, body, why } = private;
     let cache_status = CacheStatus {
         cache: &walk.server.node,
         fwd: Some(fwd),
@@ -160,8 +165,22 @@ pub(super) fn private(walk: Walk<'_>, private: Private, fwd: Fwd) -> Reply {
         detail: Some(why.reason()),
         ..CacheStatus::default()
     };
-    let content =
-        if is_without_content(&walk, status) { ReplyContent::Empty } else { ReplyContent::Passed(body) };
+    // The origin was asked without the client's conditions, as what it sent might have
+    // been for others as well.
+    let request = &walk.asked.presented;
+    match validator::evaluate(&request.method, &request.fields, status, &fields, walk.now, walk.now) {
+        Precondition::Proceed => {}
+        Precondition::NotModified => {
+            fields.retain(|name, _| validator::not_modified_fields(name));
+            (status, length) = (StatusCode::NOT_MODIFIED, None);
+        }
+        Precondition::Failed => {
+            fields = Fields::new();
+            (status, length) = (StatusCode::PRECONDITION_FAILED, Some(0));
+        }
+    }
+    let without = is_without_content(&walk, status) || status == StatusCode::PRECONDITION_FAILED;
+    let content = if without { ReplyContent::Empty } else { ReplyContent::Passed(body) };
     finish(walk, status, fields, length, content, Outcome::Miss, &cache_status, None)
 }
 
@@ -194,6 +213,7 @@ fn select_part(
     walk: &Walk<'_>,
     head: &Head,
     length: Option<u64>,
+    flows: bool,
     fields: &mut Fields,
 ) -> (StatusCode, Part, Option<u64>) {
     let request = &walk.asked.presented;
@@ -207,6 +227,8 @@ fn select_part(
     }
     match range::resolve(wanted, len, walk.asked.rules.max_ranges) {
         Ranges::None => whole,
+        // Several ranges would have to wait for the last of them; the whole need not.
+        Ranges::Many(_) if flows => whole,
         Ranges::Unsatisfiable => {
             fields.retain(|name, _| matches!(name, "date" | "vary" | "etag"));
             fields.add("content-range", range::unsatisfied(len));

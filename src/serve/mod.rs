@@ -21,7 +21,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::clock::{Clock, Wall};
-use crate::fetch::{Asked, Failed, Fetched, Fetcher, Passed};
+use crate::fetch::{Asked, Fetched, Fetcher, Passed};
 use crate::message::Switched;
 use crate::observe::access_log::AccessLog;
 use crate::observe::counters::Counters;
@@ -86,12 +86,12 @@ impl Server {
         let now = self.clock.now();
         let mut record = Record::begin(self, &received, now, Instant::now());
 
+        let id = request_id::accept_or_new(received.fields.get("x-request-id"));
+        record.request_id = id.clone();
         let mut presented = match normalise::normalise(received, &self.presentation) {
             Ok(presented) => presented,
             Err(refusal) => return synth::refused(self, refusal, record),
         };
-        let id = request_id::accept_or_new(presented.fields.get("x-request-id"));
-        record.request_id = id.clone();
         presented.fields.set("x-request-id", &id);
         record.client = presented.client;
 
@@ -165,6 +165,7 @@ impl<'a> Walk<'a> {
                 Ok(fetched) => fetched,
                 Err(_) => {
                     self.server.counters.stale_deadline.up();
+                    self.now = self.server.clock.now();
                     return Fetch::Done(self.stale(stored, Stale::Deadline, None));
                 }
             },
@@ -209,7 +210,21 @@ impl<'a> Walk<'a> {
 
     /// Asks the origin for this client alone.
     async fn pass(mut self, pass: Pass, content: Option<Content>, switched: Option<Switched>) -> Reply {
-        let passed = self.server.fetcher.pass(&self.asked, &pass, content).await;
+        let passing = self.server.fetcher.pass(&self.asked, &pass, content);
+        let fallback = pass.stored.as_ref().filter(|_| pass.stale_on_error);
+        let passed = match fallback {
+            None => passing.await,
+            Some(stored) => match tokio::time::timeout(self.asked.rules.stale_deadline, passing).await {
+                Ok(passed) => passed,
+                Err(_) => {
+                    // Unlike a fetch, a pass does not go on without its client.
+                    self.server.counters.stale_deadline.up();
+                    self.server.fetcher.refresh_failed(&self.asked, stored);
+                    self.now = self.server.clock.now();
+                    return self.stale(stored, Stale::Deadline, None);
+                }
+            },
+        };
         self.now = self.server.clock.now();
         match passed {
             Ok(Passed::Answer { status, fields, length, body, switched: origin }) => {
@@ -229,8 +244,12 @@ impl<'a> Walk<'a> {
                 };
                 deliver::deliver(self, Source::Flowing(&response, seat), answer)
             }
-            Err(why) => match pass.stored.filter(|_| pass.stale_on_error && !matches!(why, Failed::Full)) {
-                Some(stored) => self.stale(&stored, Stale::OnError, None),
+            Err(why) => match fallback {
+                Some(stored) => {
+                    self.server.fetcher.refresh_failed(&self.asked, stored);
+                    self.record.failure = Some(why.to_string());
+                    self.stale(stored, Stale::OnError, None)
+                }
                 None => synth::failed(self, &why),
             },
         }

@@ -23,6 +23,7 @@ pub(super) fn refused(server: &Server, refusal: Refusal, mut record: Record) -> 
         Refusal::TargetTooLong => StatusCode::URI_TOO_LONG,
         Refusal::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Refusal::Connect => StatusCode::METHOD_NOT_ALLOWED,
+        Refusal::WrongScheme => StatusCode::MISDIRECTED_REQUEST,
         Refusal::BadTarget
         | Refusal::NoHost
         | Refusal::TwoHosts

@@ -157,8 +157,21 @@ impl Store {
         (number, self.end(key.hash, &key.text, soft))
     }
 
-    /// The same for everything with this path and query, whatever its scheme and
-    /// host. Looks at every key.
+    /// Makes everything stored under this key unusable on account of a response that
+    /// was asked for at `since`. Returns the invalidation's number, unless another
+    /// one came in between: then that response is outdated as well.
+    pub fn invalidate_for(&self, key: &CacheKey, since: u64) -> Option<u64> {
+        let (number, latest) = {
+            let mut fence = self.fence.lock();
+            let latest = fence.since([key.hash, key.path_hash], since).is_none();
+            (fence.invalidate(key.hash, false), latest)
+        };
+        self.end(key.hash, &key.text, false);
+        latest.then_some(number)
+    }
+
+    /// As [`Store::invalidate`], for everything with this path and query, whatever its
+    /// scheme and host. Looks at every key.
     pub fn invalidate_path(&self, path_and_query: &str, soft: bool) -> (u64, usize) {
         let number = self.fence.lock().invalidate(CacheKey::path_hash(path_and_query), soft);
         let mut count = 0;

@@ -1,5 +1,6 @@
 //! Freshness, validation and what a stored response answers.
 
+mod alone;
 mod conditions;
 mod directives;
 mod hit;

@@ -38,13 +38,19 @@ async fn a_drain_finishes_what_is_under_way() {
     client.send(b"GET /slow HTTP/1.1\r\nHost: www.example.org\r\n\r\n").await;
     client.head().await;
     let address = world.node.address();
+    let transcript = world.transcript.clone();
     let counters = world.node.counters().clone();
     let draining = tokio::spawn(world.node.drain());
     assert!(idle.is_closed().await, "an idle connection is closed at once");
     while counters.client_connections_open.get() > 1 {
         crate::harness::breathe().await;
     }
-    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody listens any more");
+    let closing = async {
+        while tokio::net::TcpStream::connect(address).await.is_ok() {
+            crate::harness::breathe().await;
+        }
+    };
+    transcript.within("nobody to listen any more", closing).await;
     gate.open();
     assert_eq!(client.bytes(10).await, b"firstagain");
     draining.await.expect("drained");

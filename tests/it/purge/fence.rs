@@ -166,3 +166,28 @@ async fn a_successful_unsafe_request_fences_as_well() {
     world.settled().await;
     assert_eq!(world.get("/x").await.text(), "3");
 }
+
+#[tokio::test]
+async fn a_purge_during_a_post_fences_what_it_would_leave_for_get() {
+    let world = World::start("").await;
+    let gate = Gate::default();
+    let at = gate.clone();
+    world.origin.on("/x", move |seen, n| {
+        let mut script = if n == 1 { vec![Step::Wait(at.clone())] } else { Vec::new() };
+        let fields = [("Cache-Control", "max-age=60"), ("Content-Location", "/x")];
+        script.extend(response("200 OK", &fields, &format!("{} {n}", seen.method)));
+        script
+    });
+    let mut writer = world.client("writer").await;
+    writer.send(b"POST /x HTTP/1.1\r\nHost: www.example.org\r\nContent-Length: 1\r\n\r\nx").await;
+    gate.reached(1).await;
+    world.purge("http://www.example.org/x").await;
+    gate.open();
+    assert_eq!(writer.reply(false).await.text(), "POST 1");
+    world.settled().await;
+    assert_eq!(world.get("/x").await.text(), "GET 2");
+    let second = world.client("writer").await.ask("POST", "/x", &[], b"y").await;
+    assert_eq!(second.text(), "POST 3");
+    world.settled().await;
+    assert_eq!(world.get("/x").await.text(), "POST 3", "without a purge it is kept");
+}

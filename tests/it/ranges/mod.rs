@@ -1,3 +1,4 @@
 //! Parts of a response.
 
 mod answers;
+mod cold;

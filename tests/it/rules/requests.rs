@@ -89,6 +89,7 @@ fn which_requests_are_refused() {
         ("http://a/", "host: b@c", Refusal::BadHost),
         ("http://u@a/", "host: a", Refusal::BadTarget),
         ("ftp://a/", "host: a", Refusal::BadTarget),
+        ("https://a/", "host: a", Refusal::WrongScheme),
         ("http:///x", "host: a", Refusal::BadTarget),
         ("a:80", "host: a", Refusal::BadTarget),
         ("*", "host: a", Refusal::BadTarget),
@@ -124,6 +125,7 @@ fn who_asks_is_told_by_trusted_proxies_only() {
         "no farther than trusted"
     );
     assert_eq!(client("10.0.0.0/8", "x-forwarded-for: garbage"), address("10.0.0.9"));
+    assert_eq!(client("10.0.0.0/8", "x-forwarded-for: garbage, 1.1.1.1:99"), address("1.1.1.1"));
     assert_eq!(client("10.0.0.0/8", ""), address("10.0.0.9"));
 }
 

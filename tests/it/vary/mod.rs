@@ -1,3 +1,4 @@
 //! Several responses under one URL.
 
+mod honest;
 mod variants;

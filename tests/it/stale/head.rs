@@ -1,0 +1,25 @@
+//! `HEAD` of a stale response waits no longer for the origin than `GET` does.
+
+use std::time::Duration;
+
+use crate::harness::World;
+use crate::harness::origin::{Gate, Step, ok};
+
+#[tokio::test]
+async fn a_slow_origin_is_answered_with_stale_and_left_alone() {
+    let world = World::start("[rules]\nstale_deadline = \"20ms\"").await;
+    let gate = Gate::default();
+    let at = gate.clone();
+    world
+        .origin
+        .on("/x", move |_, n| if n == 1 { ok("max-age=5", "good") } else { vec![Step::Wait(at.clone())] });
+    world.get("/x").await;
+    world.settled().await;
+    world.advance(Duration::from_secs(10));
+    let head = async || world.client("client").await.ask("HEAD", "/x", &[], b"").await;
+    let first = head().await;
+    assert_eq!((first.status, first.cache_status()), (200, "hit; ttl=-5; detail=stale-deadline"));
+    assert_eq!(head().await.cache_status(), "hit; ttl=-5; detail=stale-back-off");
+    assert_eq!(world.origin.count("/x"), 2);
+    gate.open();
+}
