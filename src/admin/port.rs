@@ -1,13 +1,18 @@
 //! The operators' connections.
+//!
+//! What always holds: they are bounded in number, and each in time, whatever its
+//! client does or leaves undone; no content is read from a caller who may not
+//! call.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
@@ -25,6 +30,9 @@ const MOST_BODY: usize = 1024 * 1024;
 const MOST_HEAD: usize = 256 * 1024;
 /// How long a request's head or content may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a connection lasts. Then its answer is finished, for which there is
+/// `PATIENCE`: a client that takes none of it holds no place for ever.
+const LIFETIME: Duration = Duration::from_secs(300);
 
 /// Serves operators for as long as it is polled: while a node drains as well, so
 /// that it can be watched.
@@ -63,8 +71,20 @@ pub async fn serve(
                 .header_read_timeout(PATIENCE)
                 .max_buf_size(MOST_HEAD)
                 .serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.await {
-                tracing::debug!(target: "forebay::admin", "connection ended: {error}");
+            tokio::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => Some(ended),
+                () = tokio::time::sleep(LIFETIME) => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::time::timeout(PATIENCE, connection).await.ok()
+                }
+            };
+            match ended {
+                Some(Ok(())) => {}
+                Some(Err(error)) => tracing::debug!(target: "forebay::admin", "connection ended: {error}"),
+                None => {
+                    tracing::debug!(target: "forebay::admin", "connection closed: its client took nothing")
+                }
             }
             drop(place);
         });
@@ -79,40 +99,147 @@ async fn answer(
     own_port: u16,
 ) -> Response<Full<Bytes>> {
     counters.admin_requests.up();
-    let (head, body) = request.into_parts();
-    let body = match tokio::time::timeout(PATIENCE, Limited::new(body, MOST_BODY).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) => {
-            counters.admin_refused.up();
-            return router::refuse(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "the content is too large or broke off",
-                "Send at most 1 MiB.",
-            );
+    let response = match admitted(request, settings, own_port).await {
+        Ok((head, body)) => {
+            // A purge or a reload may take a moment; other connections must not wait for it.
+            let call = move || router::route(&Call { head: &head, body: &body, own_port }, &*control);
+            tokio::task::spawn_blocking(call).await.unwrap_or_else(|_| {
+                router::refuse(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "the call failed",
+                    "Look into the log, and report it.",
+                )
+            })
         }
-        Err(_) => {
-            counters.admin_refused.up();
-            return router::refuse(
-                StatusCode::REQUEST_TIMEOUT,
-                "the content did not arrive in time",
-                "Send it at once.",
-            );
-        }
+        Err(refusal) => *refusal,
     };
-    let token = settings.token.clone();
-    // A purge or a reload may take a moment; other connections must not wait for it.
-    let call = move || {
-        router::route(&Call { head: &head, body: &body, token: token.as_deref(), own_port }, &*control)
-    };
-    let response = tokio::task::spawn_blocking(call).await.unwrap_or_else(|_| {
-        router::refuse(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the call failed",
-            "Look into the log, and report it.",
-        )
-    });
     if response.status().is_client_error() {
         counters.admin_refused.up();
     }
     response
+}
+
+/// The whole request of a caller who may call, or the refusal.
+async fn admitted(
+    request: Request<Incoming>,
+    settings: &Settings,
+    own_port: u16,
+) -> Result<(Parts, Bytes), Box<Response<Full<Bytes>>>> {
+    let (head, body) = request.into_parts();
+    router::admit(&head, settings.token.as_deref(), own_port)?;
+    let refuse = |status, error, cure| Err(Box::new(router::refuse(status, error, cure)));
+    let too_large =
+        || refuse(StatusCode::PAYLOAD_TOO_LARGE, "the content is too large", "Send at most 1 MiB.");
+    if body.size_hint().lower() > MOST_BODY as u64 {
+        return too_large();
+    }
+    match tokio::time::timeout(PATIENCE, Limited::new(body, MOST_BODY).collect()).await {
+        Ok(Ok(body)) => Ok((head, body.to_bytes())),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(),
+        Ok(Err(_)) => refuse(StatusCode::BAD_REQUEST, "the content broke off", "Send all of it."),
+        Err(_) => {
+            refuse(StatusCode::REQUEST_TIMEOUT, "the content did not arrive in time", "Send it at once.")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::invalidate::{Purged, Refused};
+
+    /// A node on which nothing is stored.
+    struct Empty;
+
+    impl Control for Empty {
+        fn purge(&self, _: &[String], _: Option<&str>, _: bool) -> Result<Vec<Purged>, Refused> {
+            Ok(vec![])
+        }
+        fn ready(&self) -> Result<(), String> {
+            Ok(())
+        }
+        fn config_json(&self) -> serde_json::Value {
+            serde_json::Value::Null
+        }
+        fn stats_json(&self) -> serde_json::Value {
+            serde_json::Value::Null
+        }
+        fn metrics(&self) -> String {
+            String::new()
+        }
+        fn reload(&self) -> Result<Vec<String>, Vec<String>> {
+            Ok(vec![])
+        }
+    }
+
+    async fn start(token: Option<&str>) -> (SocketAddr, Arc<Counters>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let counters = Arc::new(Counters::default());
+        let settings = Settings { token: token.map(str::to_owned), ..Settings::default() };
+        tokio::spawn(serve(listener, settings, Arc::new(Empty), Arc::clone(&counters)));
+        (address, counters)
+    }
+
+    /// What comes back until `enough` has come or the connection ends.
+    async fn reply(stream: &mut TcpStream, enough: &str) -> String {
+        let (mut text, mut piece) = (String::new(), [0; 1024]);
+        while !text.contains(enough) {
+            match stream.read(&mut piece).await {
+                Ok(0) | Err(_) => break,
+                Ok(n) => text.push_str(&String::from_utf8_lossy(&piece[..n])),
+            }
+        }
+        text
+    }
+
+    #[tokio::test]
+    async fn a_caller_without_the_token_is_not_listened_to() {
+        let (address, _) = start(Some("sesame")).await;
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        let head = "POST /v1/purge HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        // Not a byte of the content was sent, and the answer is there.
+        let told = reply(&mut stream, "cure").await;
+        assert!(told.starts_with("HTTP/1.1 401 "), "{told}");
+    }
+
+    #[tokio::test]
+    async fn content_is_bounded() {
+        let (address, counters) = start(None).await;
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        let head = "POST /v1/purge HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 1048577\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        // Told by its length alone; nobody has to send a mebibyte to hear that.
+        let told = reply(&mut stream, "cure").await;
+        assert!(told.starts_with("HTTP/1.1 413 "), "{told}");
+        assert_eq!(counters.admin_refused.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn one_connection_too_many_is_closed_and_counted() {
+        let (address, counters) = start(None).await;
+        let mut open = Vec::new();
+        for _ in 0..MOST_CONNECTIONS {
+            let mut stream = TcpStream::connect(address).await.expect("connected");
+            stream.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+            assert!(reply(&mut stream, "true").await.starts_with("HTTP/1.1 200 "));
+            open.push(stream);
+        }
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        assert_eq!(reply(&mut stream, "HTTP").await, "");
+        assert_eq!(counters.admin_refused.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_does_not_last() {
+        let (address, _) = start(None).await;
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        assert_eq!(reply(&mut stream, "HTTP/1.1 200").await, "");
+    }
 }

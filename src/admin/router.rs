@@ -1,21 +1,33 @@
-//! Which call does what.
+//! Who may call, and which call does what.
 //!
-//! A browser can be made to send requests here by any page it shows. So: a
-//! request that says it comes from a page elsewhere (`Origin`, `Sec-Fetch-Site`)
-//! changes nothing; `PURGE` and JSON need a preflight, which is never granted;
-//! and since a page may bind its own name to this address, reading needs a `Host`
-//! that is an address or `localhost`.
+//! A browser can be made to send requests here by any page it shows, and a page
+//! may bind its own name to this address, so that the browser takes this port for
+//! the page's own (DNS rebinding). So:
+//!
+//! - What says that a page sent it (`Origin` on anything but reading,
+//!   `Sec-Fetch-Site` other than `none` and `same-origin`) is refused.
+//! - What changes something is no simple request: `PURGE`, or JSON, for which
+//!   browsers first ask for leave, which is never granted. This also stops those
+//!   that send no `Origin`.
+//! - A `Host` that is neither an address nor `localhost` is refused where no token
+//!   is set: that is what a rebound name looks like. `PURGE` alone may name any
+//!   host, its site, as long as it is not asked for on this very port.
+//! - Where a token is set no page knows it, and the port may have any name.
+//!
+//! What it never does: read the content of a call before the caller is admitted.
+
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::{Method, Response, StatusCode, request};
+use http::{HeaderMap, Method, Response, StatusCode, request};
 use http_body_util::Full;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Control;
 use crate::invalidate::Refused;
-use crate::rfc::host::parse_authority;
+use crate::rfc::host::{Authority, parse_authority};
 
 /// The most URLs of one purge.
 const MOST_URLS: usize = 1000;
@@ -26,8 +38,6 @@ pub(super) struct Call<'a> {
     pub head: &'a request::Parts,
     /// The content.
     pub body: &'a Bytes,
-    /// The token that it must show, if one is set.
-    pub token: Option<&'a str>,
     /// The port that it arrived on.
     pub own_port: u16,
 }
@@ -35,8 +45,11 @@ pub(super) struct Call<'a> {
 /// The calls there are, for whoever asks at `/`.
 const CALLS: [(&str, &str); 9] = [
     ("PURGE <path or URL>", "purge one URL; Host names the site; X-Purge-Soft: 1 only makes it stale"),
-    ("POST /v1/purge", "purge: {\"url\": \"...\", \"soft\": false} or {\"urls\": [\"...\"]}"),
-    ("POST /v1/reload", "read the configuration again"),
+    (
+        "POST /v1/purge",
+        "purge: {\"url\": \"...\", \"soft\": false} or {\"urls\": [\"...\"]}, with Content-Type: application/json",
+    ),
+    ("POST /v1/reload", "read the configuration again; with Content-Type: application/json"),
     ("GET /v1/config", "the configuration in force, without secrets"),
     ("GET /v1/stats", "all counters as JSON"),
     ("GET /metrics", "all counters for Prometheus"),
@@ -45,30 +58,71 @@ const CALLS: [(&str, &str); 9] = [
     ("GET /", "this list"),
 ];
 
-/// Does what the call asks for.
+/// Whether the caller is admitted, or what it is told. Its content is not needed
+/// for that.
+pub(super) fn admit(
+    head: &request::Parts,
+    token: Option<&str>,
+    own_port: u16,
+) -> Result<(), Box<Response<Full<Bytes>>>> {
+    let reads = is_reading(&head.method);
+    if head.uri.path() == "/livez" && reads {
+        return Ok(());
+    }
+    let headers = &head.headers;
+    let elsewhere = headers.get("sec-fetch-site").is_some_and(|site| site != "none" && site != "same-origin");
+    if elsewhere || (!reads && headers.contains_key(header::ORIGIN)) {
+        let cure = "Use a command line: this port takes nothing from pages in browsers.";
+        return Err(Box::new(refuse(StatusCode::FORBIDDEN, "the request comes from a page", cure)));
+    }
+    let Some(token) = token else {
+        return refuse_rebound(head, own_port).map_or(Ok(()), |refusal| Err(Box::new(refusal)));
+    };
+    if shows(headers, token) {
+        return Ok(());
+    }
+    let mut response = refuse(
+        StatusCode::UNAUTHORIZED,
+        "this port needs its token",
+        "Send `Authorization: Bearer TOKEN` with the token of `admin.token`.",
+    );
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    Err(Box::new(response))
+}
+
+/// The refusal of a name that a page may have bound to this address.
+fn refuse_rebound(head: &request::Parts, own_port: u16) -> Option<Response<Full<Bytes>>> {
+    // Every browser sends one; what sends none is an old probe.
+    let host = head.headers.get(header::HOST)?;
+    let cure = "Ask for the port by its address or as localhost, or set admin.token.";
+    let Some(authority) = parse_authority(host.as_bytes()) else {
+        return Some(refuse(StatusCode::BAD_REQUEST, "`Host` is no host", cure));
+    };
+    let names_a_site = head.method.as_str() == "PURGE" && authority.port != Some(own_port);
+    if names_a_site || authority.host == "localhost" || address_of(&authority).is_some() {
+        return None;
+    }
+    Some(refuse(StatusCode::FORBIDDEN, &format!("`{}` is no name of this port", authority.host), cure))
+}
+
+/// Does what the call asks for. Its caller has been [admitted](admit).
 pub(super) fn route(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>> {
     let path = call.head.uri.path();
     let method = &call.head.method;
-    let reads = *method == Method::GET || *method == Method::HEAD;
-    if path == "/livez" && reads {
-        return ok(&json!({ "live": true }));
-    }
-    if let Some(refusal) = refuse_browsers(call, reads) {
-        return refusal;
-    }
-    if !is_authorised(call) {
-        let mut response = refuse(
-            StatusCode::UNAUTHORIZED,
-            "this port needs its token",
-            "Send `Authorization: Bearer TOKEN` with the token of `admin.token`.",
-        );
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        return response;
-    }
+    let reads = is_reading(method);
+    let posts = *method == Method::POST;
     if method.as_str() == "PURGE" {
         return purge_method(call, control);
     }
+    if posts && matches!(path, "/v1/purge" | "/v1/reload") && !is_json(&call.head.headers) {
+        return refuse(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the content is not JSON",
+            "Send `Content-Type: application/json`, also where there is no content: no page can.",
+        );
+    }
     match (path, reads) {
+        ("/livez", true) => ok(&json!({ "live": true })),
         ("/readyz", true) => match control.ready() {
             Ok(()) => ok(&json!({ "ready": true })),
             Err(why) => respond(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false, "why": why })),
@@ -86,8 +140,8 @@ pub(super) fn route(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byt
                 CALLS.iter().map(|(call, what)| json!({ "call": call, "what": what })).collect();
             ok(&json!({ "forebay": env!("CARGO_PKG_VERSION"), "calls": calls }))
         }
-        ("/v1/purge", _) if *method == Method::POST => purge_json(call, control),
-        ("/v1/reload", _) if *method == Method::POST => match control.reload() {
+        ("/v1/purge", _) if posts => purge_json(call, control),
+        ("/v1/reload", _) if posts => match control.reload() {
             Ok(notes) => ok(&json!({ "reloaded": true, "notes": notes })),
             Err(faults) => respond(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -106,10 +160,22 @@ fn purge_method(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>>
     let host = call.head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     // The port's own name says nothing about which site is meant.
     let site = host.filter(|host| !is_own_name(host, call.own_port));
-    let soft = call.head.headers.get("x-purge-soft").is_some_and(|soft| soft != "0");
-    let target = match uri.scheme() {
-        Some(_) => uri.to_string(),
-        None => uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
+    let soft = match call.head.headers.get("x-purge-soft").map(HeaderValue::as_bytes) {
+        None | Some(b"0") => false,
+        Some(b"1") => true,
+        Some(_) => {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                "`X-Purge-Soft` is neither 0 nor 1",
+                "Send 1 to make it stale only.",
+            );
+        }
+    };
+    // A target without a path (`PURGE www.example.org`) says less than it seems to.
+    let target = match (uri.scheme(), uri.path_and_query()) {
+        (Some(_), _) => uri.to_string(),
+        (None, Some(path_and_query)) => path_and_query.to_string(),
+        (None, None) => uri.to_string(),
     };
     purge(control, &[target], site, soft)
 }
@@ -127,13 +193,6 @@ struct PurgeCall {
 
 fn purge_json(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>> {
     let cure = "Send {\"url\": \"http://host/path\"} or {\"urls\": [...]}, with \"soft\": true to make it stale only.";
-    if !is_json(call) {
-        return refuse(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the content is not JSON",
-            "Send `Content-Type: application/json`.",
-        );
-    }
     let asked: PurgeCall = match serde_json::from_slice(call.body) {
         Ok(asked) => asked,
         Err(error) => {
@@ -179,32 +238,18 @@ fn refuse_purge(refused: &Refused) -> Response<Full<Bytes>> {
     refuse(StatusCode::BAD_REQUEST, &refused.to_string(), cure)
 }
 
-/// The refusal of what a page in a browser may have sent.
-fn refuse_browsers(call: &Call<'_>, reads: bool) -> Option<Response<Full<Bytes>>> {
-    let headers = &call.head.headers;
-    let elsewhere = headers.get("sec-fetch-site").is_some_and(|site| site != "none" && site != "same-origin");
-    if elsewhere || (!reads && headers.contains_key(header::ORIGIN)) {
-        let cure = "Use a command line: this port takes nothing from pages in browsers.";
-        return Some(refuse(StatusCode::FORBIDDEN, "the request comes from a page", cure));
-    }
-    let host = headers.get(header::HOST).and_then(|host| parse_authority(host.as_bytes()))?;
-    let is_address = host.host.starts_with('[') || host.host.parse::<std::net::Ipv4Addr>().is_ok();
-    let known = is_address || host.host == "localhost" || call.token.is_some();
-    if call.head.method.as_str() == "PURGE" || known {
-        return None;
-    }
-    let cure = "Ask for the port by its address or as localhost, or set admin.token.";
-    Some(refuse(StatusCode::FORBIDDEN, &format!("`{}` is no name of this port", host.host), cure))
+fn is_reading(method: &Method) -> bool {
+    *method == Method::GET || *method == Method::HEAD
 }
 
-fn is_authorised(call: &Call<'_>) -> bool {
-    let Some(token) = call.token else { return true };
-    let shown = call.head.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-    let shown = match shown.split_at_checked(7) {
-        Some((scheme, shown)) if scheme.eq_ignore_ascii_case(b"bearer ") => shown.trim_ascii(),
-        _ => return false,
-    };
-    same_in_constant_time(shown, token.as_bytes())
+fn shows(headers: &HeaderMap, token: &str) -> bool {
+    let shown = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    match shown.split_at_checked(7) {
+        Some((scheme, shown)) if scheme.eq_ignore_ascii_case(b"bearer ") => {
+            same_in_constant_time(shown.trim_ascii(), token.as_bytes())
+        }
+        _ => false,
+    }
 }
 
 /// Compares without telling by its time how much was right.
@@ -213,20 +258,23 @@ fn same_in_constant_time(shown: &[u8], token: &[u8]) -> bool {
     std::hint::black_box(differing) == 0 && shown.len() == token.len()
 }
 
+/// Whether a `Host` is this port's own: then it says nothing about a site. No site
+/// is reached on this port, so whatever names the port names this one.
 fn is_own_name(host: &str, own_port: u16) -> bool {
     parse_authority(host.as_bytes()).is_some_and(|authority| {
-        let name = authority.host.trim_matches(['[', ']']);
-        let local = name == "localhost"
-            || name
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|address| address.to_canonical().is_loopback() || address.is_unspecified());
-        // Whatever was asked for on this very port is this port.
-        authority.port == Some(own_port) && (local || name.parse::<std::net::IpAddr>().is_ok())
+        let local = authority.host == "localhost"
+            || address_of(&authority)
+                .is_some_and(|address| address.to_canonical().is_loopback() || address.is_unspecified());
+        authority.port == Some(own_port) || (local && authority.port.is_none() && own_port == 80)
     })
 }
 
-fn is_json(call: &Call<'_>) -> bool {
-    call.head.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| {
+fn address_of(authority: &Authority) -> Option<IpAddr> {
+    authority.host.trim_matches(['[', ']']).parse().ok()
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| {
         kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
     })
 }
@@ -256,4 +304,249 @@ fn respond(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::invalidate::Purged;
+
+    /// One site, `www.example.org`, on which everything is stored once.
+    struct OneSite;
+
+    impl Control for OneSite {
+        fn purge(&self, urls: &[String], authority: Option<&str>, _: bool) -> Result<Vec<Purged>, Refused> {
+            let one = |url: &String| match authority {
+                None if url.starts_with("http://www.example.org/") || url.starts_with('/') => Ok(()),
+                Some("www.example.org") if url.starts_with('/') => Ok(()),
+                _ if url.starts_with("http://www.example.org/") => Ok(()),
+                Some(host) if url.starts_with('/') => Err(Refused::NoSuchSite(host.to_owned())),
+                _ => Err(Refused::NotAUrl(url.to_owned())),
+            };
+            urls.iter().try_for_each(one)?;
+            Ok(urls.iter().map(|_| Purged { sequence: 17, responses: 1 }).collect())
+        }
+        fn ready(&self) -> Result<(), String> {
+            Err("draining".to_owned())
+        }
+        fn config_json(&self) -> Value {
+            json!({})
+        }
+        fn stats_json(&self) -> Value {
+            json!({})
+        }
+        fn metrics(&self) -> String {
+            String::new()
+        }
+        fn reload(&self) -> Result<Vec<String>, Vec<String>> {
+            Ok(vec![])
+        }
+    }
+
+    const JSON: (&str, &str) = ("content-type", "application/json");
+
+    fn ask(
+        method: &str,
+        target: &str,
+        fields: &[(&str, &str)],
+        body: &str,
+        token: Option<&str>,
+    ) -> Response<Full<Bytes>> {
+        let mut request = Request::builder().method(method).uri(target);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).expect("a request").into_parts();
+        match admit(&head, token, 6090) {
+            Ok(()) => {
+                let body = Bytes::copy_from_slice(body.as_bytes());
+                route(&Call { head: &head, body: &body, own_port: 6090 }, &OneSite)
+            }
+            Err(refusal) => *refusal,
+        }
+    }
+
+    async fn told(response: Response<Full<Bytes>>) -> Value {
+        use http_body_util::BodyExt;
+        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+        serde_json::from_slice(&bytes).expect("JSON")
+    }
+
+    #[test]
+    fn no_page_in_a_browser_can_do_anything() {
+        type Row<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a str)], u16);
+        let rows: [Row<'_>; 19] = [
+            (
+                "a form elsewhere, old browser",
+                "POST",
+                "/v1/reload",
+                &[("host", "127.0.0.1:6090"), ("content-type", "application/x-www-form-urlencoded")],
+                415,
+            ),
+            (
+                "a form of plain text, old browser",
+                "POST",
+                "/v1/purge",
+                &[("host", "127.0.0.1:6090"), ("content-type", "text/plain")],
+                415,
+            ),
+            (
+                "a script without content, old browser",
+                "POST",
+                "/v1/reload",
+                &[("host", "127.0.0.1:6090")],
+                415,
+            ),
+            (
+                "a form elsewhere",
+                "POST",
+                "/v1/reload",
+                &[("host", "127.0.0.1:6090"), JSON, ("origin", "null")],
+                403,
+            ),
+            (
+                "a script that was given leave by a proxy",
+                "PURGE",
+                "/x",
+                &[("host", "127.0.0.1:6090"), ("origin", "http://evil.example")],
+                403,
+            ),
+            (
+                "a preflight",
+                "OPTIONS",
+                "/v1/purge",
+                &[("host", "127.0.0.1:6090"), ("origin", "http://evil.example")],
+                403,
+            ),
+            (
+                "an image elsewhere",
+                "GET",
+                "/v1/stats",
+                &[("host", "127.0.0.1:6090"), ("sec-fetch-site", "cross-site")],
+                403,
+            ),
+            (
+                "a page on another port",
+                "GET",
+                "/metrics",
+                &[("host", "127.0.0.1:6090"), ("sec-fetch-site", "same-site")],
+                403,
+            ),
+            (
+                "a rebound name reads",
+                "GET",
+                "/v1/config",
+                &[("host", "evil.example:6090"), ("sec-fetch-site", "same-origin")],
+                403,
+            ),
+            ("a rebound name reads metrics", "GET", "/metrics", &[("host", "evil.example:6090")], 403),
+            (
+                "a rebound name sends JSON, old browser",
+                "POST",
+                "/v1/purge",
+                &[("host", "evil.example:6090"), JSON],
+                403,
+            ),
+            ("a rebound name purges, old browser", "PURGE", "/x", &[("host", "evil.example:6090")], 403),
+            ("what is no host", "GET", "/v1/config", &[("host", "evil@127.0.0.1")], 400),
+            (
+                "an operator types the address",
+                "GET",
+                "/v1/config",
+                &[("host", "127.0.0.1:6090"), ("sec-fetch-site", "none")],
+                200,
+            ),
+            (
+                "an operator follows a link on the port",
+                "GET",
+                "/v1/stats",
+                &[("host", "localhost:6090"), ("sec-fetch-site", "same-origin")],
+                200,
+            ),
+            ("an operator on IPv6", "GET", "/v1/stats", &[("host", "[::1]:6090")], 200),
+            ("a probe without a host", "GET", "/v1/stats", &[], 200),
+            ("a probe by whatever name", "GET", "/livez", &[("host", "node-7.cluster")], 200),
+            ("an operator reloads", "POST", "/v1/reload", &[("host", "127.0.0.1:6090"), JSON], 200),
+        ];
+        for (who, method, target, fields, status) in rows {
+            assert_eq!(ask(method, target, fields, "{}", None).status(), status, "{who}");
+        }
+    }
+
+    #[test]
+    fn with_a_token_the_port_may_have_any_name() {
+        let shown = ("authorization", "Bearer sesame");
+        let named = ("host", "cache.internal:6090");
+        for (method, target, fields, status) in [
+            ("GET", "/metrics", vec![named, shown], 200),
+            ("GET", "/metrics", vec![named], 401),
+            ("PURGE", "/x", vec![named, shown], 200),
+            ("POST", "/v1/reload", vec![named, shown, JSON], 200),
+            ("POST", "/v1/reload", vec![named, shown, JSON, ("origin", "http://evil.example")], 403),
+            ("GET", "/nowhere", vec![named], 401),
+            ("GET", "/livez", vec![named], 200),
+        ] {
+            let response = ask(method, target, &fields, "", Some("sesame"));
+            assert_eq!(response.status(), status, "{method} {target} {fields:?}");
+            assert_eq!(response.headers().contains_key("www-authenticate"), status == 401);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_host_on_this_port_names_no_site_and_any_other_does() {
+        for (target, host, status) in [
+            ("/x", "127.0.0.1:6090", 200),
+            ("/x", "[::1]:6090", 200),
+            ("/x", "localhost:6090", 200),
+            ("/x", "10.0.0.7:6090", 200),
+            ("/x", "www.example.org", 200),
+            ("/x", "other.example.org", 400),
+            ("/x", "127.0.0.1", 400),
+            ("http://www.example.org/x", "127.0.0.1:6090", 200),
+            ("www.example.org", "127.0.0.1:6090", 400),
+            ("*", "127.0.0.1:6090", 400),
+        ] {
+            let response = ask("PURGE", target, &[("host", host)], "", None);
+            let (got, answer) = (response.status(), told(response).await);
+            assert_eq!(got, status, "{target} on {host}: {answer}");
+            assert_eq!(answer["cure"].is_string(), status != 200, "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn several_urls_are_summed_up_and_one_bad_one_is_told() {
+        let good = r#"{"url": "http://www.example.org/a", "urls": ["http://www.example.org/b"]}"#;
+        let answer = told(ask("POST", "/v1/purge", &[JSON], good, None)).await;
+        assert_eq!((&answer["purged"], &answer["sequence"]), (&json!(2), &json!(17)), "{answer}");
+        let bad = r#"{"urls": ["http://www.example.org/a", "ftp://x"]}"#;
+        let response = ask("POST", "/v1/purge", &[JSON], bad, None);
+        assert_eq!(response.status(), 400);
+        let answer = told(response).await;
+        assert!(answer["error"].as_str().is_some_and(|error| error.contains("ftp://x")), "{answer}");
+    }
+
+    #[test]
+    fn a_soft_purge_is_asked_for_with_1() {
+        for (soft, status) in [("0", 200), ("1", 200), ("", 400), ("false", 400), ("yes", 400)] {
+            assert_eq!(ask("PURGE", "/x", &[("x-purge-soft", soft)], "", None).status(), status, "{soft:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_done_with_a_path_is_said() {
+        for (method, path, status, allow) in [
+            ("GET", "/v1/reload", 405, "POST"),
+            ("DELETE", "/v1/purge", 405, "POST"),
+            ("POST", "/metrics", 405, "GET, HEAD"),
+            ("HEAD", "/metrics", 200, ""),
+            ("GET", "/readyz", 503, ""),
+            ("GET", "/v2/purge", 404, ""),
+        ] {
+            let response = ask(method, path, &[], "", None);
+            let said = response.headers().get("allow").map_or("", |allow| allow.to_str().expect("text"));
+            assert_eq!((response.status().as_u16(), said), (status, allow), "{method} {path}");
+        }
+    }
 }

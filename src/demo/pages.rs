@@ -89,8 +89,8 @@ pub(super) const LISTED: [Listed; 9] = [
     Listed {
         path: "/fragile",
         says: "Cache-Control: max-age=5",
-        shows: "The page to break. Break its origin on the control page: the copy goes on being served, for \
-                12 hours past its 5 seconds.",
+        shows: "The page to break. Break its origin with a button: the copy goes on being served, for 12 hours \
+                past its 5 seconds.",
         options: "",
     },
 ];
@@ -159,8 +159,9 @@ pub(super) fn index(made: Made, reached: Reached<'_>) -> String {
          <p>Look at <code>Cache-Status</code>, <code>Age</code> and the time. A browser has a cache of its own; \
          its reload button, or <code>curl</code>, asks forebay.</p>\n\
          <ul class=\"pages\">\n{list}</ul>\n\
-         <h2>Break the origin</h2>\n<p>On the <a href=\"/control\">control page</a>. Then load \
-         <a href=\"/fragile\">/fragile</a> again and again.</p>\n{purge}"
+         <h2>Break the origin</h2>\n<p>Load <a href=\"/fragile\">/fragile</a> once, so that there is a copy. \
+         Then break its origin, and load it again and again.</p>\n{BUTTONS}\
+         <p>The <a href=\"/control\">control page</a> shows how it is.</p>\n{purge}"
     );
     page("forebay demo", &body, made)
 }
@@ -169,8 +170,9 @@ pub(super) fn index(made: Made, reached: Reached<'_>) -> String {
 pub(super) fn listed(path: &str, made: Made) -> String {
     let (says, shows) =
         LISTED.iter().find(|page| page.path == path).map_or(("", ""), |page| (page.says, page.shows));
+    let buttons = if path == "/fragile" { BUTTONS } else { "" };
     let body = format!(
-        "<p class=\"says\">{}</p>\n<p>{}</p>\n<p><a href=\"/\">All pages</a></p>\n",
+        "<p class=\"says\">{}</p>\n<p>{}</p>\n{buttons}<p><a href=\"/\">All pages</a></p>\n",
         escaped(says),
         escaped(shows)
     );
@@ -265,15 +267,21 @@ impl Health {
     }
 }
 
-/// The page with the buttons. `asked` is how often the fragile page was asked for.
+/// What breaks the fragile page and mends it. They say nothing of how it is, so
+/// that they may stand on pages that are stored.
+const BUTTONS: &str = "\
+<form method=\"post\" action=\"/fragile/break?mode=503\"><button>Let it answer 503</button></form>
+<form method=\"post\" action=\"/fragile/break?mode=hang\"><button>Let it hang</button></form>
+<form method=\"post\" action=\"/fragile/break?mode=close\"><button>Let it close</button></form>
+<form method=\"post\" action=\"/fragile/mend\"><button>Mend it</button></form>
+";
+
+/// The page that shows how the fragile one is. `asked` is how often the fragile page was asked for.
 pub(super) fn control(health: Health, asked: u64, made: Made) -> String {
     let body = format!(
         "<div class=\"card\" role=\"status\"><dl>\n<dt>Origin of <a href=\"/fragile\">/fragile</a></dt>\
          <dd><strong>{}</strong></dd>\n<dt>It was asked</dt><dd>{asked} times</dd>\n</dl></div>\n\
-         <form method=\"post\" action=\"/fragile/break?mode=503\"><button>Let it answer 503</button></form>\n\
-         <form method=\"post\" action=\"/fragile/break?mode=hang\"><button>Let it hang</button></form>\n\
-         <form method=\"post\" action=\"/fragile/break?mode=close\"><button>Let it close</button></form>\n\
-         <form method=\"post\" action=\"/fragile/mend\"><button>Mend it</button></form>\n\
+         {BUTTONS}\
          <p>Load <a href=\"/fragile\">/fragile</a> once while it is well, so that there is a copy. Then break it \
          and wait 5 seconds: the copy goes on being served, with a negative <code>ttl</code> in \
          <code>Cache-Status</code> and the reason in <code>detail</code>. Between two attempts the origin is \
@@ -353,6 +361,18 @@ mod tests {
         assert!(text.contains("&lt;b&gt;&quot;x&quot;") && !text.contains("<b>"), "{text}");
         assert!(text.contains("-X PURGE http://127.0.0.1:6090/max-age"), "{text}");
         assert!(!text.contains("https://"), "nothing from elsewhere: {text}");
+    }
+
+    #[test]
+    fn the_fragile_page_is_broken_by_a_click_where_it_is_shown() {
+        let reached = Reached { host: "127.0.0.1:8080", admin: None };
+        for text in [index(MADE, reached), listed("/fragile", MADE), control(Health::Well, 5, MADE)] {
+            for action in ["break?mode=503", "break?mode=hang", "break?mode=close", "mend"] {
+                let form = format!("<form method=\"post\" action=\"/fragile/{action}\">");
+                assert_eq!(text.matches(&form).count(), 1, "{action} in {text}");
+            }
+        }
+        assert!(!listed("/max-age", MADE).contains("<form"));
     }
 
     #[test]

@@ -222,9 +222,10 @@ table! {
     store_variants_dropped: Counter "forebay_store_variants_dropped_total" {""} "Variants dropped because store.max_variants was reached.";
 
     // Logs.
-    access_log_lines: Counter "forebay_access_log_lines_total" {""} "Lines put into the access log.";
-    access_log_dropped: Counter "forebay_access_log_dropped_total" {""} "Lines dropped because access_log.queue was full.";
-    access_log_errors: Counter "forebay_access_log_errors_total" {""} "Failed writes of the access log.";
+    access_log_lines: Counter "forebay_access_log_lines_total" {""} "Lines written to the access log.";
+    access_log_dropped: Counter "forebay_access_log_dropped_total" {"reason=\"queue\""} "Lines that are missing in the access log: access_log.queue was full, or a write failed.";
+    access_log_lost: Counter "forebay_access_log_dropped_total" {"reason=\"write\""} "Lines that are missing in the access log: access_log.queue was full, or a write failed.";
+    access_log_errors: Counter "forebay_access_log_errors_total" {""} "Failed attempts to write the access log or to open it again.";
 
     // Operators.
     admin_requests: Counter "forebay_admin_requests_total" {""} "Requests on the admin port.";

@@ -37,13 +37,15 @@ pub fn prometheus(counters: &Counters) -> String {
 
 fn push_histogram(text: &mut String, row: &Row<'_>, histogram: &Histogram) {
     let mut total = 0;
+    let (comma, labels) =
+        if row.labels.is_empty() { ("", String::new()) } else { (",", format!("{{{}}}", row.labels)) };
     let bounds = BOUNDS_MICROS.iter().map(|&micros| (micros as f64 / 1e6).to_string());
     for (count, bound) in histogram.buckets().zip(bounds.chain(["+Inf".to_owned()])) {
         total += count;
-        let _ = writeln!(text, "{}_bucket{{le=\"{bound}\"}} {total}", row.name);
+        let _ = writeln!(text, "{}_bucket{{{}{comma}le=\"{bound}\"}} {total}", row.name, row.labels);
     }
-    let _ = writeln!(text, "{}_sum {}", row.name, histogram.sum().as_secs_f64());
-    let _ = writeln!(text, "{}_count {total}", row.name);
+    let _ = writeln!(text, "{}_sum{labels} {}", row.name, histogram.sum().as_secs_f64());
+    let _ = writeln!(text, "{}_count{labels} {total}", row.name);
 }
 
 /// The same as JSON: an object from `name` or `name{labels}` to the number; a
@@ -88,6 +90,29 @@ mod tests {
         }
         for row in &rows {
             assert_eq!(row.name.ends_with("_total"), row.kind == Kind::Counter, "{}", row.name);
+            // The text format would need these escaped.
+            assert!(!row.help.contains(['\\', '\n']), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn a_histogram_keeps_its_labels() {
+        let histogram = Histogram::default();
+        let row = Row {
+            kind: Kind::Histogram,
+            name: "x_seconds",
+            labels: "origin=\"a\"",
+            help: "",
+            value: Value::Durations(&histogram),
+        };
+        let mut text = String::new();
+        push_histogram(&mut text, &row, &histogram);
+        for line in [
+            "x_seconds_bucket{origin=\"a\",le=\"+Inf\"} 0",
+            "x_seconds_sum{origin=\"a\"} 0",
+            "x_seconds_count{origin=\"a\"} 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }
     }
 

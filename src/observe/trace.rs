@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-/// Starts logging to standard error. `level` is a directive such as `info` or
+/// Starts logging to standard error: one line for each event, coloured on a
+/// terminal unless `NO_COLOR` is set. `level` is a directive such as `info` or
 /// `forebay::origin=debug`; one that cannot be read is told and `info` holds. A
 /// second start changes nothing.
 pub fn start(level: &str) {
@@ -15,7 +16,10 @@ pub fn start(level: &str) {
     let started = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(
+            std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
+        )
+        .compact()
         .try_init()
         .is_ok();
     if let Some(error) = bad.filter(|_| started) {
