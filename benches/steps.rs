@@ -20,7 +20,7 @@ use forebay::policy::admit::{Admission, Moments, admit};
 use forebay::policy::{Presented, Received, decide, normalise};
 use forebay::rfc::fields::Fields;
 use forebay::serve::{Request, Server};
-use forebay::store::{Settings, Store};
+use forebay::store::{Rival, Settings, Store};
 use forebay::stored::filling::{Budget, Seats, filling};
 use forebay::stored::{CacheKey, StoredBody, StoredResponse};
 use futures_util::StreamExt;
@@ -81,7 +81,7 @@ fn response(vary: bool, body: &[u8]) -> StoredResponse {
 
 fn filled_store() -> Arc<Store> {
     let store = Store::new(Settings::default(), Arc::default());
-    store.insert(&key(&presented()), response(false, &[b'x'; 1024]), |_| true, None);
+    store.insert(&key(&presented()), response(false, &[b'x'; 1024]), |_| Rival::Yields, None);
     Arc::new(store)
 }
 
@@ -102,7 +102,7 @@ fn small_steps(c: &mut Criterion) {
         b.iter(|| decide(black_box(&request), found.as_deref(), &rules, NOW));
     });
     let varied = Store::new(Settings::default(), Arc::default());
-    varied.insert(&wanted, response(true, b"x"), |_| true, None);
+    varied.insert(&wanted, response(true, b"x"), |_| Rival::Yields, None);
     let found = varied.find_in_memory(&wanted);
     c.bench_function("how long does deciding a hit with Vary take", |b| {
         b.iter(|| decide(black_box(&request), found.as_deref(), &rules, NOW));
@@ -186,7 +186,7 @@ fn bodies(c: &mut Criterion) {
                     for _ in 0..64 {
                         writer.push(piece.clone(), Duration::from_secs(1)).await.expect("readers are there");
                     }
-                    let kept = writer.compact();
+                    let kept = writer.compact().await;
                     writer.complete();
                     for mut reader in readers {
                         while let Some(piece) = reader.next().await {

@@ -28,7 +28,7 @@ pub fn documented() -> String {
     comment(&mut out, "Try a file with `forebay check FILE`; start with `forebay serve --config FILE`.");
     comment(
         &mut out,
-        "A running node reads it again on SIGHUP or `POST /v1/reload`; settings marked (restart) change at \
+        "A running node reads it again on SIGHUP or `POST /v1/reload` (as JSON); settings marked (restart) change at \
          the next start only.",
     );
     out.push_str("#\n");

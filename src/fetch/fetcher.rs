@@ -177,15 +177,11 @@ impl Fetcher {
     pub async fn fetch(&self, asked: &Arc<Asked>, plan: &Plan, seen: Option<&Arc<Variants>>) -> Fetched {
         let mut secondary = seen.map_or(0, |variants| known_secondary(variants, asked));
         let mut plan = plan.clone();
+        let limits = self.limits(&asked.rules);
         for _ in 0..MOST_TURNS {
             if !plan.collapse {
                 break;
             }
-            let limits = Limits {
-                flights: self.settings().max_flights,
-                followers: self.settings().max_followers,
-                patience: self.patience(&asked.rules),
-            };
             let now = self.clock().now();
             let usable = |response: &Flowing| may_answer_others(&response.head, &asked.rules, now);
             match self.shared.flights.join(&asked.key, secondary, seen, self.store(), limits, usable) {
@@ -199,18 +195,16 @@ impl Fetcher {
                 },
             }
         }
-        let lease = self.shared.flights.alone(&asked.key, self.store(), self.patience(&asked.rules));
-        self.lead(asked, plan, lease).await
+        match self.shared.flights.alone(&asked.key, self.store(), limits) {
+            Some(lease) => self.lead(asked, plan, lease).await,
+            None => Fetched::Failed(Failed::Full),
+        }
     }
 
     /// Refreshes a stored response in the background, unless somebody does already.
     pub fn refresh(&self, asked: &Arc<Asked>, plan: Plan, seen: Option<&Arc<Variants>>) {
         let secondary = seen.map_or(0, |variants| known_secondary(variants, asked));
-        let limits = Limits {
-            flights: self.settings().max_flights,
-            followers: usize::MAX,
-            patience: self.patience(&asked.rules),
-        };
+        let limits = Limits { followers: usize::MAX, ..self.limits(&asked.rules) };
         let usable = |_: &Flowing| true;
         if let Joined::Lead(lease) =
             self.shared.flights.join(&asked.key, secondary, seen, self.store(), limits, usable)
@@ -298,10 +292,11 @@ impl Fetcher {
 
     /// Waits for another one's flight to land.
     async fn follow(&self, asked: &Asked, mut follower: Follower) -> Followed {
-        self.counters().followers_waiting.up();
         let patience = self.settings().follower_wait;
-        let landing = tokio::time::timeout(patience, follower.landing()).await;
-        self.counters().followers_waiting.down();
+        let landing = {
+            let _waiting = self.counters().followers_waiting.hold();
+            tokio::time::timeout(patience, follower.landing()).await
+        };
         let rules = &asked.rules;
         let fields = &asked.presented.fields;
         let other_variant = |key: &SecondaryKey| {
@@ -431,7 +426,12 @@ impl Fetcher {
                 Passed::Answer { status, fields, length, body, switched: None }
             }
             Admission::Store { head, withheld } => {
-                let lease = self.shared.flights.alone(&asked.key, self.store(), self.patience(&asked.rules));
+                let limits = self.limits(&asked.rules);
+                let Some(lease) = self.shared.flights.alone(&asked.key, self.store(), limits) else {
+                    let mut fields = head.fields;
+                    withheld.iter().for_each(|(name, value)| fields.add(name, value));
+                    return Passed::Answer { status, fields, length, body, switched: None };
+                };
                 let seat = lease.seat();
                 let plan = Plan {
                     fwd: Fwd::Method,
@@ -445,6 +445,14 @@ impl Fetcher {
                 tokio::spawn(carried);
                 Passed::Kept { response: flowing, seat }
             }
+        }
+    }
+
+    fn limits(&self, rules: &Rules) -> Limits {
+        Limits {
+            flights: self.settings().max_flights,
+            followers: self.settings().max_followers,
+            patience: self.patience(rules),
         }
     }
 
@@ -483,16 +491,27 @@ impl Fetcher {
         &self.shared.budget
     }
 
-    /// Whether a body of this length may be kept, from what is known beforehand.
-    pub(super) fn has_room_for(&self, length: u64) -> bool {
-        self.has_room_for_more(0, length)
-    }
-
     /// Whether a body may still be kept when `more` bytes join the `held` ones.
-    pub(super) fn has_room_for_more(&self, held: u64, more: u64) -> bool {
-        held + more <= self.store().max_response()
-            && self.shared.budget.held().saturating_add(more) <= self.settings().max_filling_bytes
+    pub(super) fn room_for(&self, held: u64, more: u64) -> Keep {
+        if held.saturating_add(more) > self.store().max_response() {
+            Keep::TooLarge
+        } else if self.shared.budget.held().saturating_add(more) > self.settings().max_filling_bytes {
+            Keep::NoRoom
+        } else {
+            Keep::Whole
+        }
     }
+}
+
+/// Whether a body is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Keep {
+    /// As far as is known.
+    Whole,
+    /// It never is: it is larger than the store takes.
+    TooLarge,
+    /// Not this time: bodies on their way hold all that they may.
+    NoRoom,
 }
 
 /// What a follower has found out.

@@ -11,6 +11,7 @@
 //! invalidation that it came after itself.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -28,6 +29,8 @@ use crate::stored::{CacheKey, StoredResponse, Variants};
 /// The flights of a node.
 pub struct Flights {
     by_key: DashMap<FlightKey, Arc<Flight>>,
+    /// Leases that are out, those of flights that nobody can join included.
+    open: AtomicUsize,
     counters: Arc<Counters>,
 }
 
@@ -121,7 +124,7 @@ pub struct Limits {
 impl Flights {
     /// No flights.
     pub fn new(counters: Arc<Counters>) -> Arc<Self> {
-        Arc::new(Flights { by_key: DashMap::new(), counters })
+        Arc::new(Flights { by_key: DashMap::new(), open: AtomicUsize::new(0), counters })
     }
 
     /// Leads or follows. `seen` is what the request found in the store; `usable`
@@ -139,8 +142,6 @@ impl Flights {
         // Noted before the store is looked into once more, so that whatever is
         // invalidated in between counts as later.
         let sequence = store.sequence();
-        // Counted before the entry is locked: len() looks at every shard.
-        let full = self.by_key.len() >= limits.flights;
         match self.by_key.entry(flight_key) {
             Entry::Occupied(mut entry) => {
                 let flight = entry.get();
@@ -153,6 +154,9 @@ impl Flights {
                 if over || outdated || *flight.key != *key.text {
                     if changed(store, key, seen) {
                         return Joined::LookAgain;
+                    }
+                    if self.is_full(limits) {
+                        return Joined::Full;
                     }
                     let lease = self.lease(Some(flight_key), key, sequence, limits.patience);
                     entry.insert(Arc::clone(&lease.flight));
@@ -171,8 +175,7 @@ impl Flights {
                 if changed(store, key, seen) {
                     return Joined::LookAgain;
                 }
-                if full {
-                    self.counters.collapse_full.up();
+                if self.is_full(limits) {
                     return Joined::Full;
                 }
                 let lease = self.lease(Some(flight_key), key, sequence, limits.patience);
@@ -182,9 +185,22 @@ impl Flights {
         }
     }
 
-    /// A flight that nobody can join.
-    pub fn alone(self: &Arc<Self>, key: &CacheKey, store: &Store, patience: Duration) -> Lease {
-        self.lease(None, key, store.sequence(), patience)
+    /// A flight that nobody can join, unless there are too many flights already.
+    pub fn alone(self: &Arc<Self>, key: &CacheKey, store: &Store, limits: Limits) -> Option<Lease> {
+        if self.is_full(limits) {
+            return None;
+        }
+        Some(self.lease(None, key, store.sequence(), limits.patience))
+    }
+
+    /// Whether no flight may begin. Those that begin at the same moment may pass
+    /// the limit by as many as there are threads.
+    fn is_full(&self, limits: Limits) -> bool {
+        let full = self.open.load(Ordering::Relaxed) >= limits.flights;
+        if full {
+            self.counters.collapse_full.up();
+        }
+        full
     }
 
     fn lease(
@@ -201,6 +217,7 @@ impl Flights {
             seats: Arc::default(),
             key: Arc::clone(&key.text),
         });
+        self.open.fetch_add(1, Ordering::Relaxed);
         self.counters.flights_open.up();
         Lease { flights: Arc::clone(self), key: flight_key, flight }
     }
@@ -256,6 +273,7 @@ impl Drop for Lease {
             }
             lost
         });
+        self.flights.open.fetch_sub(1, Ordering::Relaxed);
         self.flights.counters.flights_open.down();
     }
 }

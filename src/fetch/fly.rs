@@ -6,16 +6,17 @@ use futures_util::StreamExt;
 use http::StatusCode;
 use tokio::sync::oneshot;
 
-use super::fetcher::{Asked, Failed, Fetcher, Private};
+use super::fetcher::{Asked, Failed, Fetcher, Keep, Private};
 use super::flights::{Landing, Lease};
 use super::request::{self, Purpose};
+use crate::clock::Wall;
 use crate::message::{Body, Broken, Piece};
 use crate::origin::{Exchange, Outgoing};
 use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
-use crate::policy::decide::{Plan, may_answer_others};
+use crate::policy::decide::{Plan, is_servable, may_answer_others};
 use crate::rfc::fields::Fields;
-use crate::rfc::{connection, freshen};
-use crate::store::Inserted;
+use crate::rfc::{connection, freshen, validator};
+use crate::store::{Inserted, Rival};
 use crate::stored::filling::{self, Abandoned, Filling, Writer};
 use crate::stored::{Head, StoredResponse};
 
@@ -66,6 +67,13 @@ pub(super) async fn fly(
     if status == StatusCode::NOT_MODIFIED {
         return match &plan.stored {
             Some(stored) if plan.validate => {
+                if !validator::speaks_of(&exchange.head.fields, &stored.head.fields) {
+                    // What it speaks of is not what is stored (RFC 9111 4.3.4); so the
+                    // whole is asked for.
+                    let plan = Plan { validate: false, ..plan };
+                    drop(exchange);
+                    return Box::pin(fly(fetcher, asked, plan, lease, private)).await;
+                }
                 not_modified(&fetcher, &asked, stored, exchange.head.fields, moments, &lease);
             }
             _ => failed(&fetcher, &asked, &plan, &lease, Failed::Unasked304),
@@ -110,13 +118,13 @@ fn not_modified(
     let head = Arc::new(readmitted.head);
     let marker = marker_for(&head, asked, fetcher);
     let trailers = stored.trailers.as_deref().cloned();
-    let fresh = StoredResponse::new(Arc::clone(&head), stored.body.clone(), trailers);
+    let fresh = StoredResponse::new(Arc::clone(&head), stored.body.clone(), trailers.clone());
     let (response, kept) = if may_keep {
         match fetcher.store().freshen(&asked.key, stored, fresh, marker) {
             Inserted::Stored(fresh) => (fresh, true),
             // Those who asked before the invalidation may still have it.
-            Inserted::Fenced(_) | Inserted::Gone => {
-                (Arc::new(StoredResponse::new(head, stored.body.clone(), None)), false)
+            Inserted::Fenced(_) | Inserted::Gone | Inserted::Outdone => {
+                (Arc::new(StoredResponse::new(head, stored.body.clone(), trailers)), false)
             }
         }
     } else {
@@ -142,13 +150,21 @@ async fn arrived(
     let mut fields = head.fields;
     let length = content_length(&fields, head.status);
     connection::strip(&mut fields);
-    match admit(&asked.presented, head.status, fields, moments, &asked.rules) {
+    let outdone =
+        |stored: &Arc<StoredResponse>| rival(stored, head.status, moments.requested, &fetcher, &asked);
+    let admission = if plan.stored.as_ref().is_some_and(|stored| outdone(stored) == Rival::Stays) {
+        // This client may not have what is stored; the others may.
+        Admission::Refuse { fields, why: NotAdmitted::Outdone }
+    } else {
+        admit(&asked.presented, head.status, fields, moments, &asked.rules)
+    };
+    match admission {
         Admission::Refuse { fields, why } => {
             lease.close();
             let only_this_request = why.only_this_request();
-            if !only_this_request && head.status.as_u16() < 500 {
+            if !only_this_request && !is_failure(head.status) {
                 fetcher.store().mark(&asked.key, moments.received.plus(asked.rules.hit_for_miss));
-                if let Some(stored) = &plan.stored {
+                if let Some(stored) = plan.stored.as_ref().filter(|_| speaks_for_all(head.status)) {
                     // The origin has something else now, and it is not for keeping.
                     fetcher.store().remove(&asked.key, stored);
                 }
@@ -186,46 +202,89 @@ pub(super) fn carry(
     mut lease: Lease,
 ) -> (Arc<Flowing>, impl Future<Output = ()> + Send) {
     let Landed { head, withheld, length, plan } = landed;
-    let (filling, mut writer) = filling::filling(fetcher.budget(), lease.seats());
+    let (filling, writer) = filling::filling(fetcher.budget(), lease.seats());
     let marker = marker_for(&head, &asked, &fetcher);
     let shared = marker.is_none();
-    let kept = length.is_none_or(|length| fetcher.has_room_for(length));
-    if !shared || !kept {
+    if let Some(until) = marker {
         lease.close();
-        let until = marker.unwrap_or(head.received.plus(asked.rules.hit_for_miss));
         fetcher.store().mark(&asked.key, until);
     }
-    if !kept {
-        fetcher.counters().store_too_large.up();
-        writer.keep_only(fetcher.settings().window);
-    }
+    let keep = fetcher.room_for(0, length.unwrap_or(0));
+    let mut carrying = Carrying { fetcher, asked, writer, lease, keep: Keep::Whole };
+    carrying.keep(keep);
+    let kept = keep == Keep::Whole;
     let response = Arc::new(Flowing { head: Arc::clone(&head), body: filling, length, withheld, kept });
-    lease.land(Landing::Flowing { response: Arc::clone(&response), shared });
+    carrying.lease.land(Landing::Flowing { response: Arc::clone(&response), shared });
 
     let rest = async move {
-        match fill(&fetcher, &mut writer, body, &mut lease).await {
-            Ok(trailers) if writer.is_whole() => {
-                let body = writer.compact();
+        let outcome = carrying.fill(body).await;
+        let Carrying { fetcher, asked, mut writer, lease: _lease, keep } = carrying;
+        match (outcome, keep) {
+            (Ok(trailers), Keep::Whole) => {
+                let body = writer.compact().await;
+                let (status, requested) = (head.status, head.requested);
                 let response = StoredResponse::new(head, body, trailers);
-                let supersedes = |stored: &StoredResponse| {
-                    let sorted = asked.rules.sort_accept_language;
-                    stored.head.secondary.matches(&asked.presented.fields, sorted)
-                };
-                fetcher.store().insert(&asked.key, response, supersedes, marker);
+                let rival = |stored: &StoredResponse| rival(stored, status, requested, &fetcher, &asked);
+                fetcher.store().insert(&asked.key, response, rival, marker);
                 writer.complete();
             }
-            Ok(_) => writer.complete(),
-            Err(Unfinished::Broken(why)) => {
+            (Err(Unfinished::Broken(why)), _) => {
                 tracing::warn!(target: "forebay::origin", url = %asked.key.text, "response broke off: {why}");
                 if let Some(stored) = &plan.stored {
-                    stored.refresh_failed(fetcher.clock().now(), asked.rules.refresh_backoff);
+                    fetcher.refresh_failed(&asked, stored);
                 }
                 writer.fail(why);
             }
-            Err(Unfinished::Abandoned) => fetcher.counters().fetches_abandoned.up(),
+            (not_kept, keep) => {
+                match (&plan.stored, keep) {
+                    // The origin has something else now, and it is not for keeping.
+                    (Some(stored), Keep::TooLarge) => fetcher.store().remove(&asked.key, stored),
+                    (Some(stored), _) => fetcher.refresh_failed(&asked, stored),
+                    (None, _) => {}
+                }
+                match not_kept {
+                    Ok(_) => writer.complete(),
+                    Err(_) => fetcher.counters().fetches_abandoned.up(),
+                }
+            }
         }
     };
     (response, rest)
+}
+
+/// How a stored response stands to one of this status that was asked for at
+/// `requested`: what was asked for later stays, and so does what may be served
+/// where the newcomer is a failure of the origin.
+fn rival(
+    stored: &StoredResponse,
+    status: StatusCode,
+    requested: Wall,
+    fetcher: &Fetcher,
+    asked: &Asked,
+) -> Rival {
+    if !stored.head.secondary.matches(&asked.presented.fields, asked.rules.sort_accept_language) {
+        return Rival::Other;
+    }
+    let now = fetcher.clock().now();
+    // What comes from the future comes from before the clock was set back.
+    let newer = stored.head.requested > requested && stored.head.requested <= now;
+    let better = is_failure(status) && is_servable(stored, &asked.rules, now);
+    if newer || better { Rival::Stays } else { Rival::Yields }
+}
+
+/// Whether a response of this status tells of the resource, and not of the request
+/// that it answers: another client's credentials, or an odd field of its own.
+fn speaks_for_all(status: StatusCode) -> bool {
+    !status.is_client_error() || status == StatusCode::NOT_FOUND || status == StatusCode::GONE
+}
+
+/// A body on its way, and those who wait for it.
+struct Carrying {
+    fetcher: Fetcher,
+    asked: Arc<Asked>,
+    writer: Writer,
+    lease: Lease,
+    keep: Keep,
 }
 
 /// Why a body did not come to its end.
@@ -234,38 +293,52 @@ enum Unfinished {
     Abandoned,
 }
 
-/// Moves the body into the filling one; returns the trailer section.
-async fn fill(
-    fetcher: &Fetcher,
-    writer: &mut Writer,
-    mut body: Body,
-    lease: &mut Lease,
-) -> Result<Option<Fields>, Unfinished> {
-    let mut trailers = None;
-    while let Some(piece) = body.next().await {
-        match piece.map_err(Unfinished::Broken)? {
-            Piece::Bytes(bytes) => {
-                if writer.is_whole() && !fetcher.has_room_for_more(writer.len(), bytes.len() as u64) {
-                    lease.close();
-                    fetcher.counters().store_too_large.up();
-                    writer.keep_only(fetcher.settings().window);
-                }
-                let pushed = writer.push(bytes, fetcher.settings().slow_reader).await;
-                pushed.map_err(|Abandoned| Unfinished::Abandoned)?;
-            }
-            Piece::Trailers(mut fields) => {
-                connection::strip(&mut fields);
-                writer.trailers(fields.clone());
-                trailers = Some(fields);
+impl Carrying {
+    /// Notes whether the body is kept, as far as is known now. Only a body that is
+    /// too large is a reason not to collapse the next requests.
+    fn keep(&mut self, keep: Keep) {
+        self.keep = keep;
+        let counters = self.fetcher.counters();
+        match keep {
+            Keep::Whole => return,
+            Keep::NoRoom => counters.store_no_room.up(),
+            Keep::TooLarge => {
+                counters.store_too_large.up();
+                let until = self.fetcher.clock().now().plus(self.asked.rules.hit_for_miss);
+                self.fetcher.store().mark(&self.asked.key, until);
             }
         }
+        self.lease.close();
+        self.writer.keep_only(self.fetcher.settings().window);
     }
-    Ok(trailers)
+
+    /// Moves the body into the filling one; returns the trailer section.
+    async fn fill(&mut self, mut body: Body) -> Result<Option<Fields>, Unfinished> {
+        let mut trailers = None;
+        while let Some(piece) = body.next().await {
+            match piece.map_err(Unfinished::Broken)? {
+                Piece::Bytes(bytes) => {
+                    if self.keep == Keep::Whole {
+                        let keep = self.fetcher.room_for(self.writer.len(), bytes.len() as u64);
+                        self.keep(keep);
+                    }
+                    let pushed = self.writer.push(bytes, self.fetcher.settings().slow_reader).await;
+                    pushed.map_err(|Abandoned| Unfinished::Abandoned)?;
+                }
+                Piece::Trailers(mut fields) => {
+                    connection::strip(&mut fields);
+                    self.writer.trailers(fields.clone());
+                    trailers = Some(fields);
+                }
+            }
+        }
+        Ok(trailers)
+    }
 }
 
 /// Until when requests are not collapsed because of this response; `None` when it
 /// may answer others.
-fn marker_for(head: &Head, asked: &Asked, fetcher: &Fetcher) -> Option<crate::clock::Wall> {
+fn marker_for(head: &Head, asked: &Asked, fetcher: &Fetcher) -> Option<Wall> {
     let now = fetcher.clock().now();
     (!may_answer_others(head, &asked.rules, now)).then(|| now.plus(asked.rules.hit_for_miss))
 }

@@ -23,8 +23,8 @@ pub use request::via_member;
 /// Limits of collapsing and streaming.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// The most fetches under way at once that may be shared; a request beyond is
-    /// answered with stale or 503.
+    /// The most fetches of cacheable responses under way at once, shared or not; a
+    /// request beyond is answered with stale or 503.
     pub max_flights: usize,
     /// The most clients that wait for one of them; a request beyond is answered
     /// with stale or 503.

@@ -4,6 +4,8 @@
 //! is; one that could not be is refused.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -12,6 +14,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use tokio::sync::Notify;
 
 use super::{Body, Broken, Duplex, Piece, Switched};
 use crate::rfc::fields::{BadField, Fields};
@@ -106,12 +109,56 @@ pub struct ToWire {
     /// Bytes still to come, when the head promises a length.
     length: Option<u64>,
     ended: bool,
+    /// Whom to tell when the last piece has been taken.
+    taken: Option<Taken>,
+}
+
+/// Whether the last piece of a body has been taken; cheap to clone. A body that
+/// broke off, or was dropped, never comes to that.
+#[derive(Clone, Debug, Default)]
+pub struct Taken(Arc<(AtomicBool, Notify)>);
+
+impl Taken {
+    /// Whether it has been taken by now.
+    pub fn is_whole(&self) -> bool {
+        self.0.0.load(Ordering::Acquire)
+    }
+
+    /// Waits until it has been taken.
+    pub async fn whole(&self) {
+        let told = self.0.1.notified();
+        if !self.is_whole() {
+            told.await;
+        }
+    }
+
+    fn tell(&self) {
+        self.0.0.store(true, Ordering::Release);
+        self.0.1.notify_waiters();
+    }
 }
 
 impl ToWire {
     /// Sends `body`, whose head promises `length` bytes if it promises any.
     pub fn new(body: Body, length: Option<u64>) -> Self {
-        ToWire { body, length, ended: length == Some(0) }
+        ToWire { body, length, ended: length == Some(0), taken: None }
+    }
+
+    /// Tells when its last piece has been taken. To be asked for before the first
+    /// one is.
+    pub fn taken(&mut self) -> Taken {
+        let taken = self.taken.get_or_insert_default();
+        if self.ended {
+            taken.tell();
+        }
+        taken.clone()
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        if let Some(taken) = &self.taken {
+            taken.tell();
+        }
     }
 }
 
@@ -128,7 +175,7 @@ impl http_body::Body for ToWire {
         }
         match std::task::ready!(self.body.poll_next_unpin(cx)) {
             None => {
-                self.ended = true;
+                self.end();
                 Poll::Ready(None)
             }
             Some(Err(broken)) => {
@@ -141,6 +188,10 @@ impl http_body::Body for ToWire {
             Some(Ok(Piece::Bytes(bytes))) => {
                 if let Some(length) = &mut self.length {
                     *length = length.saturating_sub(bytes.len() as u64);
+                    // The library asks no further once it has what was promised.
+                    if *length == 0 {
+                        self.end();
+                    }
                 }
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }

@@ -43,6 +43,12 @@ impl Count {
         self.0.fetch_sub(n, Ordering::Relaxed);
     }
 
+    /// One more until the guard is dropped; gauges only.
+    pub fn hold(&self) -> Held<'_> {
+        self.up();
+        Held(self)
+    }
+
     /// Exactly `n`; gauges only.
     pub fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
@@ -51,6 +57,16 @@ impl Count {
     /// The number now.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts in a gauge for as long as it lives.
+#[derive(Debug)]
+pub struct Held<'a>(&'a Count);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.down();
     }
 }
 
@@ -186,7 +202,7 @@ table! {
     request_seconds: Histogram "forebay_request_seconds" {""} "Time from a request's head to the end of its answer.";
 
     // Fetches, and requests that share them.
-    flights_open: Gauge "forebay_flights_open" {""} "Fetches of cacheable responses under way.";
+    flights_open: Gauge "forebay_flights_open" {""} "Fetches of cacheable responses under way, shared or not; collapse.max_flights bounds them.";
     followers_waiting: Gauge "forebay_followers_waiting" {""} "Requests waiting for the head of a fetch that another one began.";
     collapse_full: Counter "forebay_collapse_refused_total" {"reason=\"full\""} "Requests that could not wait for another one's fetch: collapse.max_followers or collapse.max_flights was reached, or collapse.follower_wait passed.";
     collapse_timeout: Counter "forebay_collapse_refused_total" {"reason=\"timeout\""} "Requests that could not wait for another one's fetch: collapse.max_followers or collapse.max_flights was reached, or collapse.follower_wait passed.";
@@ -217,7 +233,9 @@ table! {
     store_inserted: Counter "forebay_store_inserted_total" {""} "Responses stored.";
     store_evicted: Counter "forebay_store_evicted_total" {""} "Cache keys evicted, or not admitted, for want of room.";
     store_fenced: Counter "forebay_store_fenced_total" {""} "Responses not stored because an invalidation came after their request.";
-    store_too_large: Counter "forebay_store_too_large_total" {""} "Responses streamed and not kept because they were larger than store.max_response_percent allows, or collapse.max_filling_bytes was reached.";
+    store_outdone: Counter "forebay_store_outdone_total" {""} "Responses not stored because something better is: a newer response, or a usable one where this is a 5xx.";
+    store_no_room: Counter "forebay_store_no_room_total" {""} "Responses streamed and not kept because collapse.max_filling_bytes was reached.";
+    store_too_large: Counter "forebay_store_too_large_total" {""} "Responses streamed and not kept because they were larger than store.max_response_percent allows.";
     store_marked: Counter "forebay_store_marked_total" {""} "Hit-for-miss markers left.";
     store_variants_dropped: Counter "forebay_store_variants_dropped_total" {""} "Variants dropped because store.max_variants was reached.";
 

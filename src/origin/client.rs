@@ -6,7 +6,7 @@
 //! answer: the origin had closed it while it was idle (RFC 9112 9.3.1).
 //!
 //! What always holds: a connection returns to the idle ones only when the
-//! response's last byte has been read, and leaves them only if it is still
+//! request's last byte has been sent and the response's last byte read, and leaves them only if it is still
 //! quiet; bytes that arrive on an idle connection close it.
 //!
 //! Cancel safety: dropping an exchange or its body closes its connection.
@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use http::{Request, Uri, Version};
+use http_body::Body as _;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -33,6 +34,10 @@ use crate::message::{self, Body, Broken, Piece, RequestHead, ResponseHead};
 use crate::observe::counters::Counters;
 use crate::rfc::fields::Fields;
 use crate::rfc::unsafe_method::is_idempotent;
+
+/// How long an idle connection may take to say that it is still good; one that is
+/// says so at once.
+const READY: Duration = Duration::from_millis(500);
 
 /// One origin.
 #[derive(Clone)]
@@ -108,10 +113,13 @@ impl Client {
     async fn take_idle(&self) -> Option<Connection> {
         loop {
             let mut idle = self.shared.idle.lock().pop()?;
+            if idle.since.elapsed() >= self.shared.settings.idle_timeout {
+                continue;
+            }
             // Ready means that its task has looked at the socket and found nothing
             // there that does not belong there.
-            let young = idle.since.elapsed() < self.shared.settings.idle_timeout;
-            if young && idle.connection.sender.ready().await.is_ok() {
+            let ready = tokio::time::timeout(READY, idle.connection.sender.ready()).await;
+            if matches!(ready, Ok(Ok(()))) {
                 return Some(idle.connection);
             }
         }
@@ -192,19 +200,23 @@ impl Client {
             request.headers_mut().insert(http::header::TRANSFER_ENCODING, value);
         }
 
-        // A request's content may take its time; the wait for the head begins anew
-        // with each piece that the origin takes only in so far as hyper reads both
-        // sides at once, so the bound for a request with content is the total one.
-        let patience = if http_body::Body::is_end_stream(request.body()) {
+        let content = if request.body().is_end_stream() { None } else { Some(request.body_mut().taken()) };
+        let answer = connection.sender.send_request(request);
+        let overdue = async {
+            if let Some(content) = &content {
+                // Content may take its time, but not for ever.
+                let deadline = started + settings.total_timeout;
+                if tokio::time::timeout_at(deadline, content.whole()).await.is_err() {
+                    return settings.total_timeout;
+                }
+            }
+            tokio::time::sleep(settings.first_byte_timeout).await;
             settings.first_byte_timeout
-        } else {
-            settings.total_timeout
         };
-        let mut response = match tokio::time::timeout(patience, connection.sender.send_request(request)).await
-        {
-            Err(_) => return Err(Failure::FirstByteTimeout(patience)),
-            Ok(Err(error)) => return Err(failure(&error)),
-            Ok(Ok(response)) => response,
+        let mut response = tokio::select! {
+            biased;
+            answer = answer => answer.map_err(|error| failure(&error))?,
+            patience = overdue => return Err(Failure::FirstByteTimeout(patience)),
         };
         let status = response.status();
         let switched = (status == http::StatusCode::SWITCHING_PROTOCOLS && upgrade)
@@ -218,7 +230,7 @@ impl Client {
         let client = self.clone();
         let reusable = switched.is_none() && parts.version == Version::HTTP_11;
         let body = wire::body_from(incoming, move || {
-            if reusable {
+            if reusable && content.is_none_or(|content| content.is_whole()) {
                 client.give_back(connection);
             }
         });

@@ -57,6 +57,8 @@ pub enum NotAdmitted {
     /// It would be stale at once, could not be validated, and may not be used
     /// when stale.
     Useless,
+    /// It is a failure of the origin, and something that may be served is stored.
+    Outdone,
 }
 
 impl NotAdmitted {
@@ -67,12 +69,17 @@ impl NotAdmitted {
             NotAdmitted::SetCookie => "set-cookie",
             NotAdmitted::Rule => "rule",
             NotAdmitted::Useless => "no-use",
+            NotAdmitted::Outdone => "error",
         }
     }
 
     /// Whether it is only this request that makes the response unusable for others.
     pub fn only_this_request(self) -> bool {
-        matches!(self, NotAdmitted::Standard(why) if why.only_this_request())
+        match self {
+            NotAdmitted::Standard(why) => why.only_this_request(),
+            NotAdmitted::Outdone => true,
+            NotAdmitted::SetCookie | NotAdmitted::Rule | NotAdmitted::Useless => false,
+        }
     }
 }
 

@@ -215,6 +215,21 @@ pub fn may_answer_others(head: &crate::stored::Head, rules: &Rules, now: Wall) -
     }
 }
 
+/// Whether it may answer somebody, fresh or stale.
+pub fn is_servable(response: &StoredResponse, rules: &Rules, now: Wall) -> bool {
+    if response.is_gone() {
+        return false;
+    }
+    match response.stale_for(now) {
+        None if !response.head.always_validate => true,
+        stale_for => {
+            let stale_for = stale_for.unwrap_or_default();
+            may_answer_while_revalidating(response, rules, stale_for)
+                || may_answer_on_error(response, rules, stale_for)
+        }
+    }
+}
+
 /// Whether keeping it can be of any use: it will be fresh, can be validated, or
 /// may answer when the origin fails.
 pub fn is_worth_storing(head: &crate::stored::Head, rules: &Rules, now: Wall) -> bool {

@@ -95,6 +95,23 @@ pub fn evaluate(
     Precondition::Proceed
 }
 
+/// Whether the validators of a `304` are those of the stored response, so that it
+/// may be freshened (RFC 9111 4.3.4). A `304` without any is taken at its word.
+pub fn speaks_of(update: &Fields, stored: &Fields) -> bool {
+    let (said, ours) = (update.get("etag"), stored.get("etag"));
+    match (said, ours) {
+        (None, Some(_)) => true,
+        (None, None) => {
+            let said = update.get("last-modified");
+            said.is_none() || said == stored.get("last-modified")
+        }
+        (Some(said), ours) => match (EntityTag::parse(said), ours.and_then(EntityTag::parse)) {
+            (Some(said), Some(ours)) => said.matches_weakly(&ours),
+            _ => ours == Some(said),
+        },
+    }
+}
+
 /// Whether `If-Range` lets a range be answered (RFC 9110 13.1.5). Without the
 /// field it does.
 pub fn if_range_holds(request: &Fields, response: &Fields, now: Wall) -> bool {

@@ -31,6 +31,10 @@ pub struct Store {
     counters: Arc<Counters>,
 }
 
+/// Bytes in moka's unit of weight: its weights have 32 bits, and all variants of a
+/// key together may be larger than 4 GiB.
+const UNIT: u64 = 64;
+
 /// What became of a response that was to be stored.
 #[derive(Clone, Debug)]
 pub enum Inserted {
@@ -40,6 +44,19 @@ pub enum Inserted {
     Fenced(u64),
     /// The response that it was to freshen is there no more.
     Gone,
+    /// What is stored is better than this.
+    Outdone,
+}
+
+/// How a stored response stands to one that is to be stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rival {
+    /// It answers other requests.
+    Other,
+    /// It makes way.
+    Yields,
+    /// It is better, and the newcomer is not stored.
+    Stays,
 }
 
 impl Store {
@@ -47,8 +64,10 @@ impl Store {
     pub fn new(settings: Settings, counters: Arc<Counters>) -> Self {
         let listener_counters = Arc::clone(&counters);
         let cache = Cache::builder()
-            .max_capacity(settings.memory)
-            .weigher(|_, variants: &Arc<Variants>| u32::try_from(variants.weight()).unwrap_or(u32::MAX))
+            .max_capacity(settings.memory / UNIT)
+            .weigher(|_, variants: &Arc<Variants>| {
+                u32::try_from((variants.weight() as u64).div_ceil(UNIT)).unwrap_or(u32::MAX)
+            })
             .eviction_policy(EvictionPolicy::tiny_lfu())
             .eviction_listener(move |_, _, cause| {
                 if cause == RemovalCause::Size {
@@ -74,21 +93,28 @@ impl Store {
         self.fence.lock().since([key.hash, key.path_hash], sequence)
     }
 
+    /// Whether a response that was found under this key may still be used: nothing
+    /// has purged it hard since.
+    pub fn may_use(&self, key: &CacheKey, found: &StoredResponse) -> bool {
+        let invalidated = self.invalidated_since(key, found.head.sequence);
+        !found.is_gone() && !matches!(invalidated, Some(Invalidation::Hard(_)))
+    }
+
     /// The largest response that is kept, in bytes of body.
     pub fn max_response(&self) -> u64 {
         (self.settings.memory / 100).saturating_mul(u64::from(self.settings.max_response_percent))
     }
 
-    /// Stores a response in place of those that it `supersedes`, and sets or
-    /// clears the key's hit-for-miss marker with it.
+    /// Stores a response in place of the stored ones that yield to it, unless one
+    /// of them stays; sets or clears the key's hit-for-miss marker with it.
     pub fn insert(
         &self,
         key: &CacheKey,
         response: StoredResponse,
-        supersedes: impl Fn(&StoredResponse) -> bool,
+        rival: impl Fn(&StoredResponse) -> Rival,
         marker: Option<Wall>,
     ) -> Inserted {
-        self.put(key, response, None, supersedes, marker)
+        self.put(key, response, None, rival, marker)
     }
 
     /// Stores `response`, which shares the body of `old`, in its place. If `old`
@@ -100,7 +126,7 @@ impl Store {
         response: StoredResponse,
         marker: Option<Wall>,
     ) -> Inserted {
-        self.put(key, response, Some(old), |_| false, marker)
+        self.put(key, response, Some(old), |_| Rival::Other, marker)
     }
 
     fn put(
@@ -108,7 +134,7 @@ impl Store {
         key: &CacheKey,
         response: StoredResponse,
         old: Option<&Arc<StoredResponse>>,
-        supersedes: impl Fn(&StoredResponse) -> bool,
+        rival: impl Fn(&StoredResponse) -> Rival,
         marker: Option<Wall>,
     ) -> Inserted {
         let response = Arc::new(response);
@@ -127,7 +153,13 @@ impl Store {
                 refused = Some(Inserted::Gone);
                 return false;
             }
-            variants.responses.retain(|stored| !is_old(stored) && !supersedes(stored));
+            let rivals: Vec<Rival> = variants.responses.iter().map(|stored| rival(stored)).collect();
+            if rivals.contains(&Rival::Stays) {
+                refused = Some(Inserted::Outdone);
+                return false;
+            }
+            let mut rivals = rivals.into_iter();
+            variants.responses.retain(|stored| rivals.next() == Some(Rival::Other) && !is_old(stored));
             variants.responses.insert(0, Arc::clone(&response));
             self.limit(variants);
             variants.marker = marker;
@@ -136,7 +168,8 @@ impl Store {
         match refused {
             None => self.counters.store_inserted.up(),
             Some(Inserted::Fenced(_)) => self.counters.store_fenced.up(),
-            Some(_) => {}
+            Some(Inserted::Outdone) => self.counters.store_outdone.up(),
+            Some(Inserted::Gone | Inserted::Stored(_)) => {}
         }
         refused.unwrap_or(Inserted::Stored(response))
     }
@@ -192,6 +225,7 @@ impl Store {
                 variants.responses.iter().for_each(|response| response.soft_purge());
                 return false;
             }
+            variants.responses.iter().for_each(|response| response.hard_purge());
             variants.responses.clear();
             variants.marker = None;
             true
@@ -214,7 +248,7 @@ impl Store {
     pub fn tick(&self) {
         self.cache.run_pending_tasks();
         self.counters.store_keys.set(self.cache.entry_count());
-        self.counters.store_bytes.set(self.cache.weighted_size());
+        self.counters.store_bytes.set(self.cache.weighted_size() * UNIT);
         self.counters.store_limit_bytes.set(self.settings.memory);
     }
 

@@ -9,7 +9,7 @@ mod fence;
 mod memory;
 
 pub use fence::{Fence, Invalidation};
-pub use memory::{Inserted, Store};
+pub use memory::{Inserted, Rival, Store};
 
 /// Limits of the store.
 #[derive(Clone, PartialEq, Eq, Debug)]

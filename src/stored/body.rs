@@ -32,34 +32,20 @@ enum Pieces {
 }
 
 impl StoredBody {
-    /// A copy of these bytes, in pieces of exactly the size they need.
+    /// A copy of these bytes.
     pub fn copied(chunks: &[Bytes]) -> Self {
-        let len: usize = chunks.iter().map(Bytes::len).sum();
-        let mut pieces = Vec::with_capacity(len.div_ceil(PIECE));
-        let mut left = len;
-        let mut source = chunks.iter().map(|chunk| &chunk[..]);
-        let mut rest: &[u8] = &[];
-        while left > 0 {
-            let size = left.min(PIECE);
-            let mut piece = Vec::with_capacity(size);
-            while piece.len() < size {
-                if rest.is_empty() {
-                    rest = source.next().unwrap_or_default();
-                    continue;
-                }
-                let (taken, more) = rest.split_at(rest.len().min(size - piece.len()));
-                piece.extend_from_slice(taken);
-                rest = more;
-            }
-            left -= size;
-            pieces.push(Bytes::from(piece));
-        }
+        StoredBody::of_copies(copies(chunks).collect())
+    }
+
+    /// The body of these pieces, which are all that [`copies`] gave.
+    pub(super) fn of_copies(mut pieces: Vec<Bytes>) -> Self {
+        let len = pieces.iter().map(|piece| piece.len() as u64).sum();
         let pieces = match pieces.len() {
             0 => Pieces::None,
             1 => pieces.pop().map_or(Pieces::None, Pieces::One),
             _ => Pieces::Many(pieces.into()),
         };
-        StoredBody { pieces, len: len as u64 }
+        StoredBody { pieces, len }
     }
 
     /// Length in bytes.
@@ -94,6 +80,29 @@ impl StoredBody {
     pub fn read(&self, range: Range<u64>) -> Read {
         Read { body: self.clone(), range: range.start..range.end.min(self.len) }
     }
+}
+
+/// Copies these bytes, in pieces of exactly the size they need; each is copied
+/// when it is asked for.
+pub(super) fn copies(chunks: &[Bytes]) -> impl Iterator<Item = Bytes> {
+    let mut left: usize = chunks.iter().map(Bytes::len).sum();
+    let mut source = chunks.iter().map(|chunk| &chunk[..]);
+    let mut rest: &[u8] = &[];
+    std::iter::from_fn(move || {
+        let size = left.min(PIECE);
+        left -= size;
+        let mut piece = Vec::with_capacity(size);
+        while piece.len() < size {
+            if rest.is_empty() {
+                rest = source.next()?;
+                continue;
+            }
+            let (taken, more) = rest.split_at(rest.len().min(size - piece.len()));
+            piece.extend_from_slice(taken);
+            rest = more;
+        }
+        (size > 0).then(|| Bytes::from(piece))
+    })
 }
 
 /// What a shared piece costs beside its bytes: the reference count that `Bytes`

@@ -11,7 +11,8 @@
 //! is alone is never cut here.
 //!
 //! What always holds: bytes are only ever appended; a reader sees each byte once
-//! and in order, or an error; `held` in the budget is what this body holds.
+//! and in order, or an error; the budget counts what this body holds, until the
+//! store has taken it.
 //!
 //! Cancel safety: a reader or the writer may be dropped at any time. A dropped
 //! writer fails the body, so that no reader waits for ever.
@@ -29,7 +30,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::body::StoredBody;
+use super::body::{StoredBody, copies};
 use crate::message::{Broken, Piece};
 use crate::rfc::fields::Fields;
 
@@ -112,6 +113,8 @@ struct State {
     /// `Some(bytes)` when only a window is held.
     window: Option<usize>,
     readers: Vec<Option<ReaderState>>,
+    /// Whether what is held counts in the budget: until the store has taken it.
+    charged: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,6 +143,7 @@ pub fn filling(budget: &Budget, seats: Arc<Seats>) -> (Filling, Writer) {
             trailers: None,
             window: None,
             readers: Vec::new(),
+            charged: true,
         }),
         seats,
         budget: budget.clone(),
@@ -233,21 +237,33 @@ impl Writer {
 
     /// What was received, as it is kept: copied into pieces of its own, so that
     /// no buffer of a connection lives on in the store. From here on the readers
-    /// read the copy. Only for a body that is held whole.
-    pub fn compact(&mut self) -> StoredBody {
+    /// read the copy, and it counts in the budget no more. Only for a body that is
+    /// held whole, and the last thing before its end.
+    pub async fn compact(&mut self) -> StoredBody {
         let chunks: Vec<Bytes> = {
             let state = self.shared.state.lock();
             debug_assert!(state.window.is_none(), "a window has been compacted");
             state.chunks.iter().map(|(_, bytes)| bytes.clone()).collect()
         };
-        let body = StoredBody::copied(&chunks);
+        let mut pieces = Vec::new();
+        for piece in copies(&chunks) {
+            pieces.push(piece);
+            // A large copy does not hold up the other tasks of its thread.
+            if pieces.len().is_multiple_of(4) {
+                tokio::task::yield_now().await;
+            }
+        }
+        let body = StoredBody::of_copies(pieces);
         let mut offset = 0;
         let mut copied = VecDeque::new();
         for chunk in body.chunks() {
             copied.push_back((offset, chunk.clone()));
             offset += chunk.len() as u64;
         }
-        self.shared.state.lock().chunks = copied;
+        let mut state = self.shared.state.lock();
+        self.shared.budget.0.fetch_sub(state.held(), Ordering::Relaxed);
+        state.chunks = copied;
+        state.charged = false;
         body
     }
 
@@ -282,8 +298,10 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let held = self.state.get_mut().held();
-        self.budget.0.fetch_sub(held, Ordering::Relaxed);
+        let state = self.state.get_mut();
+        if state.charged {
+            self.budget.0.fetch_sub(state.held(), Ordering::Relaxed);
+        }
     }
 }
 

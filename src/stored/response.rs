@@ -2,12 +2,12 @@
 //! it once, and its complete body.
 //!
 //! What always holds: `lifetime`, `initial_age` and `terms` were computed from
-//! these very fields; a response never changes but for its three atomics (soft
-//! purge, back-off, last use); freshening makes a new response that shares the
-//! body.
+//! these very fields; a response never changes but for its atomics (validity,
+//! back-off, last use), and validity only ever gets worse; freshening makes a new
+//! response that shares the body.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -55,8 +55,8 @@ pub struct StoredResponse {
     pub body: StoredBody,
     /// The trailer section, if there was one.
     pub trailers: Option<Box<Fields>>,
-    /// Marked stale by an operator; its freshness has ended.
-    soft_purged: AtomicBool,
+    /// What invalidations have made of it: [`VALID`], [`STALE`] or [`GONE`].
+    validity: AtomicU8,
     /// No refresh before this moment, in milliseconds of wall time.
     refresh_not_before: AtomicU64,
     /// Refreshes that have failed since it was stored.
@@ -64,6 +64,13 @@ pub struct StoredResponse {
     /// When it was last chosen, in seconds of wall time.
     last_used: AtomicU64,
 }
+
+/// No invalidation has hit it.
+const VALID: u8 = 0;
+/// Its freshness has been ended.
+const STALE: u8 = 1;
+/// It must not be used again.
+const GONE: u8 = 2;
 
 impl Head {
     /// Current age in milliseconds (RFC 9111 4.2.3).
@@ -98,7 +105,7 @@ impl StoredResponse {
             head,
             body,
             trailers: trailers.map(Box::new),
-            soft_purged: AtomicBool::new(false),
+            validity: AtomicU8::new(VALID),
             refresh_not_before: AtomicU64::new(0),
             refresh_failures: AtomicU32::new(0),
             last_used,
@@ -114,17 +121,31 @@ impl StoredResponse {
 
     /// Ends its freshness at once.
     pub fn soft_purge(&self) {
-        self.soft_purged.store(true, Ordering::Release);
+        self.validity.fetch_max(STALE, Ordering::AcqRel);
     }
 
-    /// Whether an operator has ended its freshness.
+    /// Ends its use at once, also by those who have found it already.
+    pub fn hard_purge(&self) {
+        self.validity.store(GONE, Ordering::Release);
+    }
+
+    /// Whether its freshness has been ended before its time.
     pub fn is_soft_purged(&self) -> bool {
-        self.soft_purged.load(Ordering::Acquire)
+        self.validity.load(Ordering::Acquire) >= STALE
+    }
+
+    /// Whether it must not be used again.
+    pub fn is_gone(&self) -> bool {
+        self.validity.load(Ordering::Acquire) == GONE
     }
 
     /// Notes a failed refresh: the origin is left alone for `base`, doubled with
-    /// each further failure up to 32 times as long.
+    /// each further failure up to 32 times as long. Failures of requests that
+    /// were under way together count as one.
     pub fn refresh_failed(&self, now: Wall, base: Duration) {
+        if !self.may_refresh(now) {
+            return;
+        }
         let failures = self.refresh_failures.fetch_add(1, Ordering::Relaxed).min(5);
         let until = now.plus(base.saturating_mul(1 << failures));
         self.refresh_not_before.store(until.millis(), Ordering::Release);

@@ -30,17 +30,14 @@ impl Variants {
 
     /// The newest response that this request selects (RFC 9111 4.1).
     pub fn select(&self, request: &Fields, sort_accept_language: bool) -> Option<&Arc<StoredResponse>> {
-        self.responses.iter().find(|response| response.head.secondary.matches(request, sort_accept_language))
+        self.responses.iter().find(|response| {
+            !response.is_gone() && response.head.secondary.matches(request, sort_accept_language)
+        })
     }
 
     /// Whether requests for this key are not to be collapsed now.
     pub fn is_marked(&self, now: Wall) -> bool {
         self.marker.is_some_and(|until| now < until)
-    }
-
-    /// Whether nothing is left that is worth keeping.
-    pub fn is_empty(&self, now: Wall) -> bool {
-        self.responses.is_empty() && !self.is_marked(now)
     }
 
     /// Gross bytes: everything held, and what the store itself needs for a key.

@@ -46,3 +46,40 @@ async fn a_follower_does_not_wait_for_ever() {
     assert_eq!(leader.reply(false).await.text(), "x");
     assert_eq!(world.origin.count("/x"), 1);
 }
+
+#[tokio::test]
+async fn fetches_that_nobody_can_join_count_as_well() {
+    let world = World::start("[collapse]\nmax_flights = 1").await;
+    let gate = Gate::default();
+    let at = gate.clone();
+    world.origin.on("/x", move |_, n| {
+        let wait = if n == 1 { Vec::new() } else { vec![Step::Wait(at.clone())] };
+        [wait, ok("no-store", "x")].concat()
+    });
+    assert_eq!(world.get("/x").await.text(), "x");
+    world.settled().await;
+    let mut alone = world.client("alone").await;
+    alone.send(b"GET /x HTTP/1.1\r\nHost: www.example.org\r\n\r\n").await;
+    gate.reached(1).await;
+    assert_eq!(world.get("/x").await.status, 503);
+    gate.open();
+    assert_eq!(alone.reply(false).await.text(), "x");
+    assert_eq!((world.origin.count("/x"), world.counters().collapse_full.get()), (2, 1));
+}
+
+#[tokio::test]
+async fn a_follower_that_leaves_waits_no_more() {
+    let world = World::start("").await;
+    let gate = Gate::default();
+    world.origin.always("/x", [vec![Step::Wait(gate.clone())], ok("max-age=60", "x")].concat());
+    let request = b"GET /x HTTP/1.1\r\nHost: www.example.org\r\n\r\n";
+    let (mut leader, mut follower) = (world.client("leader").await, world.client("follower").await);
+    leader.send(request).await;
+    gate.reached(1).await;
+    follower.send(request).await;
+    world.until("one to follow", |c| c.followers_waiting.get() == 1).await;
+    drop(follower);
+    world.until("nobody to follow", |c| c.followers_waiting.get() == 0).await;
+    gate.open();
+    assert_eq!(leader.reply(false).await.text(), "x");
+}

@@ -273,7 +273,10 @@ async fn read_request(
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
     let mut seen = Seen { connection, method, target, fields, body: Vec::new(), trailers: Vec::new() };
-    if let Some(length) = seen.field("content-length").and_then(|length| length.parse::<usize>().ok()) {
+    if seen.field("x-early").is_some() {
+        // It is answered on sight of the head alone.
+    } else if let Some(length) = seen.field("content-length").and_then(|length| length.parse::<usize>().ok())
+    {
         while buffer.len() < length {
             content.store(buffer.len(), Ordering::Relaxed);
             if stream.read_buf(buffer).await.ok()? == 0 {

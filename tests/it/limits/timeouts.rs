@@ -148,3 +148,12 @@ async fn a_client_that_takes_nothing_is_left() {
     world.until("its exchange to end", |c| c.origin_connections_open.get() == 0).await;
     assert_eq!(world.counters().client_connections_open.get(), 0);
 }
+
+#[tokio::test]
+async fn an_origin_that_has_a_whole_request_is_not_waited_for_longer_than_for_one_without_content() {
+    let world = World::start("origin.first_byte_timeout = \"50ms\"").await;
+    world.origin.always("/p", vec![never()]);
+    let mut client = world.client("client").await;
+    assert_eq!(client.ask("POST", "/p", &[], b"all of it").await.status, 504);
+    assert_eq!(world.origin.count("/p"), 1);
+}

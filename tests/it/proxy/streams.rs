@@ -1,7 +1,7 @@
 //! Content passes while it arrives, in both directions.
 
 use crate::harness::World;
-use crate::harness::origin::{Gate, Step, ok, raw};
+use crate::harness::origin::{Gate, Step, ok, raw, response};
 
 #[tokio::test]
 async fn an_upload_reaches_the_origin_while_it_arrives() {
@@ -164,4 +164,21 @@ async fn a_tunnel_keeps_its_place_and_ends_when_both_sides_are_silent() {
     assert!(world.client("another").await.is_closed().await, "and there is room for one only");
     assert!(client.is_closed().await, "nobody has said anything for a while");
     assert_eq!(world.counters().client_timeout_tunnel.get(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_whose_request_is_not_whole_yet_carries_no_other() {
+    let world = World::start("").await;
+    world.origin.always("/early", response("413 Content Too Large", &[], "enough"));
+    world.origin.always("/x", ok("max-age=60", "x"));
+    let mut uploading = world.client("uploading").await;
+    uploading
+        .send(
+            b"POST /early HTTP/1.1\r\nHost: www.example.org\r\nX-Early: 1\r\nContent-Length: 10\r\n\r\n01234",
+        )
+        .await;
+    assert_eq!(uploading.reply(false).await.text(), "enough");
+    assert_eq!(world.get("/x").await.text(), "x");
+    let asked = world.origin.requests();
+    assert_ne!(asked[0].connection, asked[1].connection);
 }

@@ -191,3 +191,15 @@ async fn a_purge_during_a_post_fences_what_it_would_leave_for_get() {
     world.settled().await;
     assert_eq!(world.get("/x").await.text(), "POST 3", "without a purge it is kept");
 }
+
+#[tokio::test]
+async fn a_stale_response_is_no_fallback_once_it_is_purged() {
+    let gate = Gate::default();
+    let world = stale_world(&gate, "max-age=5", response("503 Broken", &[], "broken")).await;
+    let mut before = asking(&world, "before").await;
+    gate.reached(1).await;
+    assert_eq!(world.purge("http://www.example.org/x").await, 1);
+    gate.open();
+    let reply = before.reply(false).await;
+    assert_eq!((reply.status, reply.field("age")), (502, None), "{reply:?}");
+}

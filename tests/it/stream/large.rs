@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::origin::{Gate, Step, raw};
+use crate::harness::origin::{Gate, Step, ok, raw};
 use crate::harness::{World, breathe};
 
 const SMALL_STORE: &str =
@@ -126,4 +126,49 @@ async fn a_slow_client_does_not_hold_the_fetch_of_what_is_kept() {
     let hit = world.get("/x").await;
     assert!(hit.is_hit() && hit.body.len() == 16 * MIB);
     assert_eq!(slow.bytes(16 * MIB).await.len(), 16 * MIB);
+}
+
+#[tokio::test]
+async fn a_body_that_the_store_has_taken_is_on_its_way_no_more() {
+    let world = World::start("[store]\nmemory = \"100MiB\"\n[collapse]\nmax_filling_bytes = \"9MiB\"").await;
+    let mut dawdling = Vec::new();
+    for n in 1..=3 {
+        let path = format!("/{n}");
+        world.origin.always(&path, large(8, n == 2));
+        let mut client = world.client(&path).await;
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: www.example.org\r\n\r\n").as_bytes()).await;
+        client.head().await;
+        dawdling.push(client);
+        world.until("it to be stored", |c| c.store_inserted.get() == n).await;
+    }
+    assert_eq!((world.counters().store_no_room.get(), world.counters().store_too_large.get()), (0, 0));
+}
+
+#[tokio::test]
+async fn want_of_room_is_no_reason_not_to_collapse() {
+    let world = World::start("[store]\nmemory = \"100MiB\"\n[collapse]\nmax_filling_bytes = \"1MiB\"").await;
+    world.origin.always("/x", large(2, false));
+    assert_eq!(world.get("/x").await.body.len(), 2 * MIB);
+    world.settled().await;
+    let counters = world.counters();
+    assert_eq!((counters.store_no_room.get(), counters.store_marked.get()), (1, 0));
+}
+
+#[tokio::test]
+async fn what_has_become_too_large_takes_the_place_of_what_was_kept() {
+    for chunked in [false, true] {
+        let world = World::start(SMALL_STORE).await;
+        world.origin.on("/x", move |_, n| match n {
+            1 => ok("max-age=5, stale-while-revalidate=60", "small"),
+            _ => large(1, chunked),
+        });
+        world.get("/x").await;
+        world.settled().await;
+        world.advance(Duration::from_secs(10));
+        assert_eq!(world.get("/x").await.text(), "small");
+        world.until("the refresh to be given up", |c| c.fetches_abandoned.get() == 1).await;
+        world.settled().await;
+        assert_eq!(world.get("/x").await.body.len(), MIB);
+        assert_eq!(world.origin.count("/x"), 3);
+    }
 }
