@@ -159,15 +159,13 @@ async fn a_304_for_one_client_alone_is_told_to_no_other() {
 
 #[tokio::test]
 async fn a_304_that_speaks_of_another_response_freshens_nothing() {
-    for (stored, said) in [
-        (("ETag", "\"a\""), "ETag: \"b\""),
-        (("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT"), "Last-Modified: Sun, 31 Dec 2023 00:00:00 GMT"),
-    ] {
+    let modified = "Mon, 01 Jan 2024 00:00:00 GMT";
+    for said in ["ETag: \"b\"", "Last-Modified: Sun, 31 Dec 2023 00:00:00 GMT"] {
         let world = World::start("").await;
         let not_modified =
             format!("HTTP/1.1 304 Not Modified\r\n{said}\r\nCache-Control: max-age=60\r\n\r\n");
         world.origin.on("/x", move |_, n| match n {
-            1 => response("200 OK", &[stored, ("Cache-Control", "max-age=5")], "old"),
+            1 => response("200 OK", &[("Last-Modified", modified), ("Cache-Control", "max-age=5")], "old"),
             2 => vec![raw(&not_modified)],
             _ => ok("max-age=60", "new"),
         });
@@ -175,11 +173,10 @@ async fn a_304_that_speaks_of_another_response_freshens_nothing() {
         world.settled().await;
         world.advance(Duration::from_secs(10));
         assert_eq!(world.get("/x").await.text(), "new", "{said}");
+        world.settled().await;
         assert!(world.get("/x").await.is_hit());
         let asked = world.origin.requests();
-        let conditional = |n: usize| {
-            asked[n].field("if-none-match").is_some() || asked[n].field("if-modified-since").is_some()
-        };
-        assert_eq!((asked.len(), conditional(1), conditional(2)), (3, true, false), "{said}");
+        let since = |n: usize| asked[n].field("if-modified-since").is_some();
+        assert_eq!((asked.len(), since(1), since(2)), (3, true, false), "{said}");
     }
 }
