@@ -22,15 +22,17 @@ use crate::admin::{self, Control};
 use crate::clock::Clock;
 use crate::config::{Config, Faults, reload};
 use crate::fetch::{Common, Fetcher, Flights};
-use crate::invalidate::{self, Purged, Refused, Target};
+use crate::invalidate::{Accepted, Entry, Invalidator, Wanted};
 use crate::listen::{self, Current};
 use crate::observe::access_log::AccessLog;
 use crate::observe::counters::Counters;
 use crate::observe::{render, trace};
 use crate::origin::Client;
+use crate::policy::Sites;
 use crate::serve::Server;
-use crate::store::Store;
+use crate::store::{Lurker, Refused, Store};
 use crate::stored::filling::Budget;
+use crate::stored::pattern::Pattern;
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: u32 = 4096;
@@ -54,6 +56,7 @@ struct Shared {
     current: Current,
     config: Mutex<Config>,
     common: Common,
+    invalidator: Arc<Invalidator>,
     access_log: AccessLog,
     draining: watch::Receiver<bool>,
     reread: Option<Reread>,
@@ -111,6 +114,12 @@ impl Node {
             clock,
             counters: Arc::clone(&counters),
         };
+        Lurker::start(&common.store).map_err(StartError::Runtime)?;
+        let invalidator = Arc::new(Invalidator::new(
+            Arc::clone(&common.store),
+            common.clock.clone(),
+            Arc::clone(&counters),
+        ));
         let server = build(&config, &common, &access_log);
         let current: Current = Arc::new(ArcSwap::from_pointee(server));
         let (drain, draining) = watch::channel(false);
@@ -124,8 +133,15 @@ impl Node {
         ));
         let ticking = tokio::spawn(tick(common.clone(), Arc::clone(&current)));
         let admin_settings = config.admin.clone();
-        let shared =
-            Arc::new(Shared { current, config: Mutex::new(config), common, access_log, draining, reread });
+        let shared = Arc::new(Shared {
+            current,
+            config: Mutex::new(config),
+            common,
+            invalidator,
+            access_log,
+            draining,
+            reread,
+        });
         let control: Arc<dyn Control> = Arc::clone(&shared) as _;
         let administering =
             tokio::spawn(admin::serve(admin_listener, admin_settings, control, Arc::clone(&counters)));
@@ -250,26 +266,24 @@ impl Shared {
 }
 
 impl Control for Shared {
-    fn purge(&self, urls: &[String], authority: Option<&str>, soft: bool) -> Result<Vec<Purged>, Refused> {
-        let current = self.current.load();
-        let targets: Vec<Target> =
-            urls.iter().map(|url| Target::parse(url, authority, &current.sites)).collect::<Result<_, _>>()?;
-        let counters = &self.common.counters;
-        let purge = |(url, target): (&String, &Target)| {
-            let purged = invalidate::purge(&self.common.store, target, soft);
-            counters.purges.up();
-            counters.purged_responses.add(purged.responses as u64);
-            tracing::info!(
-                target: "forebay::purge",
-                url,
-                soft,
-                responses = purged.responses,
-                sequence = purged.sequence,
-                "purged"
-            );
-            purged
-        };
-        Ok(urls.iter().zip(&targets).map(purge).collect())
+    fn sites(&self) -> Sites {
+        self.current.load().sites.clone()
+    }
+
+    fn purge(&self, wanted: &Wanted, by: &str) -> Result<Accepted, Refused> {
+        self.invalidator.invalidate(wanted, by)
+    }
+
+    fn purges(&self, before: Option<u64>, count: usize) -> Vec<Entry> {
+        self.invalidator.history(before, count)
+    }
+
+    fn purge_of(&self, sequence: u64) -> Option<Entry> {
+        self.invalidator.entry(sequence)
+    }
+
+    fn bans(&self) -> Vec<Arc<Pattern>> {
+        self.common.store.bans()
     }
 
     fn ready(&self) -> Result<(), String> {

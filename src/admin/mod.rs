@@ -7,13 +7,18 @@
 //! What it never does: touch a part directly. All it can do stands in [`Control`].
 
 mod port;
+mod purge;
 mod router;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 pub use port::serve;
 
-use crate::invalidate::{Purged, Refused};
+use crate::invalidate::{Accepted, Entry, Wanted};
+use crate::policy::Sites;
+use crate::store::Refused;
+use crate::stored::pattern::Pattern;
 
 /// The operators' port.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,9 +38,16 @@ impl Default for Settings {
 
 /// What an operator can make a node do.
 pub trait Control: Send + Sync + 'static {
-    /// Purges URLs, or paths on the site that `authority` names: all of them or, if
-    /// one is refused, none. Without an authority a path means the only site.
-    fn purge(&self, urls: &[String], authority: Option<&str>, soft: bool) -> Result<Vec<Purged>, Refused>;
+    /// The sites that it serves.
+    fn sites(&self) -> Sites;
+    /// Purges what is wanted, in the name of `by`.
+    fn purge(&self, wanted: &Wanted, by: &str) -> Result<Accepted, Refused>;
+    /// The last purges, newest first.
+    fn purges(&self, before: Option<u64>, count: usize) -> Vec<Entry>;
+    /// The purge of this number.
+    fn purge_of(&self, sequence: u64) -> Option<Entry>;
+    /// The bans and prefixes that have not been tested against everything.
+    fn bans(&self) -> Vec<Arc<Pattern>>;
     /// Whether requests are welcome, or why not.
     fn ready(&self) -> Result<(), String>;
     /// The configuration in force, without secrets.

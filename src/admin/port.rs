@@ -102,7 +102,9 @@ async fn answer(
     let response = match admitted(request, settings, own_port).await {
         Ok((head, body)) => {
             // A purge or a reload may take a moment; other connections must not wait for it.
-            let call = move || router::route(&Call { head: &head, body: &body, own_port }, &*control);
+            let call = move || {
+                router::route(&Call { head: &head, body: &body, own_port, by: "operator" }, &*control)
+            };
             tokio::task::spawn_blocking(call).await.unwrap_or_else(|_| {
                 router::refuse(
                     StatusCode::INTERNAL_SERVER_ERROR,
@@ -151,14 +153,29 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::invalidate::{Purged, Refused};
+    use crate::invalidate::{Accepted, Entry, Wanted};
+    use crate::policy::Sites;
+    use crate::store::Refused;
+    use crate::stored::pattern::Pattern;
 
     /// A node on which nothing is stored.
     struct Empty;
 
     impl Control for Empty {
-        fn purge(&self, _: &[String], _: Option<&str>, _: bool) -> Result<Vec<Purged>, Refused> {
-            Ok(vec![])
+        fn sites(&self) -> Sites {
+            Sites::default()
+        }
+        fn purge(&self, _: &Wanted, _: &str) -> Result<Accepted, Refused> {
+            Ok(Accepted::default())
+        }
+        fn purges(&self, _: Option<u64>, _: usize) -> Vec<Entry> {
+            vec![]
+        }
+        fn purge_of(&self, _: u64) -> Option<Entry> {
+            None
+        }
+        fn bans(&self) -> Vec<Arc<Pattern>> {
+            vec![]
         }
         fn ready(&self) -> Result<(), String> {
             Ok(())

@@ -22,15 +22,11 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode, request};
 use http_body_util::Full;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Control;
-use crate::invalidate::Refused;
+use super::{Control, purge};
+use crate::invalidate::wire;
 use crate::rfc::host::{Authority, parse_authority};
-
-/// The most URLs of one purge.
-const MOST_URLS: usize = 1000;
 
 /// A call as it arrived.
 pub(super) struct Call<'a> {
@@ -40,15 +36,21 @@ pub(super) struct Call<'a> {
     pub body: &'a Bytes,
     /// The port that it arrived on.
     pub own_port: u16,
+    /// Who calls, for the records.
+    pub by: &'a str,
 }
 
 /// The calls there are, for whoever asks at `/`.
-const CALLS: [(&str, &str); 9] = [
+const CALLS: [(&str, &str); 13] = [
     ("PURGE <path or URL>", "purge one URL; Host names the site; X-Purge-Soft: 1 only makes it stale"),
+    ("BAN, PURGEKEYS, PURGETAGS, URIBAN, REFRESH", "as the purge clients of Varnish say it"),
     (
         "POST /v1/purge",
-        "purge: {\"url\": \"...\", \"soft\": false} or {\"urls\": [\"...\"]}, with Content-Type: application/json",
+        "purge by \"url\", \"prefix\", \"host\", \"site\", \"tag\", \"ban\" or \"all\": true; \"soft\": true, \"dry_run\": true; with Content-Type: application/json",
     ),
+    ("GET /v1/purges", "the last purges, newest first; ?before=SEQUENCE&count=N"),
+    ("GET /v1/purges/SEQUENCE", "one purge"),
+    ("GET /v1/bans", "bans and prefixes that have not been tested against everything stored"),
     ("POST /v1/reload", "read the configuration again; with Content-Type: application/json"),
     ("GET /v1/config", "the configuration in force, without secrets"),
     ("GET /v1/stats", "all counters as JSON"),
@@ -98,7 +100,7 @@ fn refuse_rebound(head: &request::Parts, own_port: u16) -> Option<Response<Full<
     let Some(authority) = parse_authority(host.as_bytes()) else {
         return Some(refuse(StatusCode::BAD_REQUEST, "`Host` is no host", cure));
     };
-    let names_a_site = head.method.as_str() == "PURGE" && authority.port != Some(own_port);
+    let names_a_site = wire::METHODS.contains(&head.method.as_str()) && authority.port != Some(own_port);
     if names_a_site || authority.host == "localhost" || address_of(&authority).is_some() {
         return None;
     }
@@ -111,8 +113,8 @@ pub(super) fn route(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byt
     let method = &call.head.method;
     let reads = is_reading(method);
     let posts = *method == Method::POST;
-    if method.as_str() == "PURGE" {
-        return purge_method(call, control);
+    if wire::METHODS.contains(&method.as_str()) {
+        return purge::by_method(call, control);
     }
     if posts && matches!(path, "/v1/purge" | "/v1/reload") && !is_json(&call.head.headers) {
         return refuse(
@@ -140,7 +142,10 @@ pub(super) fn route(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byt
                 CALLS.iter().map(|(call, what)| json!({ "call": call, "what": what })).collect();
             ok(&json!({ "forebay": env!("CARGO_PKG_VERSION"), "calls": calls }))
         }
-        ("/v1/purge", _) if posts => purge_json(call, control),
+        ("/v1/purge", _) if posts => purge::by_json(call, control),
+        ("/v1/purges", true) => purge::list(call, control),
+        ("/v1/bans", true) => purge::bans(control),
+        (path, true) if path.starts_with("/v1/purges/") => purge::one(&path["/v1/purges/".len()..], control),
         ("/v1/reload", _) if posts => match control.reload() {
             Ok(notes) => ok(&json!({ "reloaded": true, "notes": notes })),
             Err(faults) => respond(
@@ -149,93 +154,12 @@ pub(super) fn route(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byt
             ),
         },
         ("/v1/purge" | "/v1/reload", _) => not_allowed("POST"),
-        ("/livez" | "/readyz" | "/metrics" | "/v1/config" | "/v1/stats" | "/", _) => not_allowed("GET, HEAD"),
+        (
+            "/livez" | "/readyz" | "/metrics" | "/v1/config" | "/v1/stats" | "/v1/purges" | "/v1/bans" | "/",
+            _,
+        ) => not_allowed("GET, HEAD"),
         _ => refuse(StatusCode::NOT_FOUND, "there is no such call", "GET / lists the calls there are."),
     }
-}
-
-/// `PURGE /path` or `PURGE http://host/path`.
-fn purge_method(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>> {
-    let uri = &call.head.uri;
-    let host = call.head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    // The port's own name says nothing about which site is meant.
-    let site = host.filter(|host| !is_own_name(host, call.own_port));
-    let soft = match call.head.headers.get("x-purge-soft").map(HeaderValue::as_bytes) {
-        None | Some(b"0") => false,
-        Some(b"1") => true,
-        Some(_) => {
-            return refuse(
-                StatusCode::BAD_REQUEST,
-                "`X-Purge-Soft` is neither 0 nor 1",
-                "Send 1 to make it stale only.",
-            );
-        }
-    };
-    // A target without a path (`PURGE www.example.org`) says less than it seems to.
-    let target = match (uri.scheme(), uri.path_and_query()) {
-        (Some(_), _) => uri.to_string(),
-        (None, Some(path_and_query)) => path_and_query.to_string(),
-        (None, None) => uri.to_string(),
-    };
-    purge(control, &[target], site, soft)
-}
-
-/// What `POST /v1/purge` takes.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PurgeCall {
-    url: Option<String>,
-    #[serde(default)]
-    urls: Vec<String>,
-    #[serde(default)]
-    soft: bool,
-}
-
-fn purge_json(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>> {
-    let cure = "Send {\"url\": \"http://host/path\"} or {\"urls\": [...]}, with \"soft\": true to make it stale only.";
-    let asked: PurgeCall = match serde_json::from_slice(call.body) {
-        Ok(asked) => asked,
-        Err(error) => {
-            return refuse(StatusCode::BAD_REQUEST, &format!("the content is not understood: {error}"), cure);
-        }
-    };
-    let urls: Vec<String> = asked.url.into_iter().chain(asked.urls).collect();
-    if urls.is_empty() {
-        return refuse(StatusCode::BAD_REQUEST, "nothing is named that could be purged", cure);
-    }
-    if urls.len() > MOST_URLS {
-        return refuse(StatusCode::BAD_REQUEST, "too many URLs at once", "Send at most 1000 with each call.");
-    }
-    purge(control, &urls, None, asked.soft)
-}
-
-fn purge(control: &dyn Control, urls: &[String], site: Option<&str>, soft: bool) -> Response<Full<Bytes>> {
-    let all = match control.purge(urls, site, soft) {
-        Ok(all) => all,
-        Err(refused) => return refuse_purge(&refused),
-    };
-    let total: usize = all.iter().map(|purged| purged.responses).sum();
-    let sequence = all.last().map_or(0, |purged| purged.sequence);
-    let each: Vec<Value> = urls
-        .iter()
-        .zip(&all)
-        .map(|(url, purged)| json!({ "url": url, "purged": purged.responses }))
-        .collect();
-    ok(&json!({ "purged": total, "soft": soft, "sequence": sequence, "durable": false, "urls": each }))
-}
-
-fn refuse_purge(refused: &Refused) -> Response<Full<Bytes>> {
-    let cure = match refused {
-        Refused::NotAUrl(_) => "Give an absolute URL, such as http://www.example.org/path.",
-        Refused::NotAHost(_) => {
-            "Give the host as the clients do, such as www.example.org or www.example.org:8080."
-        }
-        Refused::WhichSite(_) => {
-            "Add the site: `Host: www.example.org`, or the whole URL http://www.example.org/path."
-        }
-        Refused::NoSuchSite(_) => "Name a host that one of the sites answers for; GET /v1/config shows them.",
-    };
-    refuse(StatusCode::BAD_REQUEST, &refused.to_string(), cure)
 }
 
 fn is_reading(method: &Method) -> bool {
@@ -260,7 +184,7 @@ fn same_in_constant_time(shown: &[u8], token: &[u8]) -> bool {
 
 /// Whether a `Host` is this port's own: then it says nothing about a site. No site
 /// is reached on this port, so whatever names the port names this one.
-fn is_own_name(host: &str, own_port: u16) -> bool {
+pub(super) fn is_own_name(host: &str, own_port: u16) -> bool {
     parse_authority(host.as_bytes()).is_some_and(|authority| {
         let local = authority.host == "localhost"
             || address_of(&authority)
@@ -291,7 +215,7 @@ pub(super) fn refuse(status: StatusCode, error: &str, cure: &str) -> Response<Fu
     respond(status, &json!({ "error": error, "cure": cure }))
 }
 
-fn ok(value: &Value) -> Response<Full<Bytes>> {
+pub(super) fn ok(value: &Value) -> Response<Full<Bytes>> {
     respond(StatusCode::OK, value)
 }
 
@@ -308,25 +232,36 @@ fn respond(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use http::Request;
 
     use super::*;
-    use crate::invalidate::Purged;
+    use crate::invalidate::{Accepted, Entry, Wanted};
+    use crate::policy::Sites;
+    use crate::policy::site::{HostPattern, Site};
+    use crate::store::Refused;
+    use crate::stored::pattern::Pattern;
 
     /// One site, `www.example.org`, on which everything is stored once.
     struct OneSite;
 
     impl Control for OneSite {
-        fn purge(&self, urls: &[String], authority: Option<&str>, _: bool) -> Result<Vec<Purged>, Refused> {
-            let one = |url: &String| match authority {
-                None if url.starts_with("http://www.example.org/") || url.starts_with('/') => Ok(()),
-                Some("www.example.org") if url.starts_with('/') => Ok(()),
-                _ if url.starts_with("http://www.example.org/") => Ok(()),
-                Some(host) if url.starts_with('/') => Err(Refused::NoSuchSite(host.to_owned())),
-                _ => Err(Refused::NotAUrl(url.to_owned())),
-            };
-            urls.iter().try_for_each(one)?;
-            Ok(urls.iter().map(|_| Purged { sequence: 17, responses: 1 }).collect())
+        fn sites(&self) -> Sites {
+            let hosts = vec![HostPattern::Exactly("www.example.org".to_owned())];
+            Sites::new(vec![Site { name: "www".to_owned(), hosts, routes: vec![] }])
+        }
+        fn purge(&self, wanted: &Wanted, _: &str) -> Result<Accepted, Refused> {
+            Ok(Accepted { sequence: Some(17), responses: wanted.what.len(), pending: false })
+        }
+        fn purges(&self, _: Option<u64>, _: usize) -> Vec<Entry> {
+            vec![]
+        }
+        fn purge_of(&self, _: u64) -> Option<Entry> {
+            None
+        }
+        fn bans(&self) -> Vec<Arc<Pattern>> {
+            vec![]
         }
         fn ready(&self) -> Result<(), String> {
             Err("draining".to_owned())
@@ -362,7 +297,7 @@ mod tests {
         match admit(&head, token, 6090) {
             Ok(()) => {
                 let body = Bytes::copy_from_slice(body.as_bytes());
-                route(&Call { head: &head, body: &body, own_port: 6090 }, &OneSite)
+                route(&Call { head: &head, body: &body, own_port: 6090, by: "test" }, &OneSite)
             }
             Err(refusal) => *refusal,
         }

@@ -246,7 +246,7 @@ impl Checker<'_> {
                     wrong(format!("a second site of the name {name:?}"), "Give each site a name of its own.");
                 self.fault_at(table.get("name"), &join(&path, "name"), refusal);
             }
-            let mut rules = rules.clone();
+            let mut rules = Rules { site: Arc::from(name.as_str()), ..rules.clone() };
             if let Some(table) = self.table(table, &path, "rules") {
                 self.part(&join(&path, "rules"), table, settings::RULES, &[], &mut rules);
             }

@@ -475,6 +475,18 @@ pub static RULES: &[Setting<Rules>] = &[
         "How many ranges of one request are answered. A request for more gets the whole response.",
     ),
     Setting::new(
+        "tag_fields",
+        Plain,
+        |rules: &mut Rules| &mut rules.tag_fields,
+        "In which fields a response says its tags (surrogate keys), by which it can be purged.",
+    ),
+    Setting::new(
+        "strip_tags",
+        Plain,
+        |rules: &mut Rules| &mut rules.strip_tags,
+        "Whether those fields are kept from clients.",
+    ),
+    Setting::new(
         "forwarded",
         Plain,
         |rules: &mut Rules| &mut rules.forwarded,

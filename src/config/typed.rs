@@ -13,7 +13,7 @@ use regex::Regex;
 use super::units;
 use super::written::Value;
 use crate::observe::access_log;
-use crate::policy::site::{Forwarded, HonourRequest, HostPattern, OriginHost, SetCookie};
+use crate::policy::site::{FieldNames, Forwarded, HonourRequest, HostPattern, OriginHost, SetCookie};
 
 /// A value that can stand in a configuration.
 pub trait Typed {
@@ -262,6 +262,21 @@ impl Typed for Vec<IpNet> {
 
     fn shown(&self, _: &Kind) -> Shown {
         Shown::List(self.iter().map(IpNet::to_string).collect())
+    }
+}
+
+impl Typed for FieldNames {
+    fn read(&mut self, value: &Value, _: &Kind) -> Result<(), Wrong> {
+        let cure = "Write a list of header names, such as [\"surrogate-key\", \"cache-tag\"].";
+        let names = members(value, cure, "not the name of a header", |text| {
+            http::HeaderName::try_from(text).ok().map(|name| Box::from(name.as_str()))
+        })?;
+        *self = FieldNames(names.into());
+        Ok(())
+    }
+
+    fn shown(&self, _: &Kind) -> Shown {
+        Shown::List(self.iter().map(str::to_owned).collect())
     }
 }
 

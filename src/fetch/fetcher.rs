@@ -23,10 +23,10 @@ use crate::rfc::cache_status::Fwd;
 use crate::rfc::fields::Fields;
 use crate::rfc::freshen::{self, HeadEffect};
 use crate::rfc::vary::SecondaryKey;
-use crate::rfc::{connection, storable, unsafe_method};
+use crate::rfc::{connection, groups, storable, unsafe_method};
 use crate::store::Store;
 use crate::stored::filling::Budget;
-use crate::stored::{CacheKey, StoredResponse, Variants};
+use crate::stored::{CacheKey, Head, Selector, StoredResponse, Variants};
 
 /// How often one request may find its circumstances changed before it goes alone.
 const MOST_TURNS: usize = 8;
@@ -302,7 +302,18 @@ impl Fetcher {
         let other_variant = |key: &SecondaryKey| {
             (!key.matches(fields, rules.sort_accept_language)).then(|| secondary_of(key, asked))
         };
+        // What has been invalidated meanwhile may have been so before this request came:
+        // only the head shows which tags it has.
+        let outdated = |head: &Head| {
+            self.store().invalidated_since(&asked.key, Some(head), follower.sequence()).is_some()
+        };
         match landing {
+            Ok(Landing::Flowing { response, .. }) if outdated(&response.head) => {
+                Followed::Got(Fetched::LookAgain)
+            }
+            Ok(Landing::Freshened { response, .. }) if outdated(&response.head) => {
+                Followed::Got(Fetched::LookAgain)
+            }
             Err(_) => {
                 self.counters().collapse_timeout.up();
                 Followed::Got(Fetched::Failed(Failed::Waited(patience)))
@@ -351,7 +362,9 @@ impl Fetcher {
             return;
         }
         match freshen::head_updates(&stored.head.fields, stored.body.len(), update) {
-            HeadEffect::Invalidate => stored.soft_purge(),
+            HeadEffect::Invalidate => {
+                stored.soft_purge();
+            }
             HeadEffect::Freshen => {
                 let fields = freshen::freshen(&stored.head.fields, update);
                 let readmitted = readmit(&asked.presented, &stored.head, fields, moments, &asked.rules);
@@ -392,8 +405,17 @@ impl Fetcher {
         for path_and_query in named {
             let key = CacheKey::new(presented.scheme, &presented.host, presented.port, &path_and_query);
             if key != asked.key {
-                self.store().invalidate(&key, false);
+                self.store().invalidate_for(&key, since);
             }
+        }
+        let authority = CacheKey::authority_of(&asked.key.text);
+        let groups: Vec<Selector> = groups::invalidated(fields)
+            .into_iter()
+            .map(|group| Selector::Group { authority: authority.to_owned(), group })
+            .collect();
+        if !groups.is_empty() {
+            // Groups are names, which nothing refuses.
+            let _ = self.store().invalidate(&groups, false, self.clock().now(), |_| {});
         }
         number
     }

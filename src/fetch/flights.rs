@@ -145,12 +145,15 @@ impl Flights {
         match self.by_key.entry(flight_key) {
             Entry::Occupied(mut entry) => {
                 let flight = entry.get();
-                let over = match &*flight.landing.borrow() {
-                    None => Instant::now() >= flight.deadline,
-                    Some(Landing::Flowing { response, shared }) => !shared || !usable(response),
-                    Some(_) => false,
+                let (over, head) = match &*flight.landing.borrow() {
+                    None => (Instant::now() >= flight.deadline, None),
+                    Some(Landing::Flowing { response, shared }) => {
+                        (!shared || !usable(response), Some(Arc::clone(&response.head)))
+                    }
+                    Some(Landing::Freshened { response, .. }) => (false, Some(Arc::clone(&response.head))),
+                    Some(_) => (false, None),
                 };
-                let outdated = store.invalidated_since(key, flight.sequence).is_some();
+                let outdated = store.invalidated_since(key, head.as_deref(), flight.sequence).is_some();
                 if over || outdated || *flight.key != *key.text {
                     if changed(store, key, seen) {
                         return Joined::LookAgain;
@@ -279,6 +282,11 @@ impl Drop for Lease {
 }
 
 impl Follower {
+    /// The last invalidation before the flight began.
+    pub fn sequence(&self) -> u64 {
+        self.flight.sequence
+    }
+
     /// Waits for the landing. The seat is kept until the follower is dropped: so
     /// long, no byte of a landed body is lost to it.
     pub async fn landing(&mut self) -> Landing {

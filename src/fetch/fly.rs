@@ -169,6 +169,9 @@ async fn arrived(
                     fetcher.store().remove(&asked.key, stored);
                 }
             }
+            if why == NotAdmitted::TooManyTags {
+                fetcher.counters().store_untagged.up();
+            }
             if let Some(private) = private {
                 // The client may have left; then the exchange ends here.
                 let _ = private.send(Private { status: head.status, fields, length, body, why });

@@ -1,109 +1,106 @@
-//! Making stored responses unusable on an operator's word.
+//! Making stored responses unusable, or stale, on somebody's word.
 //!
 //! What always holds: from the moment that an invalidation has returned no
-//! response from before it is used again, be it stored or on its way.
+//! response from before it is used as if it had not been, be it stored or on its
+//! way; invalidations are numbered, and what is told of them is in that order.
 
-use http::Uri;
+pub mod history;
+pub mod target;
+pub mod wire;
 
-use crate::policy::Sites;
-use crate::rfc::{host, uri};
-use crate::store::Store;
-use crate::stored::CacheKey;
+use std::sync::Arc;
 
-/// What a purge names.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Target {
-    /// A URL: the response stored under it, with both schemes.
-    Url {
-        /// Lower-case host.
-        host: String,
-        /// The port, if the URL names one.
-        port: Option<u16>,
-        /// In canonical form.
-        path_and_query: String,
-    },
-    /// A path and query on the only site there is, on whatever host.
-    Path(String),
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::observe::counters::Counters;
+use crate::store::{self, Store};
+use crate::stored::Selector;
+
+pub use history::{Entry, History};
+pub use target::Unclear;
+
+/// What somebody wants to be invalidated.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Wanted {
+    /// All that is meant.
+    pub what: Vec<Selector>,
+    /// Whether it becomes stale only.
+    pub soft: bool,
+    /// Whether it is only counted.
+    pub dry_run: bool,
 }
 
-/// Why a purge was refused.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refused {
-    /// What was given is no URL.
-    #[error("`{0}` is no absolute http or https URL and no path")]
-    NotAUrl(String),
-    /// The host is not one.
-    #[error("`{0}` is no host")]
-    NotAHost(String),
-    /// A path alone does not say which of several sites is meant.
-    #[error("there are several sites, and `{0}` does not say which one is meant")]
-    WhichSite(String),
-    /// No site answers for the host.
-    #[error("no site answers for `{0}`")]
-    NoSuchSite(String),
-}
-
-/// What a purge has done.
+/// What an invalidation has done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Purged {
-    /// The number of the invalidation.
-    pub sequence: u64,
-    /// How many stored responses it hit.
+pub struct Accepted {
+    /// Its number; none for one that only counted.
+    pub sequence: Option<u64>,
+    /// How many stored responses it has hit so far.
     pub responses: usize,
+    /// Whether more may be hit: some have not been tested yet, and are before they
+    /// are used.
+    pub pending: bool,
 }
 
-impl Target {
-    /// What `text` names: an absolute URL, or a path together with `authority`
-    /// (the `Host` of a PURGE). Without an authority a path means the only site.
-    pub fn parse(text: &str, authority: Option<&str>, sites: &Sites) -> Result<Target, Refused> {
-        let (authority, path) = match text.split_once("://") {
-            Some((scheme, rest))
-                if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") =>
-            {
-                let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-                (Some(&rest[..end]), &rest[end..])
-            }
-            _ if text.starts_with('/') => (authority, text),
-            _ => return Err(Refused::NotAUrl(text.to_owned())),
-        };
-        let path = path.split('#').next().unwrap_or_default();
-        let with_slash = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        // The same parser as for requests: what no request can ask for is not stored.
-        let valid = with_slash.parse::<Uri>().is_ok_and(|uri| uri.authority().is_none());
-        if !valid {
-            return Err(Refused::NotAUrl(text.to_owned()));
-        }
-        let path_and_query = uri::canonical_path_and_query(&with_slash).into_owned();
-        match authority {
-            Some(authority) => {
-                let parsed = host::parse_authority(authority.as_bytes())
-                    .ok_or_else(|| Refused::NotAHost(authority.to_owned()))?;
-                if sites.site(&parsed.host).is_none() {
-                    return Err(Refused::NoSuchSite(parsed.host));
-                }
-                Ok(Target::Url { host: parsed.host, port: parsed.port, path_and_query })
-            }
-            None if sites.iter().count() == 1 => Ok(Target::Path(path_and_query)),
-            None => Err(Refused::WhichSite(text.to_owned())),
-        }
+/// The invalidations of a node.
+pub struct Invalidator {
+    store: Arc<Store>,
+    history: Mutex<History>,
+    clock: Clock,
+    counters: Arc<Counters>,
+}
+
+impl Invalidator {
+    /// For what is stored there.
+    pub fn new(store: Arc<Store>, clock: Clock, counters: Arc<Counters>) -> Self {
+        Invalidator { store, history: Mutex::default(), clock, counters }
     }
-}
 
-/// Makes what `target` names unusable, or only stale.
-pub fn purge(store: &Store, target: &Target, soft: bool) -> Purged {
-    match target {
-        Target::Path(path_and_query) => {
-            let (sequence, responses) = store.invalidate_path(path_and_query, soft);
-            Purged { sequence, responses }
+    /// Invalidates what is wanted in the name of `by`. May take a moment: not to be
+    /// called where others wait.
+    pub fn invalidate(&self, wanted: &Wanted, by: &str) -> Result<Accepted, store::Refused> {
+        let at = self.clock.now();
+        if wanted.dry_run {
+            let responses = self.store.count(&wanted.what, at)?;
+            return Ok(Accepted { sequence: None, responses, pending: false });
         }
-        Target::Url { host, port, path_and_query } => {
-            // Clients of the admin port seldom know which scheme was asked for.
-            let keys = [("http", 80), ("https", 443)]
-                .map(|(scheme, own)| CacheKey::new(scheme, host, port.unwrap_or(own), path_and_query));
-            keys.iter().fold(Purged::default(), |sum, key| {
-                let (sequence, responses) = store.invalidate(key, soft);
-                Purged { sequence, responses: sum.responses + responses }
-            })
+        let noted = |sequence| {
+            let entry = Entry {
+                sequence,
+                at_ms: at.millis(),
+                by: by.to_owned(),
+                what: wanted.what.clone(),
+                soft: wanted.soft,
+                responses: None,
+            };
+            self.history.lock().add(entry);
+        };
+        let done = self.store.invalidate(&wanted.what, wanted.soft, at, noted)?;
+        self.history.lock().told(done.sequence, done.responses);
+        self.counters.purges.up();
+        self.counters.purged_responses.add(done.responses as u64);
+        for selector in &wanted.what {
+            tracing::info!(
+                target: "forebay::purge",
+                by,
+                soft = wanted.soft,
+                sequence = done.sequence,
+                responses = done.responses,
+                "purged {selector}"
+            );
         }
+        Ok(Accepted { sequence: Some(done.sequence), responses: done.responses, pending: done.pending })
+    }
+
+    /// The last invalidations, newest first: at most `count` of those before the
+    /// number `before`.
+    pub fn history(&self, before: Option<u64>, count: usize) -> Vec<Entry> {
+        self.history.lock().newest(before, count)
+    }
+
+    /// One invalidation, as long as it is remembered.
+    pub fn entry(&self, sequence: u64) -> Option<Entry> {
+        self.history.lock().find(sequence)
     }
 }

@@ -239,6 +239,14 @@ table! {
     store_marked: Counter "forebay_store_marked_total" {""} "Hit-for-miss markers left.";
     store_variants_dropped: Counter "forebay_store_variants_dropped_total" {""} "Variants dropped because store.max_variants was reached.";
 
+    store_tags: Gauge "forebay_store_tags" {""} "Tags and cache groups that stored responses have.";
+    store_untagged: Counter "forebay_store_tags_refused_total" {""} "Responses not stored because they had more than 64 KiB of tags.";
+    bans: Gauge "forebay_bans" {""} "Bans and prefixes that have not been tested against everything stored; store.max_bans bounds them.";
+    bans_merged: Counter "forebay_bans_merged_total" {""} "Bans dropped because a newer one says the same.";
+    bans_refused: Counter "forebay_bans_refused_total" {""} "Bans refused because store.max_bans was reached.";
+    ban_tests: Counter "forebay_ban_tests_total" {""} "Stored responses tested against new bans, at look-up or by the lurker.";
+    lurker_passes: Counter "forebay_lurker_passes_total" {""} "Times that the lurker has tested everything stored.";
+
     // Logs.
     access_log_lines: Counter "forebay_access_log_lines_total" {""} "Lines written to the access log.";
     access_log_dropped: Counter "forebay_access_log_dropped_total" {"reason=\"queue\""} "Lines that are missing in the access log: access_log.queue was full, or a write failed.";

@@ -1,10 +1,13 @@
 //! Whether a response may be stored, and the head that it is stored with
 //! (RFC 9111 section 3).
 
+use std::sync::Arc;
+
 use http::{Method, StatusCode};
 
 use super::normalise::Presented;
 use super::site::{HonourRequest, Rules, SetCookie};
+use super::tags;
 use crate::clock::Wall;
 use crate::rfc::cache_control::ResponseDirectives;
 use crate::rfc::fields::Fields;
@@ -12,7 +15,7 @@ use crate::rfc::lifetime::{Heuristic, lifetime};
 use crate::rfc::storable::{Exchanged, NotStorable, fields_not_to_store, storable};
 use crate::rfc::vary::{self, SecondaryKey, VaryNames};
 use crate::rfc::{age, date, reuse, surrogate};
-use crate::stored::Head;
+use crate::stored::{Head, Names};
 
 /// When an exchange took place, by wall time and by invalidations.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +62,8 @@ pub enum NotAdmitted {
     Useless,
     /// It is a failure of the origin, and something that may be served is stored.
     Outdone,
+    /// It has more tags than can be kept, and a purge could miss it.
+    TooManyTags,
 }
 
 impl NotAdmitted {
@@ -70,6 +75,7 @@ impl NotAdmitted {
             NotAdmitted::Rule => "rule",
             NotAdmitted::Useless => "no-use",
             NotAdmitted::Outdone => "error",
+            NotAdmitted::TooManyTags => "tags",
         }
     }
 
@@ -78,7 +84,9 @@ impl NotAdmitted {
         match self {
             NotAdmitted::Standard(why) => why.only_this_request(),
             NotAdmitted::Outdone => true,
-            NotAdmitted::SetCookie | NotAdmitted::Rule | NotAdmitted::Useless => false,
+            NotAdmitted::SetCookie | NotAdmitted::Rule | NotAdmitted::Useless | NotAdmitted::TooManyTags => {
+                false
+            }
         }
     }
 }
@@ -99,8 +107,11 @@ pub fn admit(
     let VaryNames::Names(names) = varies_on(&fields) else {
         return Admission::Refuse { fields, why: NotAdmitted::Standard(NotStorable::VaryStar) };
     };
+    let Some(tags) = tags::names(&fields, rules) else {
+        return Admission::Refuse { fields, why: NotAdmitted::TooManyTags };
+    };
     let (fields, withheld) = cleaned(fields, directives, moments.received);
-    let head = head(request, status, fields, &names, &said, moments, rules);
+    let head = head(request, status, fields, &names, tags, &said, moments, rules);
     if !super::decide::is_worth_storing(&head, rules, moments.received) {
         let mut fields = head.fields;
         for (name, value) in withheld.iter() {
@@ -137,8 +148,12 @@ pub fn readmit(
             Vec::new()
         }
     };
+    let tags = tags::names(&fields, rules).unwrap_or_else(|| {
+        kept = kept.and(Err(NotAdmitted::TooManyTags));
+        Names::default()
+    });
     let (fields, _) = cleaned(fields, &said.directives, moments.received);
-    let head = head(request, old.status, fields, &names, &said, moments, rules);
+    let head = head(request, old.status, fields, &names, tags, &said, moments, rules);
     Readmission { head, kept }
 }
 
@@ -201,11 +216,13 @@ fn may_store(
     Ok(())
 }
 
+#[expect(clippy::too_many_arguments, reason = "each is a different part of the head, and it is called twice")]
 fn head(
     request: &Presented,
     status: StatusCode,
     mut fields: Fields,
-    names: &[String],
+    varies_on: &[String],
+    names: Names,
     said: &Said,
     moments: Moments,
     rules: &Rules,
@@ -219,7 +236,7 @@ fn head(
     fields.compact();
     Head {
         status,
-        secondary: SecondaryKey::of(names, &request.fields, rules.sort_accept_language),
+        secondary: SecondaryKey::of(varies_on, &request.fields, rules.sort_accept_language),
         requested: moments.requested,
         received: moments.received,
         initial_age,
@@ -227,6 +244,8 @@ fn head(
         terms: reuse::stale_terms(directives),
         always_validate: reuse::always_validate(directives),
         sequence: moments.sequence,
+        names,
+        site: Arc::clone(&rules.site),
         fields,
     }
 }

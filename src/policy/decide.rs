@@ -152,7 +152,8 @@ pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now:
         if marked && WISHES.iter().any(|name| request.fields.contains(name)) {
             return Decision::Pass(Pass { why: PassReason::Less, stored: None, stale_on_error: false });
         }
-        let some_stored = found.is_some_and(|variants| !variants.responses.is_empty());
+        let some_stored =
+            found.is_some_and(|variants| variants.responses.iter().any(|response| !response.is_gone()));
         let fwd = if some_stored { Fwd::VaryMiss } else { Fwd::UriMiss };
         return Decision::Fetch(Plan {
             fwd,

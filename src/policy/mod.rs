@@ -8,6 +8,7 @@ pub mod admit;
 pub mod decide;
 pub mod normalise;
 pub mod site;
+pub mod tags;
 
 pub use decide::{Decision, decide};
 pub use normalise::{Presented, Received, Refusal};

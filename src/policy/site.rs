@@ -15,10 +15,10 @@ use regex::Regex;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct OriginId(pub usize);
 
-/// All sites of a node.
+/// All sites of a node; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Sites {
-    sites: Vec<Site>,
+    sites: Arc<[Site]>,
 }
 
 /// A set of hosts that share their routes.
@@ -68,6 +68,8 @@ pub struct Route {
 /// Everything an operator may decide about the requests of a route.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Rules {
+    /// The site that they belong to.
+    pub site: Arc<str>,
     /// Which origin is asked.
     pub origin: OriginId,
     /// Whether responses are cached at all; `false` passes every request.
@@ -101,10 +103,39 @@ pub struct Rules {
     /// How many ranges of one request are answered; a request for more gets the
     /// whole response (RFC 9110 14.2).
     pub max_ranges: usize,
+    /// In which fields a response says its tags, in lower case.
+    pub tag_fields: FieldNames,
+    /// Whether those fields are kept from clients.
+    pub strip_tags: bool,
     /// How the client's address is told to the origin.
     pub forwarded: Forwarded,
     /// The `Host` that the origin sees.
     pub origin_host: OriginHost,
+}
+
+/// Names of fields, in lower case.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FieldNames(pub Arc<[Box<str>]>);
+
+impl FieldNames {
+    /// Where the purge clients that exist have their tags.
+    fn tags() -> Self {
+        let names = [
+            "surrogate-key",
+            "xkey",
+            "cache-tag",
+            "cache-tags",
+            "x-cache-tags",
+            "edge-cache-tag",
+            "x-magento-tags",
+        ];
+        FieldNames(names.into_iter().map(Box::from).collect())
+    }
+
+    /// The names in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|name| &**name)
+    }
 }
 
 /// What happens to a response with `Set-Cookie`.
@@ -148,6 +179,7 @@ pub enum OriginHost {
 impl Default for Rules {
     fn default() -> Self {
         Rules {
+            site: Arc::from(""),
             origin: OriginId(0),
             cache: true,
             grace: Duration::ZERO,
@@ -163,6 +195,8 @@ impl Default for Rules {
             surrogate_control: false,
             sort_accept_language: false,
             max_ranges: 16,
+            tag_fields: FieldNames::tags(),
+            strip_tags: true,
             forwarded: Forwarded::XForwarded,
             origin_host: OriginHost::Client,
         }
@@ -196,7 +230,7 @@ impl Default for Presentation {
 impl Sites {
     /// These sites, in the operator's order.
     pub fn new(sites: Vec<Site>) -> Self {
-        Sites { sites }
+        Sites { sites: sites.into() }
     }
 
     /// All of them.

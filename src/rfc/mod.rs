@@ -11,6 +11,7 @@ pub mod connection;
 pub mod date;
 pub mod fields;
 pub mod freshen;
+pub mod groups;
 pub mod host;
 pub mod lifetime;
 pub mod range;

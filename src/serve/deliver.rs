@@ -12,6 +12,7 @@ use super::reply::{Reply, ReplyBody, ReplyContent, Tunnel};
 use super::{Walk, synth};
 use crate::fetch::{Failed, Flowing, Follower, Private, via_member};
 use crate::message::Body;
+use crate::policy::tags;
 use crate::rfc::cache_status::{CacheStatus, Fwd};
 use crate::rfc::fields::Fields;
 use crate::rfc::range::{self, Multipart, Ranges};
@@ -54,6 +55,9 @@ pub(super) fn deliver(walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Rep
     };
     let request = &walk.asked.presented;
     let mut fields = head.fields.clone();
+    if !head.names.is_empty() {
+        tags::strip(&mut fields, &walk.asked.rules);
+    }
     if let Source::Flowing(response, _) = &source
         && !answer.collapsed
     {
@@ -165,6 +169,7 @@ pub(super) fn private(walk: Walk<'_>, private: Private, fwd: Fwd) -> Reply {
         detail: Some(why.reason()),
         ..CacheStatus::default()
     };
+    tags::strip(&mut fields, &walk.asked.rules);
     // The origin was asked without the client's conditions, as what it sent might have
     // been for others as well.
     let request = &walk.asked.presented;
@@ -188,12 +193,13 @@ pub(super) fn private(walk: Walk<'_>, private: Private, fwd: Fwd) -> Reply {
 pub(super) fn passed(
     walk: Walk<'_>,
     status: StatusCode,
-    fields: Fields,
+    mut fields: Fields,
     length: Option<u64>,
     body: Body,
     tunnel: Option<Tunnel>,
     fwd: Fwd,
 ) -> Reply {
+    tags::strip(&mut fields, &walk.asked.rules);
     let cache_status = CacheStatus { cache: &walk.server.node, fwd: Some(fwd), ..CacheStatus::default() };
     let content =
         if is_without_content(&walk, status) { ReplyContent::Empty } else { ReplyContent::Passed(body) };

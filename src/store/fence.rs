@@ -1,38 +1,50 @@
-//! The fence: numbered invalidations, so that no response from before one is
-//! ever stored after it.
+//! Which invalidations a response is newer than.
 //!
-//! What is invalidated goes by a name: the hash of a cache key, or of a path for
-//! an invalidation that names no host. Every invalidation gets the next sequence number. A fetch notes the sequence
-//! just before the origin is asked; what it brings is compared with every later
-//! invalidation of its names.
+//! Every invalidation has a number. A request that goes to an origin notes the
+//! last one; before its response is stored, every later invalidation is tested
+//! against the response. What has been forgotten counts as if it had meant
+//! everything.
 //!
-//! What always holds: numbers only grow; the number of the last invalidation of
-//! a key is remembered for the last [`REMEMBERED`] invalidations, and everything
-//! older than those counts as invalidated. So forgetting errs towards fetching
-//! once more, never towards serving what was purged.
+//! What always holds: what an invalidation means is noted before it is looked for
+//! in the store, in the index or in what is on its way.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
-/// How many invalidations are remembered by key.
-pub const REMEMBERED: usize = 65_536;
+use crate::clock::Wall;
+use crate::stored::ban::{BadBan, Ban};
+use crate::stored::names::{NameHash, Names};
+use crate::stored::pattern::{Pattern, Test};
+use crate::stored::selector::Selector;
+use crate::stored::{CacheKey, Head};
 
-/// The numbers given out so far.
+/// How many things that invalidations meant are remembered. A response whose
+/// request is older than all of them is not stored.
+const REMEMBERED: usize = 65_536;
+
+/// The memory of invalidations.
 #[derive(Debug, Default)]
 pub struct Fence {
-    /// The number of the last invalidation; zero before the first one.
     sequence: u64,
-    /// The remembered ones in order.
-    recent: VecDeque<(u64, u128)>,
-    /// For each remembered key its last hard and its last soft one.
-    last: HashMap<u128, Last>,
-    /// The number of the last one that has been forgotten.
+    /// Everything up to here has been forgotten.
     horizon: u64,
+    last: HashMap<NameHash, Last>,
+    /// What is remembered, oldest first.
+    recent: VecDeque<(u64, Noted)>,
+    /// The patterns among it, oldest first.
+    patterns: VecDeque<Arc<Pattern>>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default, Debug)]
 struct Last {
     hard: u64,
     soft: u64,
+}
+
+#[derive(Debug)]
+enum Noted {
+    Name(NameHash),
+    Pattern,
 }
 
 /// What stands between a response and the store.
@@ -44,61 +56,171 @@ pub enum Invalidation {
     Soft(u64),
 }
 
+/// What an invalidation means, ready to be noted: exact names, and tests.
+#[derive(Clone, Debug, Default)]
+pub struct Meant {
+    names: Vec<NameHash>,
+    tests: Vec<Test>,
+}
+
+impl Meant {
+    /// What these selectors mean. Only a ban can be no good.
+    pub fn by(selectors: &[Selector]) -> Result<Meant, BadBan> {
+        let mut meant = Meant::default();
+        for selector in selectors {
+            match selector {
+                Selector::Url { .. } => {
+                    meant.names.extend(selector.keys().iter().map(|key| NameHash(key.hash)));
+                }
+                Selector::Path { path_and_query } => {
+                    meant.names.push(NameHash(CacheKey::path_hash(path_and_query)));
+                }
+                Selector::Host { host, port } => meant.names.push(NameHash::host(host, *port)),
+                Selector::Site { site } => meant.names.push(NameHash::site(site)),
+                Selector::Tag { tag, site } => {
+                    meant.names.push(NameHash::name(&Names::tag(tag), site.as_deref()));
+                }
+                Selector::Group { authority, group } => {
+                    meant.names.push(NameHash::name(&Names::group(authority, group.as_bytes()), None));
+                }
+                Selector::All => meant.names.push(NameHash::ALL),
+                Selector::Prefix { host, port, prefix } => {
+                    meant.tests.push(Test::Prefix { host: host.clone(), port: *port, prefix: prefix.clone() })
+                }
+                Selector::Ban { expression } => meant.tests.push(Test::Ban(Ban::parse(expression)?)),
+            }
+        }
+        Ok(meant)
+    }
+
+    /// The tests among it.
+    pub fn tests(&self) -> &[Test] {
+        &self.tests
+    }
+}
+
 impl Fence {
     /// The number of the last invalidation.
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// Notes an invalidation of `key` and returns its number.
-    pub fn invalidate(&mut self, key: u128, soft: bool) -> u64 {
-        self.sequence += 1;
-        let last = self.last.entry(key).or_default();
-        if soft {
-            last.soft = self.sequence;
-        } else {
-            last.hard = self.sequence;
-        }
-        self.recent.push_back((self.sequence, key));
-        if self.recent.len() > REMEMBERED {
-            self.forget_oldest();
-        }
-        self.sequence
+    /// Everything up to this number has been forgotten.
+    pub fn horizon(&self) -> u64 {
+        self.horizon
     }
 
-    /// The strongest invalidation later than `sequence` of anything that a
-    /// response goes by.
-    pub fn since(&self, names: [u128; 2], sequence: u64) -> Option<Invalidation> {
+    /// Begins after an invalidation of this number, of which nothing is known.
+    pub fn begin_after(&mut self, sequence: u64) {
+        self.sequence = self.sequence.max(sequence);
+        self.horizon = self.horizon.max(sequence);
+        self.last.clear();
+        self.recent.clear();
+        self.patterns.clear();
+    }
+
+    /// Notes an invalidation and returns its patterns, numbered.
+    pub fn note(&mut self, meant: &Meant, soft: bool, at: Wall) -> (u64, Vec<Arc<Pattern>>) {
+        self.sequence += 1;
+        let number = self.sequence;
+        for name in &meant.names {
+            let last = self.last.entry(*name).or_default();
+            if soft {
+                last.soft = number;
+            } else {
+                last.hard = number;
+            }
+            self.recent.push_back((number, Noted::Name(*name)));
+        }
+        let patterns: Vec<Arc<Pattern>> =
+            meant.tests.iter().map(|test| Arc::new(Pattern::new(number, soft, at, test.clone()))).collect();
+        for pattern in &patterns {
+            self.patterns.push_back(Arc::clone(pattern));
+            self.recent.push_back((number, Noted::Pattern));
+        }
+        while self.recent.len() > REMEMBERED {
+            self.forget_oldest();
+        }
+        (number, patterns)
+    }
+
+    /// Notes a hard invalidation of this key alone, and returns its number.
+    pub fn note_key(&mut self, key: &CacheKey) -> u64 {
+        let meant = Meant { names: vec![NameHash(key.hash)], tests: Vec::new() };
+        self.note(&meant, false, Wall::default()).0
+    }
+
+    /// The strongest invalidation later than `sequence` of a response under `key`:
+    /// with this head, or with whatever head it will have.
+    pub fn since(&self, key: &CacheKey, head: Option<&Head>, sequence: u64) -> Option<Invalidation> {
+        if sequence >= self.sequence {
+            return None;
+        }
         if sequence < self.horizon {
             return Some(Invalidation::Hard(self.horizon));
         }
-        let [first, second] = names.map(|name| self.of(name, sequence));
-        match (first, second) {
-            (Some(Invalidation::Soft(_)), Some(Invalidation::Hard(_))) => second,
-            (None, _) => second,
-            _ => first,
+        let (mut hard, mut soft) = (0, 0);
+        for_each_name(key, head, |name| {
+            if let Some(last) = self.last.get(&name) {
+                hard = hard.max(last.hard);
+                soft = soft.max(last.soft);
+            }
+        });
+        let later = self.patterns.partition_point(|pattern| pattern.number <= sequence);
+        for pattern in self.patterns.range(later..) {
+            let strongest = if pattern.soft { &mut soft } else { &mut hard };
+            if pattern.number > *strongest
+                && match head {
+                    Some(head) => pattern.test.matches_new(&key.text, head, pattern.at),
+                    None => pattern.test.may_match(&key.text),
+                }
+            {
+                *strongest = pattern.number;
+            }
         }
-    }
-
-    fn of(&self, name: u128, sequence: u64) -> Option<Invalidation> {
-        let last = self.last.get(&name)?;
-        if last.hard > sequence {
-            Some(Invalidation::Hard(last.hard))
-        } else if last.soft > sequence {
-            Some(Invalidation::Soft(last.soft))
+        if hard > sequence {
+            Some(Invalidation::Hard(hard))
+        } else if soft > sequence {
+            Some(Invalidation::Soft(soft))
         } else {
             None
         }
     }
 
     fn forget_oldest(&mut self) {
-        let Some((number, key)) = self.recent.pop_front() else { return };
+        let Some((number, noted)) = self.recent.pop_front() else { return };
         self.horizon = number;
-        if let Some(last) = self.last.get(&key)
-            && last.hard.max(last.soft) == number
-        {
-            self.last.remove(&key);
+        match noted {
+            Noted::Pattern => {
+                self.patterns.pop_front();
+            }
+            Noted::Name(name) => {
+                if let Some(last) = self.last.get(&name)
+                    && last.hard.max(last.soft) <= number
+                {
+                    self.last.remove(&name);
+                }
+            }
         }
+    }
+}
+
+/// Everything exact that a response can be meant by.
+fn for_each_name(key: &CacheKey, head: Option<&Head>, mut each: impl FnMut(NameHash)) {
+    let authority = CacheKey::authority_of(&key.text);
+    each(NameHash::ALL);
+    each(NameHash(key.hash));
+    each(NameHash(key.path_hash));
+    let (_, rest) = authority.split_once("://").unwrap_or_default();
+    if let Some((host, port)) = rest.rsplit_once(':') {
+        each(NameHash::host(host, None));
+        each(NameHash::host(host, port.parse().ok()));
+    }
+    let Some(head) = head else { return };
+    each(NameHash::site(&head.site));
+    for name in head.names.indexed(authority) {
+        each(NameHash::name(&name, None));
+        each(NameHash::name(&name, Some(&head.site)));
     }
 }
 
@@ -106,29 +228,56 @@ impl Fence {
 mod tests {
     use super::*;
 
+    fn key(path: &str) -> CacheKey {
+        CacheKey::new("http", "a", 80, path)
+    }
+
+    fn url(path: &str) -> Meant {
+        let path_and_query = path.to_owned();
+        Meant::by(&[Selector::Url { scheme: None, host: "a".to_owned(), port: None, path_and_query }])
+            .expect("no ban")
+    }
+
     #[test]
-    fn a_response_is_fenced_by_later_invalidations_of_its_key_only() {
+    fn a_response_is_fenced_by_later_invalidations_that_mean_it() {
         let mut fence = Fence::default();
         let before = fence.sequence();
-        let hard = fence.invalidate(1, false);
-        let soft = fence.invalidate(2, true);
-        assert_eq!(fence.since([1, 0], before), Some(Invalidation::Hard(hard)));
-        assert_eq!(fence.since([0, 2], before), Some(Invalidation::Soft(soft)));
-        assert_eq!(fence.since([3, 4], before), None);
-        assert_eq!(fence.since([1, 0], hard), None);
+        let (hard, _) = fence.note(&url("/1"), false, Wall::default());
+        let (soft, _) = fence.note(&url("/2"), true, Wall::default());
+        let path = Meant::by(&[Selector::Path { path_and_query: "/3".to_owned() }]).expect("no ban");
+        let (by_path, _) = fence.note(&path, true, Wall::default());
+        let prefix = Selector::Prefix { host: Some("a".to_owned()), port: None, prefix: "/4".to_owned() };
+        let (by_prefix, _) = fence.note(&Meant::by(&[prefix]).expect("no ban"), false, Wall::default());
+        assert_eq!(fence.since(&key("/1"), None, before), Some(Invalidation::Hard(hard)));
+        assert_eq!(fence.since(&key("/2"), None, before), Some(Invalidation::Soft(soft)));
+        assert_eq!(fence.since(&key("/3"), None, before), Some(Invalidation::Soft(by_path)));
+        assert_eq!(fence.since(&key("/45"), None, before), Some(Invalidation::Hard(by_prefix)));
+        assert_eq!(fence.since(&key("/5"), None, before), None);
+        assert_eq!(fence.since(&key("/1"), None, hard), None);
+        let all = Meant::by(&[Selector::All]).expect("no ban");
+        let (all, _) = fence.note(&all, false, Wall::default());
+        assert_eq!(fence.since(&key("/2"), None, before), Some(Invalidation::Hard(all)));
+    }
+
+    #[test]
+    fn a_soft_one_does_not_soften_a_hard_one() {
+        let mut fence = Fence::default();
+        let (hard, _) = fence.note(&url("/1"), false, Wall::default());
+        fence.note(&url("/1"), true, Wall::default());
+        assert_eq!(fence.since(&key("/1"), None, 0), Some(Invalidation::Hard(hard)));
     }
 
     #[test]
     fn what_has_been_forgotten_counts_as_invalidated() {
         let mut fence = Fence::default();
         let before = fence.sequence();
-        for key in 0..REMEMBERED as u128 {
-            fence.invalidate(key, false);
+        for n in 0..REMEMBERED / 2 {
+            fence.note(&url(&format!("/{n}")), false, Wall::default());
         }
-        assert_eq!(fence.since([u128::MAX; 2], before), None);
-        fence.invalidate(0, false);
-        assert!(fence.since([u128::MAX; 2], before).is_some());
-        assert_eq!(fence.since([u128::MAX; 2], fence.sequence()), None);
+        assert_eq!(fence.since(&key("/x"), None, before), None);
+        fence.note(&url("/one-more"), false, Wall::default());
+        assert!(fence.since(&key("/x"), None, before).is_some());
+        assert_eq!(fence.since(&key("/x"), None, fence.sequence()), None);
         assert!(fence.last.len() <= REMEMBERED);
     }
 }

@@ -18,18 +18,39 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 
-use super::{Fence, Invalidation, Settings};
+use super::fence::{Fence, Invalidation, Meant};
+use super::lurker::Patterns;
+use super::{Refused, Settings};
 use crate::clock::Wall;
 use crate::observe::counters::Counters;
-use crate::stored::{CacheKey, StoredResponse, Variants};
+use crate::stored::index::{Home, Index, Mark, Which};
+use crate::stored::pattern::Pattern;
+use crate::stored::{CacheKey, Head, Names, Selector, StoredResponse, Variants};
 
 /// The store of a node.
 pub struct Store {
     cache: Cache<u128, Arc<Variants>, BuildHasherDefault<AlreadyHashed>>,
+    index: Arc<Index>,
     fence: Mutex<Fence>,
+    pub(super) patterns: Patterns,
     settings: Settings,
-    counters: Arc<Counters>,
+    pub(super) counters: Arc<Counters>,
 }
+
+/// What an invalidation has done so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Invalidated {
+    /// Its number.
+    pub sequence: u64,
+    /// How many stored responses it has hit.
+    pub responses: usize,
+    /// Whether there are responses that have not been tested yet; they are, before
+    /// they are used.
+    pub pending: bool,
+}
+
+/// How long an invalidation by pattern waits to tell how much it has hit.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Bytes in moka's unit of weight: its weights have 32 bits, and all variants of a
 /// key together may be larger than 4 GiB.
@@ -69,18 +90,33 @@ impl Store {
                 u32::try_from((variants.weight() as u64).div_ceil(UNIT)).unwrap_or(u32::MAX)
             })
             .eviction_policy(EvictionPolicy::tiny_lfu())
-            .eviction_listener(move |_, _, cause| {
+            .eviction_listener(move |_, variants: Arc<Variants>, cause| {
                 if cause == RemovalCause::Size {
                     listener_counters.store_evicted.up();
+                    variants.responses.iter().for_each(|response| response.leave());
                 }
             })
             .build_with_hasher(BuildHasherDefault::default());
-        Store { cache, fence: Mutex::default(), settings, counters }
+        Store {
+            cache,
+            index: Arc::default(),
+            fence: Mutex::default(),
+            patterns: Patterns::default(),
+            settings,
+            counters,
+        }
     }
 
-    /// What is stored under this key. Takes no lock that outlives the call.
+    /// What is stored under this key, tested against every pattern. Takes no lock
+    /// that outlives the call.
     pub fn find_in_memory(&self, key: &CacheKey) -> Option<Arc<Variants>> {
-        self.cache.get(&key.hash).filter(|variants| *variants.key == *key.text)
+        let found = self.cache.get(&key.hash).filter(|variants| *variants.key == *key.text)?;
+        for response in &found.responses {
+            if self.patterns.test(&key.text, response) {
+                self.counters.ban_tests.up();
+            }
+        }
+        Some(found)
     }
 
     /// The number of the last invalidation; to be noted before an origin is asked.
@@ -88,15 +124,21 @@ impl Store {
         self.fence.lock().sequence()
     }
 
-    /// Whether an invalidation of this key came after `sequence`.
-    pub fn invalidated_since(&self, key: &CacheKey, sequence: u64) -> Option<Invalidation> {
-        self.fence.lock().since([key.hash, key.path_hash], sequence)
+    /// Whether an invalidation that came after `sequence` means a response under
+    /// this key: one with this head, or with whatever head it will have.
+    pub fn invalidated_since(
+        &self,
+        key: &CacheKey,
+        head: Option<&Head>,
+        sequence: u64,
+    ) -> Option<Invalidation> {
+        self.fence.lock().since(key, head, sequence)
     }
 
     /// Whether a response that was found under this key may still be used: nothing
     /// has purged it hard since.
     pub fn may_use(&self, key: &CacheKey, found: &StoredResponse) -> bool {
-        let invalidated = self.invalidated_since(key, found.head.sequence);
+        let invalidated = self.invalidated_since(key, Some(&found.head), found.head.sequence);
         !found.is_gone() && !matches!(invalidated, Some(Invalidation::Hard(_)))
     }
 
@@ -132,21 +174,21 @@ impl Store {
     fn put(
         &self,
         key: &CacheKey,
-        response: StoredResponse,
+        mut response: StoredResponse,
         old: Option<&Arc<StoredResponse>>,
         rival: impl Fn(&StoredResponse) -> Rival,
         marker: Option<Wall>,
     ) -> Inserted {
+        // It is in the index before the fence is looked at: so either an invalidation
+        // finds it there, or it finds the invalidation here.
+        let home = Home { authority: CacheKey::authority_of(&key.text), site: &response.head.site };
+        response.settle(self.index.place(home, &response.head.names));
         let response = Arc::new(response);
         let mut refused = None;
         self.change(key, |variants| {
-            match self.fence.lock().since([key.hash, key.path_hash], response.head.sequence) {
-                Some(Invalidation::Hard(number)) => {
-                    refused = Some(Inserted::Fenced(number));
-                    return false;
-                }
-                Some(Invalidation::Soft(_)) => response.soft_purge(),
-                None => {}
+            if let Some(number) = self.fence_off(key, &response) {
+                refused = Some(Inserted::Fenced(number));
+                return false;
             }
             let is_old = |stored: &Arc<StoredResponse>| old.is_some_and(|old| Arc::ptr_eq(stored, old));
             if old.is_some() && !variants.responses.iter().any(is_old) {
@@ -159,12 +201,22 @@ impl Store {
                 return false;
             }
             let mut rivals = rivals.into_iter();
-            variants.responses.retain(|stored| rivals.next() == Some(Rival::Other) && !is_old(stored));
+            variants.responses.retain(|stored| {
+                let stays = rivals.next() == Some(Rival::Other) && !is_old(stored);
+                if !stays {
+                    stored.leave();
+                }
+                stays
+            });
             variants.responses.insert(0, Arc::clone(&response));
             self.limit(variants);
             variants.marker = marker;
             true
         });
+        if refused.is_none() {
+            // The lurker does not see what becomes visible while it passes.
+            self.fence_off(key, &response);
+        }
         match refused {
             None => self.counters.store_inserted.up(),
             Some(Inserted::Fenced(_)) => self.counters.store_fenced.up(),
@@ -183,11 +235,99 @@ impl Store {
         });
     }
 
-    /// Makes everything stored under this key unusable, or only stale. Returns
-    /// the invalidation's number and how many responses there were.
-    pub fn invalidate(&self, key: &CacheKey, soft: bool) -> (u64, usize) {
-        let number = self.fence.lock().invalidate(key.hash, soft);
-        (number, self.end(key.hash, &key.text, soft))
+    /// Marks a response by what came after its request. Returns the number of the
+    /// invalidation that it must not be used after.
+    fn fence_off(&self, key: &CacheKey, response: &StoredResponse) -> Option<u64> {
+        let (sequence, since) = {
+            let fence = self.fence.lock();
+            (fence.sequence(), fence.since(key, Some(&response.head), response.head.sequence))
+        };
+        response.set_tested(sequence);
+        match since {
+            Some(Invalidation::Hard(number)) => {
+                response.hard_purge();
+                Some(number)
+            }
+            Some(Invalidation::Soft(_)) => {
+                response.soft_purge();
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// Makes everything that is meant unusable, or only stale: from the moment that
+    /// this returns nothing from before is used as if it were not. `noted` is given
+    /// the number before anything is looked for, in the order of the numbers.
+    pub fn invalidate(
+        &self,
+        selectors: &[Selector],
+        soft: bool,
+        at: Wall,
+        noted: impl FnOnce(u64),
+    ) -> Result<Invalidated, Refused> {
+        let meant = Meant::by(selectors)?;
+        if !meant.tests().is_empty() && self.patterns.len() >= self.settings.max_bans {
+            self.counters.bans_refused.up();
+            return Err(Refused::TooManyBans(self.settings.max_bans));
+        }
+        let (sequence, patterns) = {
+            let mut fence = self.fence.lock();
+            let (sequence, patterns) = fence.note(&meant, soft, at);
+            self.patterns.add(&patterns, || self.counters.bans_merged.up());
+            noted(sequence);
+            (sequence, patterns)
+        };
+        let mark = if soft { Mark::Stale } else { Mark::Gone };
+        let mut responses: usize = selectors.iter().map(|selector| self.reach(selector, mark)).sum();
+        let mut pending = false;
+        if !patterns.is_empty() {
+            pending = !self.patterns.wait(sequence, PATIENCE);
+            responses += patterns.iter().map(|pattern| pattern.hits()).sum::<u64>() as usize;
+        } else if !soft && responses > 0 {
+            self.patterns.sweep();
+        }
+        Ok(Invalidated { sequence, responses, pending })
+    }
+
+    /// How many responses an invalidation would hit. Looks at every response where
+    /// there is a pattern.
+    pub fn count(&self, selectors: &[Selector], at: Wall) -> Result<usize, Refused> {
+        let meant = Meant::by(selectors)?;
+        let exact: usize = selectors.iter().map(|selector| self.reach(selector, Mark::None)).sum();
+        if meant.tests().is_empty() {
+            return Ok(exact);
+        }
+        let mut count = exact;
+        for (_, variants) in &self.cache {
+            let alive = variants.responses.iter().filter(|response| !response.is_gone());
+            count += alive
+                .filter(|response| meant.tests().iter().any(|test| test.matches(&variants.key, response, at)))
+                .count();
+        }
+        Ok(count)
+    }
+
+    /// Begins with numbers after `sequence`; what came before is not known.
+    pub fn begin_after(&self, sequence: u64) {
+        self.fence.lock().begin_after(sequence);
+    }
+
+    /// Everything up to this number is not remembered.
+    pub fn horizon(&self) -> u64 {
+        self.fence.lock().horizon()
+    }
+
+    /// Notes an invalidation from before the start, so that what was asked for
+    /// before it is still fenced. Nothing is looked for.
+    pub fn remember(&self, selectors: &[Selector], soft: bool, at: Wall) -> Result<u64, Refused> {
+        let meant = Meant::by(selectors)?;
+        Ok(self.fence.lock().note(&meant, soft, at).0)
+    }
+
+    /// The patterns that have not been tested against everything yet.
+    pub fn bans(&self) -> Vec<Arc<Pattern>> {
+        self.patterns.all()
     }
 
     /// Makes everything stored under this key unusable on account of a response that
@@ -196,41 +336,79 @@ impl Store {
     pub fn invalidate_for(&self, key: &CacheKey, since: u64) -> Option<u64> {
         let (number, latest) = {
             let mut fence = self.fence.lock();
-            let latest = fence.since([key.hash, key.path_hash], since).is_none();
-            (fence.invalidate(key.hash, false), latest)
+            let latest = fence.since(key, None, since).is_none();
+            (fence.note_key(key), latest)
         };
-        self.end(key.hash, &key.text, false);
+        self.end(key.hash, &key.text, Mark::Gone);
         latest.then_some(number)
     }
 
-    /// As [`Store::invalidate`], for everything with this path and query, whatever its
-    /// scheme and host. Looks at every key.
-    pub fn invalidate_path(&self, path_and_query: &str, soft: bool) -> (u64, usize) {
-        let number = self.fence.lock().invalidate(CacheKey::path_hash(path_and_query), soft);
-        let mut count = 0;
-        for (hash, variants) in &self.cache {
-            if CacheKey::path_of(&variants.key) == path_and_query {
-                count += self.end(*hash, &variants.key, soft);
+    /// Marks what one selector means, patterns aside.
+    fn reach(&self, selector: &Selector, mark: Mark) -> usize {
+        match selector {
+            Selector::Url { .. } => {
+                selector.keys().iter().map(|key| self.end(key.hash, &key.text, mark)).sum()
             }
+            Selector::Path { path_and_query } => {
+                let authorities = self.index.authorities();
+                let keys = authorities.iter().map(|authority| {
+                    CacheKey::from_text(&Arc::from(format!("{authority}{path_and_query}").as_str()))
+                });
+                keys.map(|key| self.end(key.hash, &key.text, mark)).sum()
+            }
+            Selector::Host { host, port } => self.index.mark(Which::Host(host, *port), mark),
+            Selector::Site { site } => self.index.mark(Which::Site(site), mark),
+            Selector::Tag { tag, site } => {
+                self.index.mark(Which::Named(&Names::tag(tag), site.as_deref()), mark)
+            }
+            Selector::Group { authority, group } => {
+                self.index.mark(Which::Named(&Names::group(authority, group.as_bytes()), None), mark)
+            }
+            Selector::All => self.index.mark(Which::All, mark),
+            Selector::Prefix { .. } | Selector::Ban { .. } => 0,
         }
-        (number, count)
     }
 
     /// Ends the use of everything stored under a key, or its freshness.
-    fn end(&self, hash: u128, text: &Arc<str>, soft: bool) -> usize {
+    fn end(&self, hash: u128, text: &Arc<str>, mark: Mark) -> usize {
         let mut count = 0;
         self.change_at(hash, text, |variants| {
-            count = variants.responses.len();
-            if soft {
-                variants.responses.iter().for_each(|response| response.soft_purge());
-                return false;
+            let responses = variants.responses.iter();
+            match mark {
+                Mark::None => count = responses.filter(|response| !response.is_gone()).count(),
+                Mark::Stale => count = responses.filter(|response| response.soft_purge()).count(),
+                Mark::Gone => {
+                    count = responses.filter(|response| response.hard_purge()).count();
+                    variants.responses.clear();
+                    variants.marker = None;
+                    return true;
+                }
             }
-            variants.responses.iter().for_each(|response| response.hard_purge());
-            variants.responses.clear();
-            variants.marker = None;
-            true
+            false
         });
         count
+    }
+
+    /// Tests everything stored against all patterns, and drops what must not be used
+    /// any more. `pause` is called now and then.
+    pub(super) fn pass(&self, mut pause: impl FnMut() -> bool) -> bool {
+        for (hash, variants) in &self.cache {
+            for response in &variants.responses {
+                if self.patterns.test(&variants.key, response) {
+                    self.counters.ban_tests.up();
+                }
+            }
+            if variants.responses.iter().any(|response| response.is_gone()) {
+                self.change_at(*hash, &variants.key, |variants| {
+                    variants.responses.retain(|response| !response.is_gone());
+                    true
+                });
+            }
+            if !pause() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Removes one response that was found to be no longer right, if it is still
@@ -239,6 +417,7 @@ impl Store {
         self.change(key, |variants| {
             let before = variants.responses.len();
             variants.responses.retain(|stored| !Arc::ptr_eq(stored, response));
+            response.leave();
             variants.responses.len() != before
         });
     }
@@ -250,6 +429,8 @@ impl Store {
         self.counters.store_keys.set(self.cache.entry_count());
         self.counters.store_bytes.set(self.cache.weighted_size() * UNIT);
         self.counters.store_limit_bytes.set(self.settings.memory);
+        self.counters.store_tags.set(self.index.names() as u64);
+        self.counters.bans.set(self.patterns.len() as u64);
     }
 
     /// How often [`Store::tick`] wants to be called.
@@ -285,7 +466,7 @@ impl Store {
             let Some((oldest, _)) = others.rev().min_by_key(|(_, response)| response.last_used()) else {
                 break;
             };
-            variants.responses.remove(oldest);
+            variants.responses.remove(oldest).leave();
             self.counters.store_variants_dropped.up();
         }
     }

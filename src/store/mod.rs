@@ -6,10 +6,25 @@
 //! under the key's own lock.
 
 mod fence;
+mod lurker;
 mod memory;
 
-pub use fence::{Fence, Invalidation};
-pub use memory::{Inserted, Rival, Store};
+pub use fence::{Fence, Invalidation, Meant};
+pub use lurker::Lurker;
+pub use memory::{Inserted, Invalidated, Rival, Store};
+
+use crate::stored::ban::BadBan;
+
+/// Why an invalidation is refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refused {
+    /// The ban is no good.
+    #[error(transparent)]
+    BadBan(#[from] BadBan),
+    /// There are too many patterns that have not been tested against everything.
+    #[error("there are {0} bans already that have not been tested against everything")]
+    TooManyBans(usize),
+}
 
 /// Limits of the store.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,10 +35,13 @@ pub struct Settings {
     pub max_response_percent: u32,
     /// The most variants of one key; the least recently used goes first.
     pub max_variants: usize,
+    /// The most patterns (bans and prefixes) that have not been tested against
+    /// everything; more are refused.
+    pub max_bans: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { memory: 512 * 1024 * 1024, max_response_percent: 10, max_variants: 32 }
+        Settings { memory: 512 * 1024 * 1024, max_response_percent: 10, max_variants: 32, max_bans: 10_000 }
     }
 }

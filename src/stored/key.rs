@@ -38,14 +38,25 @@ impl CacheKey {
         xxh3_128_with_seed(path_and_query.as_bytes(), *SEED)
     }
 
+    /// The key with this text.
+    pub fn from_text(text: &Arc<str>) -> Self {
+        let hash = xxh3_128_with_seed(text.as_bytes(), *SEED);
+        CacheKey { text: Arc::clone(text), hash, path_hash: Self::path_hash(Self::path_of(text)) }
+    }
+
     /// Path and query of a key's text.
     pub fn path_of(text: &str) -> &str {
-        let authority = text.find("://").map_or(0, |at| at + 3);
-        text[authority..].find('/').map_or("", |at| &text[authority + at..])
+        &text[Self::authority_of(text).len()..]
+    }
+
+    /// Scheme, host and port of a key's text.
+    pub fn authority_of(text: &str) -> &str {
+        let host = text.find("://").map_or(0, |at| at + 3);
+        text[host..].find('/').map_or(text, |at| &text[..host + at])
     }
 }
 
-static SEED: LazyLock<u64> = LazyLock::new(|| fastrand::u64(..));
+pub(super) static SEED: LazyLock<u64> = LazyLock::new(|| fastrand::u64(..));
 
 fn push_decimal(text: &mut String, number: u16) {
     let mut divisor = 10_000;

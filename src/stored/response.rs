@@ -7,13 +7,14 @@
 //! response that shares the body.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
 
-use super::StoredBody;
 use super::body::allocated;
+use super::index::Place;
+use super::{Names, StoredBody};
 use crate::clock::Wall;
 use crate::rfc::age;
 use crate::rfc::fields::Fields;
@@ -44,6 +45,10 @@ pub struct Head {
     pub always_validate: bool,
     /// The last invalidation that it is known to be newer than.
     pub sequence: u64,
+    /// Tags and groups by which it can be invalidated.
+    pub names: Names,
+    /// The site under whose rules it was fetched.
+    pub site: Arc<str>,
 }
 
 /// A response that is complete and may be reused.
@@ -55,8 +60,11 @@ pub struct StoredResponse {
     pub body: StoredBody,
     /// The trailer section, if there was one.
     pub trailers: Option<Box<Fields>>,
-    /// What invalidations have made of it: [`VALID`], [`STALE`] or [`GONE`].
-    validity: AtomicU8,
+    /// Its place in the index, with the word that says whether it is still valid;
+    /// none as long as it is not stored.
+    place: Option<Place>,
+    /// The last pattern that it has been tested against, or is newer than.
+    tested: AtomicU64,
     /// No refresh before this moment, in milliseconds of wall time.
     refresh_not_before: AtomicU64,
     /// Refreshes that have failed since it was stored.
@@ -64,13 +72,6 @@ pub struct StoredResponse {
     /// When it was last chosen, in seconds of wall time.
     last_used: AtomicU64,
 }
-
-/// No invalidation has hit it.
-const VALID: u8 = 0;
-/// Its freshness has been ended.
-const STALE: u8 = 1;
-/// It must not be used again.
-const GONE: u8 = 2;
 
 impl Head {
     /// Current age in milliseconds (RFC 9111 4.2.3).
@@ -105,7 +106,8 @@ impl StoredResponse {
             head,
             body,
             trailers: trailers.map(Box::new),
-            validity: AtomicU8::new(VALID),
+            place: None,
+            tested: AtomicU64::new(0),
             refresh_not_before: AtomicU64::new(0),
             refresh_failures: AtomicU32::new(0),
             last_used,
@@ -119,24 +121,47 @@ impl StoredResponse {
         if by_age.is_none() && self.is_soft_purged() { Some(Duration::ZERO) } else { by_age }
     }
 
-    /// Ends its freshness at once.
-    pub fn soft_purge(&self) {
-        self.validity.fetch_max(STALE, Ordering::AcqRel);
+    /// Gives it a place in the index, from where invalidations reach it.
+    pub fn settle(&mut self, place: Place) {
+        self.place = Some(place);
     }
 
-    /// Ends its use at once, also by those who have found it already.
-    pub fn hard_purge(&self) {
-        self.validity.store(GONE, Ordering::Release);
+    /// Ends its freshness at once. Says whether that is news.
+    pub fn soft_purge(&self) -> bool {
+        self.place.as_ref().is_some_and(Place::mark_stale)
+    }
+
+    /// Ends its use at once, also by those who have found it already. Says whether
+    /// that is news.
+    pub fn hard_purge(&self) -> bool {
+        self.place.as_ref().is_some_and(Place::mark_gone)
+    }
+
+    /// Notes that it is not stored any more; who has found it may still use it.
+    pub fn leave(&self) {
+        if let Some(place) = &self.place {
+            place.mark_left();
+        }
     }
 
     /// Whether its freshness has been ended before its time.
     pub fn is_soft_purged(&self) -> bool {
-        self.validity.load(Ordering::Acquire) >= STALE
+        self.place.as_ref().is_some_and(Place::is_stale)
     }
 
     /// Whether it must not be used again.
     pub fn is_gone(&self) -> bool {
-        self.validity.load(Ordering::Acquire) == GONE
+        self.place.as_ref().is_some_and(Place::is_gone)
+    }
+
+    /// The number of the last pattern that it has been tested against.
+    pub fn tested(&self) -> u64 {
+        self.tested.load(Ordering::Acquire)
+    }
+
+    /// Notes that it has been tested against all patterns up to this number.
+    pub fn set_tested(&self, number: u64) {
+        self.tested.fetch_max(number, Ordering::AcqRel);
     }
 
     /// Notes a failed refresh: the origin is left alone for `base`, doubled with
@@ -184,6 +209,8 @@ impl StoredResponse {
             + 16
             + allocated(self.head.secondary.heap_bytes())
             + self.body.heap_bytes()
+            + allocated(self.head.names.heap_bytes())
+            + self.place.as_ref().map_or(0, Place::heap_bytes)
             + trailers
     }
 }

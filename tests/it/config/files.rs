@@ -36,7 +36,8 @@ fn the_documented_file_says_the_defaults() {
     assert_eq!(documented.presentation, policy::site::Presentation::default());
     assert_eq!(documented.origins, [origin::Settings::default()]);
     let site = documented.sites.site("any.example").expect("one site for every host");
-    assert_eq!(site.route("/").expect("one route").rules, policy::site::Rules::default().into());
+    let rules = policy::site::Rules { site: "*".into(), ..Default::default() };
+    assert_eq!(site.route("/").expect("one route").rules, rules.into());
 }
 
 #[test]

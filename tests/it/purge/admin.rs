@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
+use super::OWN;
 use crate::harness::origin::{ok, response};
 use crate::harness::{Reply, World};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
-const OWN: (&str, &str) = ("Host", "127.0.0.1");
 
 fn json(reply: &Reply) -> Value {
     serde_json::from_slice(&reply.body).unwrap_or_else(|error| panic!("{error}: {}", reply.text()))

@@ -9,6 +9,7 @@ use forebay::policy::admit::{Admission, Moments, admit};
 use forebay::policy::site::{HonourRequest, Rules, SetCookie};
 use forebay::policy::{Decision, Presented, Received, decide, normalise};
 use forebay::rfc::cache_status::{CacheStatus, Fwd};
+use forebay::stored::index::{Home, Index};
 use forebay::stored::{StoredBody, StoredResponse, Variants};
 use http::{Method, StatusCode, Version};
 
@@ -176,8 +177,11 @@ fn what_rules_and_markers_change() {
     let ranged = presented("GET", "range: bytes=0-1", false);
     assert_eq!(word(&decide(&ranged, Some(&none(Some(until))), &default, NOW)), "pass miss");
 
-    let purged = fresh();
-    purged.soft_purge();
+    let index = Arc::new(Index::default());
+    let home = Home { authority: "http://h:80", site: "" };
+    let mut purged = fresh();
+    purged.settle(index.place(home, &purged.head.names));
+    assert!(purged.soft_purge());
     assert_eq!(word(&decide(&get, Some(&variants(purged, None)), &default, NOW)), "fetch stale or stale");
     let failing = stored(200, "cache-control: max-age=1", &default);
     let stale = NOW.plus(Duration::from_secs(2));

@@ -1,0 +1,226 @@
+//! The calls that invalidate, and those that show what has been invalidated.
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Control;
+use super::router::{Call, is_own_name, ok, refuse};
+use crate::invalidate::wire::{self, Spoken};
+use crate::invalidate::{Accepted, Unclear, Wanted, target};
+use crate::policy::Sites;
+use crate::store::Refused;
+use crate::stored::Selector;
+
+/// The most selectors of one purge.
+const MOST: usize = 10_000;
+/// The most entries that one call lists.
+const MOST_LISTED: usize = 1000;
+
+/// What `POST /v1/purge` takes: everything that is named is purged at once, as one
+/// invalidation.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Body {
+    url: Option<String>,
+    urls: Vec<String>,
+    prefix: Option<String>,
+    prefixes: Vec<String>,
+    host: Option<String>,
+    hosts: Vec<String>,
+    site: Option<String>,
+    tag: Option<String>,
+    tags: Vec<String>,
+    ban: Option<String>,
+    all: bool,
+    soft: bool,
+    dry_run: bool,
+}
+
+const CURE: &str = "Send one or more of \"url\", \"urls\", \"prefix\", \"prefixes\", \"host\", \"hosts\", \"site\", \
+                    \"tag\", \"tags\", \"ban\", \"all\": true; with \"soft\": true to make stale only, \
+                    \"dry_run\": true to count only.";
+
+/// `PURGE`, `BAN` and the other methods of purge clients.
+pub(super) fn by_method(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>> {
+    let uri = &call.head.uri;
+    let host = call.head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    // A target without a path (`PURGE www.example.org`) says less than it seems to.
+    let target = match (uri.scheme(), uri.path_and_query()) {
+        (None, Some(path_and_query)) => path_and_query.to_string(),
+        _ => uri.to_string(),
+    };
+    let field = |name: &str| {
+        call.head.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    let spoken = Spoken {
+        method: call.head.method.as_str(),
+        target: &target,
+        // The port's own name says nothing about which site is meant.
+        authority: host.filter(|host| !is_own_name(host, call.own_port)),
+        field: &field,
+    };
+    match wire::understood(&spoken, &control.sites()) {
+        Ok(wanted) => purge(control, &wanted, call.by),
+        Err(unclear) => refuse_unclear(&unclear),
+    }
+}
+
+/// `POST /v1/purge`.
+pub(super) fn by_json(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>> {
+    let body: Body = match serde_json::from_slice(call.body) {
+        Ok(body) => body,
+        Err(error) => {
+            return refuse(StatusCode::BAD_REQUEST, &format!("the content is not understood: {error}"), CURE);
+        }
+    };
+    let (soft, dry_run) = (body.soft, body.dry_run);
+    match selectors(body, &control.sites()) {
+        Ok(what) if what.is_empty() => {
+            refuse(StatusCode::BAD_REQUEST, "nothing is named that could be purged", CURE)
+        }
+        Ok(what) if what.len() > MOST => {
+            let error = format!("{} things at once are too many", what.len());
+            refuse(StatusCode::BAD_REQUEST, &error, &format!("Send at most {MOST} with each call."))
+        }
+        Ok(what) => purge(control, &Wanted { what, soft, dry_run }, call.by),
+        Err(unclear) => refuse_unclear(&unclear),
+    }
+}
+
+/// `GET /v1/purges?before=SEQUENCE&count=N`, newest first.
+pub(super) fn list(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>> {
+    let (mut before, mut count) = (None, 100);
+    for pair in call.head.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match (name, value.parse::<u64>()) {
+            ("before", Ok(number)) => before = Some(number),
+            ("count", Ok(number)) => count = usize::try_from(number).unwrap_or(MOST_LISTED).min(MOST_LISTED),
+            _ => {
+                let error = format!("`{pair}` is not understood");
+                return refuse(StatusCode::BAD_REQUEST, &error, "There are before=NUMBER and count=NUMBER.");
+            }
+        }
+    }
+    let entries = control.purges(before, count);
+    ok(&json!({ "purges": entries }))
+}
+
+/// `GET /v1/purges/SEQUENCE`.
+pub(super) fn one(number: &str, control: &dyn Control) -> Response<Full<Bytes>> {
+    match number.parse().ok().and_then(|number| control.purge_of(number)) {
+        Some(entry) => ok(&json!(entry)),
+        None => refuse(
+            StatusCode::NOT_FOUND,
+            &format!("no purge of the number `{number}` is remembered"),
+            "GET /v1/purges lists those that are.",
+        ),
+    }
+}
+
+/// `GET /v1/bans`.
+pub(super) fn bans(control: &dyn Control) -> Response<Full<Bytes>> {
+    let bans: Vec<Value> = control
+        .bans()
+        .iter()
+        .map(|ban| {
+            json!({
+                "sequence": ban.number,
+                "at_ms": ban.at.millis(),
+                "soft": ban.soft,
+                "ban": ban.test.to_string(),
+                "responses": ban.hits(),
+            })
+        })
+        .collect();
+    ok(&json!({ "bans": bans }))
+}
+
+fn selectors(body: Body, sites: &Sites) -> Result<Vec<Selector>, Unclear> {
+    let mut what = Vec::new();
+    for url in body.url.iter().chain(&body.urls) {
+        what.push(target::url(url, None, sites)?);
+    }
+    for prefix in body.prefix.iter().chain(&body.prefixes) {
+        what.push(target::prefix(prefix, None, sites)?);
+    }
+    for host in body.host.iter().chain(&body.hosts) {
+        let target::Authority { host, port } = target::authority(host, sites)?;
+        what.push(Selector::Host { host, port });
+    }
+    let tags = body.tag.into_iter().chain(body.tags);
+    if let (Some(site), 0) = (&body.site, tags.size_hint().0) {
+        what.push(target::site(site, sites)?);
+    } else {
+        // With tags a site says whose tags are meant.
+        body.site.as_deref().map(|site| target::site(site, sites)).transpose()?;
+        what.extend(tags.map(|tag| Selector::Tag { tag, site: body.site.clone() }));
+    }
+    if let Some(ban) = &body.ban {
+        what.extend(wire::selectors_of(ban, sites)?);
+    }
+    if body.all {
+        what.push(Selector::All);
+    }
+    Ok(what)
+}
+
+fn purge(control: &dyn Control, wanted: &Wanted, by: &str) -> Response<Full<Bytes>> {
+    let done = match control.purge(wanted, by) {
+        Ok(done) => done,
+        Err(refused @ Refused::BadBan(_)) => {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                &refused.to_string(),
+                "The documentation of purging has the grammar.",
+            );
+        }
+        Err(refused @ Refused::TooManyBans(_)) => {
+            let mut response = refuse(
+                StatusCode::TOO_MANY_REQUESTS,
+                &refused.to_string(),
+                "Come again in a moment, purge by tags, or raise store.max_bans.",
+            );
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            return response;
+        }
+    };
+    let Accepted { sequence, responses, pending } = done;
+    let what: Vec<String> = wanted.what.iter().take(MOST_LISTED).map(Selector::to_string).collect();
+    let mut response = ok(&json!({
+        "purged": responses,
+        "sequence": sequence,
+        "soft": wanted.soft,
+        "dry_run": wanted.dry_run,
+        "pending": pending,
+        "durable": false,
+        "what": what,
+    }));
+    let mode = match wanted.what.first() {
+        Some(Selector::Tag { .. } | Selector::Group { .. }) => "tags",
+        Some(Selector::Ban { .. }) => "ban",
+        Some(Selector::Prefix { .. }) => "prefix",
+        Some(Selector::Host { .. } | Selector::Site { .. }) => "host",
+        Some(Selector::All) => "all",
+        _ => "url",
+    };
+    // What clients look for: Proxy Cache Purge, and scripts.
+    let mut tell = |name: &'static str, value: String| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    };
+    tell("x-purged", responses.to_string());
+    tell("cache-purge-result", format!("{mode};count={responses}"));
+    if let Some(sequence) = sequence {
+        tell("forebay-purge-seq", sequence.to_string());
+    }
+    response
+}
+
+fn refuse_unclear(unclear: &Unclear) -> Response<Full<Bytes>> {
+    refuse(StatusCode::BAD_REQUEST, &unclear.to_string(), unclear.cure())
+}

@@ -1,0 +1,242 @@
+//! What the purge clients that exist say over HTTP, as selectors.
+//!
+//! Content management systems have spoken to Varnish, nginx and Squid for long,
+//! each in its own way: a method, a target, and fields that say what is meant. The
+//! fields go before the target, and among them tags before patterns.
+//!
+//! What always holds: what is not understood is refused with the reason, never
+//! taken for something else; a pattern that is really a list of tags becomes these
+//! tags, and never more than they.
+
+use super::target::{self, Authority};
+use super::{Unclear, Wanted};
+use crate::policy::Sites;
+use crate::stored::Selector;
+use crate::stored::ban::{self, Ban, tag_list};
+
+/// The methods that purge.
+pub const METHODS: [&str; 6] = ["PURGE", "BAN", "PURGEKEYS", "PURGETAGS", "URIBAN", "REFRESH"];
+
+/// Fields that list tags, apart by commas or spaces.
+const TAG_LISTS: [&str; 9] = [
+    "xkey-purge",
+    "xkey-softpurge",
+    "xkey",
+    "surrogate-key",
+    "cache-tag",
+    "edge-cache-tag",
+    "cache-tags",
+    "x-cache-tags",
+    "purge-cache-tags",
+];
+
+/// Fields that have a pattern over the tags of a response, and the field of the
+/// response that it is about where it is no list of tags.
+const TAG_PATTERNS: [(&str, &str); 5] = [
+    ("x-cache-tags", "x-cache-tags"),
+    ("cache-tags", "cache-tags"),
+    ("x-cache-tags-pattern", "x-cache-tags"),
+    ("x-magento-tags-pattern", "x-magento-tags"),
+    ("apiplatform-ban-regex", "cache-tags"),
+];
+
+/// A purge as it was said.
+pub struct Spoken<'a> {
+    /// One of [`METHODS`].
+    pub method: &'a str,
+    /// A path and query, or an absolute URL.
+    pub target: &'a str,
+    /// The site's host, as `Host` has it; none where that is this port's own.
+    pub authority: Option<&'a str>,
+    /// The value of the first field of this name, in lower case.
+    pub field: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// What is meant.
+pub fn understood(spoken: &Spoken<'_>, sites: &Sites) -> Result<Wanted, Unclear> {
+    let field = |name: &str| (spoken.field)(name).map(|value| value.trim().to_owned());
+    let switch = |name: &str| match field(name).as_deref() {
+        None | Some("0") => Ok(false),
+        Some("1") => Ok(true),
+        Some(other) => Err(Unclear::Field(name.to_owned(), format!("`{other}` is neither 0 nor 1"))),
+    };
+    let soft = switch("x-purge-soft")?
+        || switch("fastly-soft-purge")?
+        || field("xkey-softpurge").is_some()
+        || spoken.method == "REFRESH";
+    let dry_run = switch("x-purge-dry-run")?;
+    Ok(Wanted { what: meant(spoken, &field, sites)?, soft, dry_run })
+}
+
+fn meant(
+    spoken: &Spoken<'_>,
+    field: &dyn Fn(&str) -> Option<String>,
+    sites: &Sites,
+) -> Result<Vec<Selector>, Unclear> {
+    if let Some(tags) = tags(spoken, field)? {
+        return Ok(tags);
+    }
+    if matches!(spoken.method, "PURGEKEYS" | "PURGETAGS") {
+        let cure = format!("{} needs one of {}", spoken.method, TAG_LISTS.join(", "));
+        return Err(Unclear::Field("tags".to_owned(), cure));
+    }
+    let here = spoken.authority.map(|text| target::authority(text, sites)).transpose()?;
+    if let Some(pattern) = field("x-ban-regex") {
+        return Ok(vec![on_host(here.as_ref(), sites, spoken, &[("req.url", "~", &pattern)])?]);
+    }
+    let by_fields =
+        [("x-host", "req.http.host"), ("x-url", "req.url"), ("x-content-type", "obj.http.content-type")];
+    if by_fields.iter().any(|(name, _)| field(name).is_some()) {
+        let patterns: Vec<(&str, String)> = by_fields
+            .iter()
+            .filter_map(|(name, of)| Some((*of, field(name)?)))
+            .filter(|(_, pattern)| pattern != ".*")
+            .collect();
+        let conditions: Vec<(&str, &str, &str)> =
+            patterns.iter().map(|(of, pattern)| (*of, "~", pattern.as_str())).collect();
+        return if conditions.is_empty() { Ok(vec![Selector::All]) } else { Ok(vec![banned(&conditions)?]) };
+    }
+    if let Some(pattern) = field("x-pool") {
+        return Ok(vec![banned(&[("obj.http.x-pool", "~", &pattern)])?]);
+    }
+    if field("clear-cache").is_some_and(|clear| clear.eq_ignore_ascii_case("true")) {
+        return Ok(vec![Selector::All]);
+    }
+    let text = target_of(spoken);
+    let regular = match field("x-purge-method").map(|method| method.to_ascii_lowercase()).as_deref() {
+        None | Some("default" | "exact") => spoken.method == "BAN" || spoken.method == "URIBAN",
+        Some("regex") => true,
+        Some("ban-regex" | "tags") => {
+            let cure = "it needs X-Ban-Regex, or X-Cache-Tags-Pattern";
+            return Err(Unclear::Field("x-purge-method".to_owned(), cure.to_owned()));
+        }
+        Some(other) => {
+            let why = format!("`{other}` is none of default, exact, regex, ban-regex and tags");
+            return Err(Unclear::Field("x-purge-method".to_owned(), why));
+        }
+    };
+    // The whole host, as everybody says it.
+    if text == "/.*" || text == "/*" || (text == "/" && spoken.method == "BAN") {
+        return whole(here, sites, spoken).map(|selector| vec![selector]);
+    }
+    if regular {
+        // As the configurations that go with these clients do it: the target is a
+        // pattern that is found anywhere in a URL.
+        return Ok(vec![on_host(here.as_ref(), sites, spoken, &[("req.url", "~", &text)])?]);
+    }
+    if let Some(beginning) = text.strip_suffix(".*").or_else(|| text.strip_suffix('*')) {
+        return Ok(vec![target::prefix(beginning, spoken.authority, sites)?]);
+    }
+    Ok(vec![target::url(spoken.target, spoken.authority, sites)?])
+}
+
+/// The tags that the fields name, if they name any.
+fn tags(
+    spoken: &Spoken<'_>,
+    field: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<Vec<Selector>>, Unclear> {
+    for (name, of) in TAG_PATTERNS {
+        let Some(pattern) = field(name) else { continue };
+        // A field of one name lists tags for one method and has a pattern for another.
+        if TAG_LISTS.contains(&name) && spoken.method != "BAN" {
+            continue;
+        }
+        let patterned = pattern.contains(['|', '(', '^', '$', '\\', '*']);
+        if !patterned && pattern.contains([',', ' ']) {
+            continue;
+        }
+        if pattern == ".*" {
+            return Ok(Some(vec![Selector::All]));
+        }
+        return Ok(Some(match tag_list(&pattern) {
+            Some(tags) => tags.into_iter().map(tag).collect(),
+            None => vec![banned(&[(&format!("obj.http.{of}"), "~", &pattern)])?],
+        }));
+    }
+    let mut found = Vec::new();
+    for name in TAG_LISTS {
+        if let Some(list) = field(name) {
+            let tags = list.split(|c: char| c == ',' || c.is_whitespace()).filter(|tag| !tag.is_empty());
+            found.extend(tags.map(|text| tag(text.to_owned())));
+            if found.is_empty() {
+                return Err(Unclear::Field(name.to_owned(), "it names no tag".to_owned()));
+            }
+        }
+    }
+    Ok((!found.is_empty()).then_some(found))
+}
+
+fn tag(tag: String) -> Selector {
+    Selector::Tag { tag, site: None }
+}
+
+/// Everything of the host, or of the only site.
+fn whole(here: Option<Authority>, sites: &Sites, spoken: &Spoken<'_>) -> Result<Selector, Unclear> {
+    match here.or(authority_of_target(spoken, sites)?) {
+        Some(Authority { host, port }) => Ok(Selector::Host { host, port }),
+        None if target::is_only_site(sites) => Ok(Selector::All),
+        None => Err(Unclear::WhichSite(spoken.target.to_owned())),
+    }
+}
+
+/// A ban of these conditions on the host that is meant.
+fn on_host(
+    here: Option<&Authority>,
+    sites: &Sites,
+    spoken: &Spoken<'_>,
+    conditions: &[(&str, &str, &str)],
+) -> Result<Selector, Unclear> {
+    let of_target = authority_of_target(spoken, sites)?;
+    let host = match of_target.as_ref().or(here) {
+        Some(Authority { host, port: None }) => Some(host.clone()),
+        Some(Authority { host, port: Some(port) }) if *port == 80 || *port == 443 => Some(host.clone()),
+        Some(Authority { host, port: Some(port) }) => Some(format!("{host}:{port}")),
+        None if target::is_only_site(sites) => None,
+        None => return Err(Unclear::WhichSite(spoken.target.to_owned())),
+    };
+    let mut all: Vec<(&str, &str, &str)> = Vec::new();
+    if let Some(host) = &host {
+        all.push(("req.http.host", "==", host));
+    }
+    all.extend_from_slice(conditions);
+    banned(&all)
+}
+
+fn banned(conditions: &[(&str, &str, &str)]) -> Result<Selector, Unclear> {
+    let written: Vec<String> = conditions
+        .iter()
+        .map(|(field, operator, argument)| format!("{field} {operator} {}", ban::argument(argument)))
+        .collect();
+    let ban = read(&written.join(" && "))?;
+    Ok(Selector::Ban { expression: ban.text().to_owned() })
+}
+
+/// What a ban means: the tags that it lists, or itself.
+pub fn selectors_of(expression: &str, sites: &Sites) -> Result<Vec<Selector>, Unclear> {
+    let ban = read(expression)?;
+    let rules = || sites.iter().flat_map(|site| &site.routes).map(|route| &route.rules);
+    let has_tags = |name: &str| rules().any(|rules| rules.tag_fields.iter().any(|field| field == name));
+    Ok(match ban.as_tags() {
+        Some((name, tags)) if has_tags(name) => tags.into_iter().map(tag).collect(),
+        _ => vec![Selector::Ban { expression: ban.text().to_owned() }],
+    })
+}
+
+fn read(expression: &str) -> Result<Ban, Unclear> {
+    Ban::parse(expression).map_err(|why| Unclear::Field("ban".to_owned(), why.to_string()))
+}
+
+/// Path and query of the target, as they were written.
+fn target_of(spoken: &Spoken<'_>) -> String {
+    match spoken.target.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or_else(|| "/".to_owned(), |at| rest[at..].to_owned()),
+        None => spoken.target.to_owned(),
+    }
+}
+
+/// The host that an absolute target names.
+fn authority_of_target(spoken: &Spoken<'_>, sites: &Sites) -> Result<Option<Authority>, Unclear> {
+    let Some((_, rest)) = spoken.target.split_once("://") else { return Ok(None) };
+    let authority = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
+    target::authority(authority, sites).map(Some)
+}
