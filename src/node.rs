@@ -22,7 +22,7 @@ use crate::admin::{self, Control};
 use crate::clock::Clock;
 use crate::config::{Config, Faults, reload};
 use crate::fetch::{Common, Fetcher, Flights};
-use crate::invalidate::{Accepted, Entry, Invalidator, Wanted};
+use crate::invalidate::{Accepted, Entry, Invalidator, Journal, JournalError, Wanted};
 use crate::listen::{self, Current};
 use crate::observe::access_log::AccessLog;
 use crate::observe::counters::Counters;
@@ -82,6 +82,9 @@ pub enum StartError {
     /// The access log could not be opened.
     #[error("the access log cannot be opened: {0}. Check `access_log.output`.")]
     AccessLog(io::Error),
+    /// The journal could not be opened.
+    #[error("the journal of purges cannot be opened: {0}")]
+    Journal(JournalError),
     /// The system refused threads or signals.
     #[error("cannot start: {0}")]
     Runtime(io::Error),
@@ -115,8 +118,10 @@ impl Node {
             counters: Arc::clone(&counters),
         };
         Lurker::start(&common.store).map_err(StartError::Runtime)?;
+        let journal = config.node.state.as_deref().map(|state| Journal::open(state, Arc::clone(&counters)));
         let invalidator = Arc::new(Invalidator::new(
             Arc::clone(&common.store),
+            journal.transpose().map_err(StartError::Journal)?,
             common.clock.clone(),
             Arc::clone(&counters),
         ));

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Control;
-use super::router::{Call, is_own_name, ok, refuse};
+use super::router::{Call, is_own_name, ok, refuse, respond};
 use crate::invalidate::wire::{self, Spoken};
 use crate::invalidate::{Accepted, Unclear, Wanted, target};
 use crate::policy::Sites;
@@ -188,17 +188,24 @@ fn purge(control: &dyn Control, wanted: &Wanted, by: &str) -> Response<Full<Byte
             return response;
         }
     };
-    let Accepted { sequence, responses, pending } = done;
+    let Accepted { sequence, responses, pending, durable, trouble } = done;
     let what: Vec<String> = wanted.what.iter().take(MOST_LISTED).map(Selector::to_string).collect();
-    let mut response = ok(&json!({
+    // It holds, and yet its caller must know that a restart would forget it.
+    let status = if trouble.is_some() { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
+    let mut answer = json!({
         "purged": responses,
         "sequence": sequence,
         "soft": wanted.soft,
         "dry_run": wanted.dry_run,
         "pending": pending,
-        "durable": false,
+        "durable": durable,
         "what": what,
-    }));
+    });
+    if let Some(trouble) = trouble {
+        answer["error"] = json!(format!("it holds until this node ends, and is not on disk: {trouble}"));
+        answer["cure"] = json!("Mend the disk of node.state, and purge again.");
+    }
+    let mut response = respond(status, &answer);
     let mode = match wanted.what.first() {
         Some(Selector::Tag { .. } | Selector::Group { .. }) => "tags",
         Some(Selector::Ban { .. }) => "ban",

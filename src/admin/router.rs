@@ -219,7 +219,7 @@ pub(super) fn ok(value: &Value) -> Response<Full<Bytes>> {
     respond(StatusCode::OK, value)
 }
 
-fn respond(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
+pub(super) fn respond(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
     let mut text = value.to_string();
     text.push('\n');
     let mut response = Response::new(Full::from(text));
@@ -252,7 +252,7 @@ mod tests {
             Sites::new(vec![Site { name: "www".to_owned(), hosts, routes: vec![] }])
         }
         fn purge(&self, wanted: &Wanted, _: &str) -> Result<Accepted, Refused> {
-            Ok(Accepted { sequence: Some(17), responses: wanted.what.len(), pending: false })
+            Ok(Accepted { sequence: Some(17), responses: wanted.what.len(), ..Accepted::default() })
         }
         fn purges(&self, _: Option<u64>, _: usize) -> Vec<Entry> {
             vec![]

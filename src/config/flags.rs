@@ -39,6 +39,10 @@ pub struct Flags {
     #[allow(missing_docs)]
     pub name: Option<String>,
 
+    #[arg(long, value_name = "DIR", help = flag_help("node.state"))]
+    #[allow(missing_docs)]
+    pub state: Option<String>,
+
     #[arg(long, value_name = "LEVEL", help = flag_help("log.level"))]
     #[allow(missing_docs)]
     pub log_level: Option<String>,
@@ -78,6 +82,7 @@ impl Flags {
             ("--memory", &self.memory, "store", "memory"),
             ("--access-log", &self.access_log, "access_log", "output"),
             ("--name", &self.name, "node", "name"),
+            ("--state", &self.state, "node", "state"),
             ("--log-level", &self.log_level, "log", "level"),
         ] {
             let place = Place::Flag(flag.to_owned());

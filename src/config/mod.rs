@@ -10,6 +10,7 @@
 //! or a flag itself, and nothing here opens a socket or asks an origin.
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::observe::access_log;
@@ -70,6 +71,8 @@ pub struct NodeSettings {
     pub name: String,
     /// How long requests under way may take to finish after SIGTERM.
     pub drain: Duration,
+    /// Where it keeps what must outlive it.
+    pub state: Option<PathBuf>,
     /// How many threads serve requests; 0 stands for one per core.
     pub threads: usize,
 }
@@ -120,7 +123,12 @@ impl Config {
                 queue: 8192,
             },
             log: Log { level: "info".to_owned() },
-            node: NodeSettings { name: "forebay".to_owned(), drain: Duration::from_secs(30), threads: 0 },
+            node: NodeSettings {
+                name: "forebay".to_owned(),
+                drain: Duration::from_secs(30),
+                state: None,
+                threads: 0,
+            },
         }
     }
 }

@@ -166,6 +166,15 @@ const NODE: &[Setting<Config>] = &[
         "How long requests under way may take to finish after SIGTERM. What is left then is cut off.",
     ),
     Setting::new(
+        "state",
+        Plain,
+        |config: &mut Config| &mut config.node.state,
+        "The directory in which a node keeps what must outlive it: the journal of purges. Made if it is \
+         not there; each node has its own. Without one purges hold until the node ends.",
+    )
+    .example("/var/lib/forebay")
+    .at_restart(),
+    Setting::new(
         "threads",
         Count { least: 0, most: 1024 },
         |config: &mut Config| &mut config.node.threads,
@@ -295,6 +304,14 @@ const STORE: &[Setting<Config>] = &[
         Count { least: 1, most: 10_000 },
         |config: &mut Config| &mut config.store.max_variants,
         "The most variants of one URL, as `Vary` tells them apart. The least recently used goes first.",
+    )
+    .at_restart(),
+    Setting::new(
+        "max_bans",
+        Count { least: 1, most: 100_000 },
+        |config: &mut Config| &mut config.store.max_bans,
+        "The most bans and prefixes that have not been tested against everything stored. One more is \
+         refused with 429.",
     )
     .at_restart(),
 ];

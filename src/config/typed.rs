@@ -325,6 +325,22 @@ impl Typed for access_log::Output {
     }
 }
 
+impl Typed for Option<PathBuf> {
+    fn read(&mut self, value: &Value, _: &Kind) -> Result<(), Wrong> {
+        let cure = || "Write a path, such as \"/var/lib/forebay\".".to_owned();
+        let path = text(value, cure)?;
+        if path.is_empty() || path.contains('\0') {
+            return Err(wrong("not a path", cure()));
+        }
+        *self = Some(PathBuf::from(path));
+        Ok(())
+    }
+
+    fn shown(&self, _: &Kind) -> Shown {
+        self.as_ref().map_or(Shown::Unset, |path| Shown::Text(path.display().to_string()))
+    }
+}
+
 impl Typed for OriginHost {
     fn read(&mut self, value: &Value, _: &Kind) -> Result<(), Wrong> {
         let cure = || "Write \"client\", or a host such as \"www.example.org\" or \"app:8080\".".to_owned();

@@ -247,6 +247,14 @@ table! {
     ban_tests: Counter "forebay_ban_tests_total" {""} "Stored responses tested against new bans, at look-up or by the lurker.";
     lurker_passes: Counter "forebay_lurker_passes_total" {""} "Times that the lurker has tested everything stored.";
 
+    // The journal of purges.
+    journal_records: Counter "forebay_journal_records_total" {""} "Purges written to the journal.";
+    journal_syncs: Counter "forebay_journal_syncs_total" {""} "Times that the journal was synced; one sync may take many purges.";
+    journal_bytes: Counter "forebay_journal_bytes_total" {""} "Bytes written to the journal.";
+    journal_errors: Counter "forebay_journal_errors_total" {""} "Writes to the journal that failed; their purges hold until a restart.";
+    journal_full: Counter "forebay_journal_full_total" {""} "Purges that found the journal's queue full.";
+    journal_torn_bytes: Counter "forebay_journal_torn_bytes_total" {""} "Bytes of the journal that could not be used at the start.";
+
     // Logs.
     access_log_lines: Counter "forebay_access_log_lines_total" {""} "Lines written to the access log.";
     access_log_dropped: Counter "forebay_access_log_dropped_total" {"reason=\"queue\""} "Lines that are missing in the access log: access_log.queue was full, or a write failed.";

@@ -22,6 +22,9 @@ use crate::stored::{CacheKey, Head};
 /// request is older than all of them is not stored.
 const REMEMBERED: usize = 65_536;
 
+/// How many patterns among them; a compiled one takes kilobytes.
+const REMEMBERED_PATTERNS: usize = 2_000;
+
 /// The memory of invalidations.
 #[derive(Debug, Default)]
 pub struct Fence {
@@ -112,11 +115,16 @@ impl Fence {
 
     /// Begins after an invalidation of this number, of which nothing is known.
     pub fn begin_after(&mut self, sequence: u64) {
-        self.sequence = self.sequence.max(sequence);
+        self.skip_to(sequence);
         self.horizon = self.horizon.max(sequence);
         self.last.clear();
         self.recent.clear();
         self.patterns.clear();
+    }
+
+    /// Gives out higher numbers than this one.
+    pub fn skip_to(&mut self, sequence: u64) {
+        self.sequence = self.sequence.max(sequence);
     }
 
     /// Notes an invalidation and returns its patterns, numbered.
@@ -138,7 +146,7 @@ impl Fence {
             self.patterns.push_back(Arc::clone(pattern));
             self.recent.push_back((number, Noted::Pattern));
         }
-        while self.recent.len() > REMEMBERED {
+        while self.recent.len() > REMEMBERED || self.patterns.len() > REMEMBERED_PATTERNS {
             self.forget_oldest();
         }
         (number, patterns)

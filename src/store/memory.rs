@@ -259,6 +259,8 @@ impl Store {
     /// Makes everything that is meant unusable, or only stale: from the moment that
     /// this returns nothing from before is used as if it were not. `noted` is given
     /// the number before anything is looked for, in the order of the numbers.
+    ///
+    /// Where there is a pattern it waits for a moment, to tell how much it has hit.
     pub fn invalidate(
         &self,
         selectors: &[Selector],
@@ -266,6 +268,23 @@ impl Store {
         at: Wall,
         noted: impl FnOnce(u64),
     ) -> Result<Invalidated, Refused> {
+        let (mut done, patterns) = self.begin(selectors, soft, at, noted)?;
+        if !patterns.is_empty() {
+            done.pending = !self.patterns.wait(done.sequence, PATIENCE);
+            done.responses += patterns.iter().map(|pattern| pattern.hits()).sum::<u64>() as usize;
+        }
+        Ok(done)
+    }
+
+    /// As [`Store::invalidate`], and waits for nothing. Returns what was hit so far,
+    /// and the patterns that everything is being tested against.
+    pub fn begin(
+        &self,
+        selectors: &[Selector],
+        soft: bool,
+        at: Wall,
+        noted: impl FnOnce(u64),
+    ) -> Result<(Invalidated, Vec<Arc<Pattern>>), Refused> {
         let meant = Meant::by(selectors)?;
         if !meant.tests().is_empty() && self.patterns.len() >= self.settings.max_bans {
             self.counters.bans_refused.up();
@@ -279,15 +298,11 @@ impl Store {
             (sequence, patterns)
         };
         let mark = if soft { Mark::Stale } else { Mark::Gone };
-        let mut responses: usize = selectors.iter().map(|selector| self.reach(selector, mark)).sum();
-        let mut pending = false;
-        if !patterns.is_empty() {
-            pending = !self.patterns.wait(sequence, PATIENCE);
-            responses += patterns.iter().map(|pattern| pattern.hits()).sum::<u64>() as usize;
-        } else if !soft && responses > 0 {
+        let responses: usize = selectors.iter().map(|selector| self.reach(selector, mark)).sum();
+        if !soft && responses > 0 {
             self.patterns.sweep();
         }
-        Ok(Invalidated { sequence, responses, pending })
+        Ok((Invalidated { sequence, responses, pending: !patterns.is_empty() }, patterns))
     }
 
     /// How many responses an invalidation would hit. Looks at every response where
@@ -308,21 +323,35 @@ impl Store {
         Ok(count)
     }
 
-    /// Begins with numbers after `sequence`; what came before is not known.
-    pub fn begin_after(&self, sequence: u64) {
-        self.fence.lock().begin_after(sequence);
+    /// Begins after invalidations of which nothing is known, up to this number.
+    pub fn begin_after(&self, horizon: u64) {
+        self.fence.lock().begin_after(horizon);
+    }
+
+    /// Notes an invalidation from before the start by its number, so that what was
+    /// asked for before it is still fenced. Nothing is looked for.
+    pub fn remember(
+        &self,
+        sequence: u64,
+        selectors: &[Selector],
+        soft: bool,
+        at: Wall,
+    ) -> Result<(), Refused> {
+        let meant = Meant::by(selectors)?;
+        let mut fence = self.fence.lock();
+        fence.skip_to(sequence.saturating_sub(1));
+        fence.note(&meant, soft, at);
+        Ok(())
+    }
+
+    /// Gives out higher numbers than this one.
+    pub fn skip_to(&self, sequence: u64) {
+        self.fence.lock().skip_to(sequence);
     }
 
     /// Everything up to this number is not remembered.
     pub fn horizon(&self) -> u64 {
         self.fence.lock().horizon()
-    }
-
-    /// Notes an invalidation from before the start, so that what was asked for
-    /// before it is still fenced. Nothing is looked for.
-    pub fn remember(&self, selectors: &[Selector], soft: bool, at: Wall) -> Result<u64, Refused> {
-        let meant = Meant::by(selectors)?;
-        Ok(self.fence.lock().note(&meant, soft, at).0)
     }
 
     /// The patterns that have not been tested against everything yet.

@@ -42,6 +42,6 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { memory: 512 * 1024 * 1024, max_response_percent: 10, max_variants: 32, max_bans: 10_000 }
+        Settings { memory: 512 * 1024 * 1024, max_response_percent: 10, max_variants: 32, max_bans: 2_000 }
     }
 }

@@ -3,6 +3,7 @@
 mod admin;
 mod clients;
 mod fence;
+mod journal;
 mod kinds;
 mod tags;
 

@@ -1,0 +1,275 @@
+//! The commands that speak to a running node, over its admin port.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use super::{count, failed, print};
+use crate::clock::Wall;
+
+pub(super) const PURGE_EXAMPLES: &str = "\
+Examples:
+  forebay purge http://www.example.org/news
+  forebay purge --soft http://www.example.org/news http://www.example.org/
+  forebay purge --tag product-17 --tag category-3
+  forebay purge --prefix http://www.example.org/news/
+  forebay purge --host www.example.org --dry-run
+  forebay purge --ban 'req.url ~ ^/img/ && obj.http.content-type == image/png'
+  forebay purge --all
+  forebay purge --admin 10.0.0.7:6090 --token \"$TOKEN\" http://www.example.org/news
+
+Exit codes: 0 purged (also when nothing matched), 1 not purged, 2 the command line is wrong.";
+
+/// Where a node's admin port is unless it was told otherwise.
+const DEFAULT_ADMIN: &str = "127.0.0.1:6090";
+
+/// How long a node may take to answer a command.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which node is asked, and how.
+#[derive(Args, Debug)]
+pub(super) struct Node {
+    /// The node's admin port, as host:port or http://host:port
+    #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_ADMIN)]
+    admin: String,
+    /// The node's admin token
+    #[arg(long, value_name = "TOKEN", env = "FOREBAY_ADMIN_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Print what the node answered, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+pub(super) struct Purge {
+    /// URLs as clients ask for them
+    #[arg(value_name = "URL", group = "what")]
+    urls: Vec<String>,
+    /// Every response with this tag (surrogate key); may be given again
+    #[arg(long, value_name = "TAG", group = "what")]
+    tag: Vec<String>,
+    /// Every URL that begins so; may be given again
+    #[arg(long, value_name = "URL", group = "what")]
+    prefix: Vec<String>,
+    /// Everything of a host; may be given again
+    #[arg(long, value_name = "HOST", group = "what")]
+    host: Vec<String>,
+    /// Everything of a site, by its name; with --tag, the tags of this site alone
+    #[arg(long, value_name = "NAME", group = "what")]
+    site: Option<String>,
+    /// Everything that an expression in Varnish's grammar matches
+    #[arg(long, value_name = "EXPRESSION", group = "what")]
+    ban: Option<String>,
+    /// Everything
+    #[arg(long, group = "what")]
+    all: bool,
+    /// Make the responses stale in place of unusable: they still answer when the origin fails
+    #[arg(long)]
+    soft: bool,
+    /// Only count what would be purged
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    node: Node,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Purges {
+    /// How many are shown, the newest first
+    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
+    count: u16,
+    #[command(flatten)]
+    node: Node,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Bans {
+    #[command(flatten)]
+    node: Node,
+}
+
+pub(super) fn purge(purge: &Purge) -> ExitCode {
+    let mut body = json!({ "soft": purge.soft, "dry_run": purge.dry_run });
+    for (name, values) in
+        [("urls", &purge.urls), ("tags", &purge.tag), ("prefixes", &purge.prefix), ("hosts", &purge.host)]
+    {
+        if !values.is_empty() {
+            body[name] = json!(values);
+        }
+    }
+    if let Some(site) = &purge.site {
+        body["site"] = json!(site);
+    }
+    if let Some(ban) = &purge.ban {
+        body["ban"] = json!(ban);
+    }
+    if purge.all {
+        body["all"] = json!(true);
+    }
+    told(&purge.node, ask(&purge.node, "POST", "/v1/purge", Some(&body)), |answer| {
+        let number = answer.get("purged")?.as_u64()?;
+        let verb = match (purge.dry_run, purge.soft) {
+            (true, _) => "would purge",
+            (false, true) => "made stale",
+            (false, false) => "purged",
+        };
+        let more = if answer["pending"] == json!(true) { " so far; the rest before it is used" } else { "" };
+        let alone = body.as_object().is_some_and(|body| body.len() == 3);
+        let of = match &purge.urls[..] {
+            [url] if alone => format!(" of {url}"),
+            _ => String::new(),
+        };
+        Some(format!("{verb} {}{of}{more}\n", count(number, "response")))
+    })
+}
+
+pub(super) fn purges(purges: &Purges) -> ExitCode {
+    let answer = ask(&purges.node, "GET", &format!("/v1/purges?count={}", purges.count), None);
+    told(&purges.node, answer, |answer| {
+        let mut text = String::new();
+        for purge in answer.get("purges")?.as_array()? {
+            let when = http_date(purge["at_ms"].as_u64().unwrap_or_default());
+            let kind = if purge["soft"] == json!(true) { "soft" } else { "hard" };
+            let hit = purge["responses"].as_u64().map_or_else(|| "-".to_owned(), |hit| hit.to_string());
+            let what: Vec<String> = purge["what"].as_array()?.iter().map(Value::to_string).collect();
+            let by = purge["by"].as_str().unwrap_or_default();
+            text.push_str(&format!(
+                "{}  {when}  {kind}  {hit:>7}  {by}  {}\n",
+                purge["sequence"],
+                what.join(" ")
+            ));
+        }
+        Some(if text.is_empty() { "no purges\n".to_owned() } else { text })
+    })
+}
+
+pub(super) fn bans(bans: &Bans) -> ExitCode {
+    told(&bans.node, ask(&bans.node, "GET", "/v1/bans", None), |answer| {
+        let mut text = String::new();
+        for ban in answer.get("bans")?.as_array()? {
+            let when = http_date(ban["at_ms"].as_u64().unwrap_or_default());
+            let (hit, ban_text) = (&ban["responses"], ban["ban"].as_str().unwrap_or_default());
+            text.push_str(&format!("{}  {when}  {hit:>7}  {ban_text}\n", ban["sequence"]));
+        }
+        Some(if text.is_empty() { "no bans: everything stored has been tested\n".to_owned() } else { text })
+    })
+}
+
+fn http_date(millis: u64) -> String {
+    crate::rfc::date::format(Wall::from_millis(millis))
+}
+
+/// Prints what a node answered: as it is, or in words.
+fn told(node: &Node, answer: Result<Value, String>, words: impl Fn(&Value) -> Option<String>) -> ExitCode {
+    match answer {
+        Ok(answer) if node.json => print(&format!("{answer}\n")),
+        Ok(answer) => match words(&answer) {
+            Some(text) => print(&text),
+            None => failed(&format!("forebay: {} answered something else: {answer}", node.admin)),
+        },
+        Err(problem) => failed(&format!("forebay: {problem}")),
+    }
+}
+
+fn ask(node: &Node, method: &str, path: &str, body: Option<&Value>) -> Result<Value, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    runtime.block_on(async {
+        tokio::time::timeout(ANSWER_TIMEOUT, exchange(node, method, path, body)).await.unwrap_or_else(|_| {
+            Err(format!("{} did not answer within {} s", node.admin, ANSWER_TIMEOUT.as_secs()))
+        })
+    })
+}
+
+/// One call to the admin port.
+async fn exchange(node: &Node, method: &str, path: &str, body: Option<&Value>) -> Result<Value, String> {
+    let address = admin_address(&node.admin)?;
+    let stream = TcpStream::connect(&address).await.map_err(|error| {
+        format!(
+            "no admin port at {address} ({error}). Is the node running? Say --admin ADDRESS if its admin \
+             port is elsewhere."
+        )
+    })?;
+    let lost = |error: hyper::Error| format!("{address} did not answer as an admin port does ({error})");
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+    tokio::spawn(async move {
+        // What goes wrong on the connection is told by the request as well.
+        let _ = connection.await;
+    });
+    let mut request = http::Request::builder().method(method).uri(path).header(http::header::HOST, &address);
+    if let Some(token) = &node.token {
+        request = request.header(http::header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    if body.is_some() {
+        request = request.header(http::header::CONTENT_TYPE, "application/json");
+    }
+    let content = body.map(Value::to_string).unwrap_or_default();
+    let request =
+        request.body(Full::new(Bytes::from(content))).map_err(|error| format!("cannot ask: {error}"))?;
+    let response = sender.send_request(request).await.map_err(lost)?;
+    let status = response.status();
+    let body = http_body_util::Limited::new(response.into_body(), 16 * 1024 * 1024);
+    let body = body.collect().await.map_err(|error| format!("{address} broke off ({error})"))?.to_bytes();
+    let answer: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    if status.is_success() && answer.is_object() {
+        Ok(answer)
+    } else {
+        Err(refusal(&address, status, &answer, &body))
+    }
+}
+
+/// What a node that did not do it said, with what to do about it where that is known.
+fn refusal(address: &str, status: http::StatusCode, answer: &Value, body: &[u8]) -> String {
+    let said = match answer.get("error").and_then(Value::as_str) {
+        Some(error) => error.to_owned(),
+        None => String::from_utf8_lossy(body).trim().chars().take(300).collect(),
+    };
+    let cure = match (status, answer.get("cure").and_then(Value::as_str)) {
+        (http::StatusCode::UNAUTHORIZED, _) => ". Give its token with --token, or in FOREBAY_ADMIN_TOKEN.",
+        (_, Some(cure)) => &format!(". {cure}"),
+        (http::StatusCode::FORBIDDEN, None) => ". Give its token with --token, or in FOREBAY_ADMIN_TOKEN.",
+        _ => "",
+    };
+    format!("{address} answered {status}: {}{cure}", said.trim_end_matches('.'))
+}
+
+/// Host and port of the admin port, from either or from a URL.
+fn admin_address(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix("http://").unwrap_or(text);
+    let bare = bare.strip_suffix('/').unwrap_or(bare);
+    match bare.parse::<http::uri::Authority>() {
+        Ok(authority) if authority.port_u16().is_some() && !bare.contains('@') => Ok(bare.to_owned()),
+        Ok(_) if !bare.contains([':', '@', '/']) => Ok(format!("{bare}:6090")),
+        _ => Err(format!("{text:?} is no admin port. Write host:port, such as {DEFAULT_ADMIN}.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_admin_port_is_an_address_or_a_url() {
+        for (text, address) in [
+            ("127.0.0.1:6090", Some("127.0.0.1:6090")),
+            ("http://cache.example:7000/", Some("cache.example:7000")),
+            ("cache.example", Some("cache.example:6090")),
+            ("[::1]:6090", Some("[::1]:6090")),
+            ("https://cache.example:7000", None),
+            ("user@cache.example:7000", None),
+            ("", None),
+        ] {
+            assert_eq!(admin_address(text).ok().as_deref(), address, "{text:?}");
+        }
+    }
+}
