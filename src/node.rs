@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::admin::{self, Control};
+use crate::admin::{self, Auth, Control};
 use crate::clock::Clock;
 use crate::config::{Config, Faults, reload};
 use crate::fetch::{Common, Fetcher, Flights};
@@ -82,6 +82,9 @@ pub enum StartError {
     /// The access log could not be opened.
     #[error("the access log cannot be opened: {0}. Check `access_log.output`.")]
     AccessLog(io::Error),
+    /// The file of tokens is no good.
+    #[error("{0}")]
+    Tokens(String),
     /// The journal could not be opened.
     #[error("the journal of purges cannot be opened: {0}")]
     Journal(JournalError),
@@ -138,6 +141,8 @@ impl Node {
         ));
         let ticking = tokio::spawn(tick(common.clone(), Arc::clone(&current)));
         let admin_settings = config.admin.clone();
+        let auth = Auth::new(&admin_settings, common.clock.clone(), Arc::clone(&counters));
+        let auth = Arc::new(auth.map_err(|faults| StartError::Tokens(faults.join("\n")))?);
         let shared = Arc::new(Shared {
             current,
             config: Mutex::new(config),
@@ -149,7 +154,7 @@ impl Node {
         });
         let control: Arc<dyn Control> = Arc::clone(&shared) as _;
         let administering =
-            tokio::spawn(admin::serve(admin_listener, admin_settings, control, Arc::clone(&counters)));
+            tokio::spawn(admin::serve(admin_listener, admin_settings, auth, control, Arc::clone(&counters)));
         Ok(Node { shared, address, admin_address, drain, listening, administering, ticking })
     }
 

@@ -6,13 +6,18 @@
 //!
 //! What it never does: touch a part directly. All it can do stands in [`Control`].
 
+mod auth;
 mod port;
 mod purge;
 mod router;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
+pub use auth::{Auth, Scope, new_token};
 pub use port::serve;
 
 use crate::invalidate::{Accepted, Entry, Wanted};
@@ -25,14 +30,28 @@ use crate::stored::pattern::Pattern;
 pub struct Settings {
     /// Where operators connect.
     pub address: SocketAddr,
-    /// What every request must show as `Authorization: Bearer ...`. Required for
-    /// an address other than loopback.
+    /// A token for everything.
     pub token: Option<String>,
+    /// A file of more tokens, each with its scopes.
+    pub tokens: Option<PathBuf>,
+    /// Whoever calls from here needs no token.
+    pub allow: Vec<IpNet>,
+    /// What they may do.
+    pub allow_scopes: Vec<Scope>,
+    /// A field in which purge clients show their token.
+    pub secret_header: Option<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 6090)), token: None }
+        Settings {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 6090)),
+            token: None,
+            tokens: None,
+            allow: Vec::new(),
+            allow_scopes: vec![Scope::PurgeUrl, Scope::PurgeTag, Scope::Read],
+            secret_header: None,
+        }
     }
 }
 

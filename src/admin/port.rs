@@ -5,6 +5,7 @@
 //! call.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::router::{self, Call};
+use super::auth::{Auth, Caller};
+use super::router::{self, Call, Gate};
 use super::{Control, Settings};
 use crate::observe::counters::Counters;
 
@@ -39,6 +41,7 @@ const LIFETIME: Duration = Duration::from_secs(300);
 pub async fn serve(
     listener: TcpListener,
     settings: Settings,
+    auth: Arc<Auth>,
     control: Arc<dyn Control>,
     counters: Arc<Counters>,
 ) {
@@ -46,8 +49,8 @@ pub async fn serve(
     let settings = Arc::new(settings);
     let own_port = listener.local_addr().map_or(settings.address.port(), |address| address.port());
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok((stream, peer)) => (stream, peer.ip()),
             Err(error) => {
                 tracing::warn!(target: "forebay::admin", "accepting failed: {error}");
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -58,13 +61,19 @@ pub async fn serve(
             counters.admin_refused.up();
             continue;
         };
-        let (control, counters, settings) =
-            (Arc::clone(&control), Arc::clone(&counters), Arc::clone(&settings));
+        let port = Port {
+            auth: Arc::clone(&auth),
+            control: Arc::clone(&control),
+            counters: Arc::clone(&counters),
+            settings: Arc::clone(&settings),
+            peer,
+            own_port,
+        };
         tokio::spawn(async move {
+            let port = Arc::new(port);
             let service = service_fn(|request| {
-                let (control, counters, settings) =
-                    (Arc::clone(&control), Arc::clone(&counters), Arc::clone(&settings));
-                async move { Ok::<_, Infallible>(answer(request, control, &counters, &settings, own_port).await) }
+                let port = Arc::clone(&port);
+                async move { Ok::<_, Infallible>(port.answer(request).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -91,56 +100,69 @@ pub async fn serve(
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
+/// The port, as one connection sees it.
+struct Port {
+    auth: Arc<Auth>,
     control: Arc<dyn Control>,
-    counters: &Counters,
-    settings: &Settings,
+    counters: Arc<Counters>,
+    settings: Arc<Settings>,
+    peer: IpAddr,
     own_port: u16,
-) -> Response<Full<Bytes>> {
-    counters.admin_requests.up();
-    let response = match admitted(request, settings, own_port).await {
-        Ok((head, body)) => {
-            // A purge or a reload may take a moment; other connections must not wait for it.
-            let call = move || {
-                router::route(&Call { head: &head, body: &body, own_port, by: "operator" }, &*control)
-            };
-            tokio::task::spawn_blocking(call).await.unwrap_or_else(|_| {
-                router::refuse(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "the call failed",
-                    "Look into the log, and report it.",
-                )
-            })
-        }
-        Err(refusal) => *refusal,
-    };
-    if response.status().is_client_error() {
-        counters.admin_refused.up();
-    }
-    response
 }
 
-/// The whole request of a caller who may call, or the refusal.
-async fn admitted(
-    request: Request<Incoming>,
-    settings: &Settings,
-    own_port: u16,
-) -> Result<(Parts, Bytes), Box<Response<Full<Bytes>>>> {
-    let (head, body) = request.into_parts();
-    router::admit(&head, settings.token.as_deref(), own_port)?;
-    let refuse = |status, error, cure| Err(Box::new(router::refuse(status, error, cure)));
-    let too_large =
-        || refuse(StatusCode::PAYLOAD_TOO_LARGE, "the content is too large", "Send at most 1 MiB.");
-    if body.size_hint().lower() > MOST_BODY as u64 {
-        return too_large();
+impl Port {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        self.counters.admin_requests.up();
+        let response = match self.admitted(request).await {
+            Ok((head, body, caller)) => {
+                // A purge or a reload may take a moment; other connections must not wait for it.
+                let port = Arc::clone(&self);
+                let call = move || {
+                    let call = Call { head: &head, body: &body, own_port: port.own_port, caller: &caller };
+                    router::route(&call, &*port.control)
+                };
+                tokio::task::spawn_blocking(call).await.unwrap_or_else(|_| {
+                    router::refuse(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        "the call failed",
+                        "Look into the log, and report it.",
+                    )
+                })
+            }
+            Err(refusal) => *refusal,
+        };
+        if response.status().is_client_error() {
+            self.counters.admin_refused.up();
+        }
+        response
     }
-    match tokio::time::timeout(PATIENCE, Limited::new(body, MOST_BODY).collect()).await {
-        Ok(Ok(body)) => Ok((head, body.to_bytes())),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(),
-        Ok(Err(_)) => refuse(StatusCode::BAD_REQUEST, "the content broke off", "Send all of it."),
-        Err(_) => {
-            refuse(StatusCode::REQUEST_TIMEOUT, "the content did not arrive in time", "Send it at once.")
+
+    /// The whole request of a caller who may call, or the refusal.
+    async fn admitted(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<(Parts, Bytes, Caller), Box<Response<Full<Bytes>>>> {
+        let (head, body) = request.into_parts();
+        let gate = Gate {
+            auth: &self.auth,
+            peer: self.peer,
+            secret_header: self.settings.secret_header.as_deref(),
+            own_port: self.own_port,
+        };
+        let caller = router::admit(&head, &gate)?;
+        let refuse = |status, error, cure| Err(Box::new(router::refuse(status, error, cure)));
+        let too_large =
+            || refuse(StatusCode::PAYLOAD_TOO_LARGE, "the content is too large", "Send at most 1 MiB.");
+        if body.size_hint().lower() > MOST_BODY as u64 {
+            return too_large();
+        }
+        match tokio::time::timeout(PATIENCE, Limited::new(body, MOST_BODY).collect()).await {
+            Ok(Ok(body)) => Ok((head, body.to_bytes(), caller)),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(),
+            Ok(Err(_)) => refuse(StatusCode::BAD_REQUEST, "the content broke off", "Send all of it."),
+            Err(_) => {
+                refuse(StatusCode::REQUEST_TIMEOUT, "the content did not arrive in time", "Send it at once.")
+            }
         }
     }
 }
@@ -153,6 +175,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::clock::Clock;
     use crate::invalidate::{Accepted, Entry, Wanted};
     use crate::policy::Sites;
     use crate::store::Refused;
@@ -199,7 +222,8 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let counters = Arc::new(Counters::default());
         let settings = Settings { token: token.map(str::to_owned), ..Settings::default() };
-        tokio::spawn(serve(listener, settings, Arc::new(Empty), Arc::clone(&counters)));
+        let auth = Auth::new(&settings, Clock::System, Arc::clone(&counters)).expect("good settings");
+        tokio::spawn(serve(listener, settings, Arc::new(auth), Arc::new(Empty), Arc::clone(&counters)));
         (address, counters)
     }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Control;
-use super::router::{Call, is_own_name, ok, refuse, respond};
+use super::router::{Call, is_own_name, ok, refuse, refuse_denied, respond};
 use crate::invalidate::wire::{self, Spoken};
 use crate::invalidate::{Accepted, Unclear, Wanted, target};
 use crate::policy::Sites;
@@ -64,7 +64,7 @@ pub(super) fn by_method(call: &Call<'_>, control: &dyn Control) -> Response<Full
         field: &field,
     };
     match wire::understood(&spoken, &control.sites()) {
-        Ok(wanted) => purge(control, &wanted, call.by),
+        Ok(wanted) => purge(control, wanted, call),
         Err(unclear) => refuse_unclear(&unclear),
     }
 }
@@ -86,7 +86,7 @@ pub(super) fn by_json(call: &Call<'_>, control: &dyn Control) -> Response<Full<B
             let error = format!("{} things at once are too many", what.len());
             refuse(StatusCode::BAD_REQUEST, &error, &format!("Send at most {MOST} with each call."))
         }
-        Ok(what) => purge(control, &Wanted { what, soft, dry_run }, call.by),
+        Ok(what) => purge(control, Wanted { what, soft, dry_run }, call),
         Err(unclear) => refuse_unclear(&unclear),
     }
 }
@@ -168,8 +168,14 @@ fn selectors(body: Body, sites: &Sites) -> Result<Vec<Selector>, Unclear> {
     Ok(what)
 }
 
-fn purge(control: &dyn Control, wanted: &Wanted, by: &str) -> Response<Full<Bytes>> {
-    let done = match control.purge(wanted, by) {
+fn purge(control: &dyn Control, mut wanted: Wanted, call: &Call<'_>) -> Response<Full<Bytes>> {
+    let sites = control.sites();
+    let site_of = |host: &str| sites.site(host).map(|site| site.name.clone());
+    wanted.what = match call.caller.may_purge(wanted.what, site_of) {
+        Ok(what) => what,
+        Err(denied) => return refuse_denied(&denied),
+    };
+    let done = match control.purge(&wanted, &call.caller.name) {
         Ok(done) => done,
         Err(refused @ Refused::BadBan(_)) => {
             return refuse(

@@ -24,6 +24,7 @@ use http::{HeaderMap, Method, Response, StatusCode, request};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
+use super::auth::{Auth, Caller, Denied, Scope, Shown};
 use super::{Control, purge};
 use crate::invalidate::wire;
 use crate::rfc::host::{Authority, parse_authority};
@@ -36,8 +37,20 @@ pub(super) struct Call<'a> {
     pub body: &'a Bytes,
     /// The port that it arrived on.
     pub own_port: u16,
-    /// Who calls, for the records.
-    pub by: &'a str,
+    /// Who calls.
+    pub caller: &'a Caller,
+}
+
+/// Whom a port listens to.
+pub(super) struct Gate<'a> {
+    /// Who may call.
+    pub auth: &'a Auth,
+    /// Where the call comes from.
+    pub peer: IpAddr,
+    /// The field that may have a token, beside `Authorization`.
+    pub secret_header: Option<&'a str>,
+    /// The port that it arrived on.
+    pub own_port: u16,
 }
 
 /// The calls there are, for whoever asks at `/`.
@@ -62,14 +75,10 @@ const CALLS: [(&str, &str); 13] = [
 
 /// Whether the caller is admitted, or what it is told. Its content is not needed
 /// for that.
-pub(super) fn admit(
-    head: &request::Parts,
-    token: Option<&str>,
-    own_port: u16,
-) -> Result<(), Box<Response<Full<Bytes>>>> {
+pub(super) fn admit(head: &request::Parts, gate: &Gate<'_>) -> Result<Caller, Box<Response<Full<Bytes>>>> {
     let reads = is_reading(&head.method);
     if head.uri.path() == "/livez" && reads {
-        return Ok(());
+        return Ok(Caller::new("probe", &[]));
     }
     let headers = &head.headers;
     let elsewhere = headers.get("sec-fetch-site").is_some_and(|site| site != "none" && site != "same-origin");
@@ -77,26 +86,47 @@ pub(super) fn admit(
         let cure = "Use a command line: this port takes nothing from pages in browsers.";
         return Err(Box::new(refuse(StatusCode::FORBIDDEN, "the request comes from a page", cure)));
     }
-    let Some(token) = token else {
-        return refuse_rebound(head, own_port).map_or(Ok(()), |refusal| Err(Box::new(refusal)));
+    let shown = Shown {
+        authorization: headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes),
+        secret: gate.secret_header.and_then(|name| headers.get(name)).map(HeaderValue::as_bytes),
     };
-    if shows(headers, token) {
-        return Ok(());
+    let caller = gate.auth.caller(gate.peer, shown).map_err(|denied| Box::new(refuse_denied(&denied)))?;
+    // No page knows a token; without one a page's own name must not reach this port.
+    match refuse_rebound(head, gate.own_port).filter(|_| !caller.by_token) {
+        Some(refusal) => Err(Box::new(refusal)),
+        None => Ok(caller),
     }
-    let mut response = refuse(
-        StatusCode::UNAUTHORIZED,
-        "this port needs its token",
-        "Send `Authorization: Bearer TOKEN` with the token of `admin.token`.",
-    );
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    Err(Box::new(response))
+}
+
+/// What a caller is told who may not.
+pub(super) fn refuse_denied(denied: &Denied) -> Response<Full<Bytes>> {
+    let (status, cure) = match denied {
+        Denied::NoCredentials => (
+            StatusCode::UNAUTHORIZED,
+            "Send `Authorization: Bearer TOKEN` with the token of `admin.token`, or one of `admin.tokens`.",
+        ),
+        Denied::BadCredentials => (StatusCode::UNAUTHORIZED, "`forebay token` makes one."),
+        Denied::Scope { .. } => (StatusCode::FORBIDDEN, "Use another token, or add the scope to this one."),
+        Denied::Site { .. } => {
+            (StatusCode::FORBIDDEN, "Name something of these sites, or use another token.")
+        }
+        Denied::TooManyFailures { .. } => (StatusCode::TOO_MANY_REQUESTS, "Come again later."),
+    };
+    let mut response = refuse(status, &denied.to_string(), cure);
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Denied::TooManyFailures { retry_after } = denied {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
+    }
+    response
 }
 
 /// The refusal of a name that a page may have bound to this address.
 fn refuse_rebound(head: &request::Parts, own_port: u16) -> Option<Response<Full<Bytes>>> {
     // Every browser sends one; what sends none is an old probe.
     let host = head.headers.get(header::HOST)?;
-    let cure = "Ask for the port by its address or as localhost, or set admin.token.";
+    let cure = "Ask for the port by its address or as localhost, or show a token.";
     let Some(authority) = parse_authority(host.as_bytes()) else {
         return Some(refuse(StatusCode::BAD_REQUEST, "`Host` is no host", cure));
     };
@@ -115,6 +145,15 @@ pub(super) fn route(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byt
     let posts = *method == Method::POST;
     if wire::METHODS.contains(&method.as_str()) {
         return purge::by_method(call, control);
+    }
+    // What a purge needs depends on what it means.
+    let needed = match path {
+        "/livez" | "/v1/purge" => None,
+        _ if reads => Some(Scope::Read),
+        _ => Some(Scope::Operate),
+    };
+    if let Some(Err(denied)) = needed.map(|scope| call.caller.may(scope)) {
+        return refuse_denied(&denied);
     }
     if posts && matches!(path, "/v1/purge" | "/v1/reload") && !is_json(&call.head.headers) {
         return refuse(
@@ -164,22 +203,6 @@ pub(super) fn route(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byt
 
 fn is_reading(method: &Method) -> bool {
     *method == Method::GET || *method == Method::HEAD
-}
-
-fn shows(headers: &HeaderMap, token: &str) -> bool {
-    let shown = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-    match shown.split_at_checked(7) {
-        Some((scheme, shown)) if scheme.eq_ignore_ascii_case(b"bearer ") => {
-            same_in_constant_time(shown.trim_ascii(), token.as_bytes())
-        }
-        _ => false,
-    }
-}
-
-/// Compares without telling by its time how much was right.
-fn same_in_constant_time(shown: &[u8], token: &[u8]) -> bool {
-    let differing = shown.iter().zip(token.iter()).fold(0, |differing, (a, b)| differing | (a ^ b));
-    std::hint::black_box(differing) == 0 && shown.len() == token.len()
 }
 
 /// Whether a `Host` is this port's own: then it says nothing about a site. No site
@@ -233,6 +256,9 @@ pub(super) fn respond(status: StatusCode, value: &Value) -> Response<Full<Bytes>
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use crate::admin::Settings;
+    use crate::clock::Clock;
 
     use http::Request;
 
@@ -294,10 +320,13 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).expect("a request").into_parts();
-        match admit(&head, token, 6090) {
-            Ok(()) => {
+        let settings = Settings { token: token.map(str::to_owned), ..Settings::default() };
+        let auth = Auth::new(&settings, Clock::System, Arc::default()).expect("good settings");
+        let peer = IpAddr::from([127, 0, 0, 1]);
+        match admit(&head, &Gate { auth: &auth, peer, secret_header: None, own_port: 6090 }) {
+            Ok(caller) => {
                 let body = Bytes::copy_from_slice(body.as_bytes());
-                route(&Call { head: &head, body: &body, own_port: 6090, by: "test" }, &OneSite)
+                route(&Call { head: &head, body: &body, own_port: 6090, caller: &caller }, &OneSite)
             }
             Err(refusal) => *refusal,
         }

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::admin::{self, Scope};
 use crate::config::{self, Config, Flags};
 
 mod operator;
@@ -76,6 +77,8 @@ enum Command {
     Purges(operator::Purges),
     /// Show the bans and prefixes that a running node still tests its responses against
     Bans(operator::Bans),
+    /// Make a token for the admin port, and its entry for `admin.tokens`
+    Token(Token),
     /// Print what a shell needs to complete the command line
     Completions(Completions),
     /// Print a configuration file with every setting, documented and at its default
@@ -114,6 +117,19 @@ struct Demo {
 }
 
 #[derive(Args, Debug)]
+struct Token {
+    /// Its name, for the records
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// What it may do: purge-url, purge-tag, purge-all, fill, operate or read; may be given again
+    #[arg(long, value_name = "SCOPE", required = true, value_parser = scope)]
+    scope: Vec<Scope>,
+    /// The only sites that it may do it on; may be given again
+    #[arg(long, value_name = "NAME")]
+    site: Vec<String>,
+}
+
+#[derive(Args, Debug)]
 struct Completions {
     /// The shell that they are for
     shell: clap_complete::Shell,
@@ -128,6 +144,7 @@ pub fn run() -> ExitCode {
         Command::Purge(purge) => operator::purge(&purge),
         Command::Purges(purges) => operator::purges(&purges),
         Command::Bans(bans) => operator::bans(&bans),
+        Command::Token(token) => run_token(&token),
         Command::Completions(completions) => run_completions(&completions),
         Command::Config => print(&config::documented()),
     }
@@ -156,6 +173,21 @@ fn run_check(check: &Check) -> ExitCode {
         Ok(config) => print(&format!("{}: good: {}\n", check.file.display(), extent(&config))),
         Err(faults) => failed(&faults),
     }
+}
+
+/// A token goes to the standard output, and what stays at the node to the file.
+fn run_token(token: &Token) -> ExitCode {
+    match admin::new_token(&token.name, &token.scope, &token.site) {
+        Ok((token, entry)) => print(&format!(
+            "# The token, which is not shown again:\n# {token}\n# Add this to the file of admin.tokens:\n{entry}"
+        )),
+        Err(error) => failed(&format!("forebay: no random numbers: {error}")),
+    }
+}
+
+fn scope(name: &str) -> Result<Scope, String> {
+    Scope::from_name(name)
+        .ok_or_else(|| format!("there are {}", Scope::names().collect::<Vec<_>>().join(", ")))
 }
 
 /// What a shell has to read to complete the command line.

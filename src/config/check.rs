@@ -144,7 +144,9 @@ impl Checker<'_> {
     fn ports(&mut self, config: &Config, tree: &Table) {
         let (listen, admin) = (config.listen.address, config.admin.address);
         let at = |section| value_at(tree, section, "address");
-        if !admin.ip().is_loopback() && config.admin.token.is_none() {
+        let open =
+            config.admin.token.is_none() && config.admin.tokens.is_none() && config.admin.allow.is_empty();
+        if !admin.ip().is_loopback() && open {
             let refusal = wrong(
                 "an address that others can reach, without a token",
                 "Set admin.token (or FOREBAY_ADMIN_TOKEN), or use an address such as \"127.0.0.1:6090\".",

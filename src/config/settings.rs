@@ -268,7 +268,7 @@ const ADMIN: &[Setting<Config>] = &[
         "address",
         Plain,
         |config: &mut Config| &mut config.admin.address,
-        "Where operators connect: address and port. An address other than loopback requires a token.",
+        "Where operators connect: address and port. An address other than loopback requires a token, `tokens` or `allow`.",
     )
     .at_restart(),
     Setting::new(
@@ -280,6 +280,37 @@ const ADMIN: &[Setting<Config>] = &[
     )
     .secret()
     .example("...")
+    .at_restart(),
+    Setting::new(
+        "tokens",
+        Plain,
+        |config: &mut Config| &mut config.admin.tokens,
+        "A file of tokens, each with a name, scopes, and perhaps sites; read again when it changes. \
+         `forebay token NAME --scope purge-url` makes a token and its entry.",
+    )
+    .example("/etc/forebay/tokens.toml")
+    .at_restart(),
+    Setting::new(
+        "allow",
+        Plain,
+        |config: &mut Config| &mut config.admin.allow,
+        "Whoever calls from these addresses and networks needs no token.",
+    )
+    .at_restart(),
+    Setting::new(
+        "allow_scopes",
+        Plain,
+        |config: &mut Config| &mut config.admin.allow_scopes,
+        "What they may do: purge-url, purge-tag, purge-all, fill, operate, read.",
+    )
+    .at_restart(),
+    Setting::new(
+        "secret_header",
+        Text(typed::header_name),
+        |config: &mut Config| &mut config.admin.secret_header,
+        "A header in which purge clients show their token, beside `Authorization`.",
+    )
+    .example("X-Invalidate-Token")
     .at_restart(),
 ];
 

@@ -12,6 +12,7 @@ use regex::Regex;
 
 use super::units;
 use super::written::Value;
+use crate::admin::Scope;
 use crate::observe::access_log;
 use crate::policy::site::{FieldNames, Forwarded, HonourRequest, HostPattern, OriginHost, SetCookie};
 
@@ -280,6 +281,19 @@ impl Typed for FieldNames {
     }
 }
 
+impl Typed for Vec<Scope> {
+    fn read(&mut self, value: &Value, _: &Kind) -> Result<(), Wrong> {
+        let all: Vec<String> = Scope::names().map(|name| format!("\"{name}\"")).collect();
+        let cure = format!("Write a list of {}.", all.join(", "));
+        *self = members(value, &cure, "not a scope", Scope::from_name)?;
+        Ok(())
+    }
+
+    fn shown(&self, _: &Kind) -> Shown {
+        Shown::List(self.iter().map(|scope| scope.name().to_owned()).collect())
+    }
+}
+
 impl Typed for Vec<HostPattern> {
     fn read(&mut self, value: &Value, _: &Kind) -> Result<(), Wrong> {
         let cure = "Write host names without scheme, port and path, such as \
@@ -449,6 +463,14 @@ pub fn bearer_token(text: &str) -> Result<(), Wrong> {
         ));
     }
     Ok(())
+}
+
+/// The name of a header.
+pub fn header_name(text: &str) -> Result<(), Wrong> {
+    match http::HeaderName::try_from(text) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(wrong("not the name of a header", "Write one, such as \"X-Invalidate-Token\".")),
+    }
 }
 
 /// A directive for the program's own log.

@@ -261,6 +261,13 @@ table! {
     access_log_lost: Counter "forebay_access_log_dropped_total" {"reason=\"write\""} "Lines that are missing in the access log: access_log.queue was full, or a write failed.";
     access_log_errors: Counter "forebay_access_log_errors_total" {""} "Failed attempts to write the access log or to open it again.";
 
+    // Authentication.
+    auth_failures: Counter "forebay_auth_failures_total" {""} "Calls with a wrong token.";
+    auth_limited: Counter "forebay_auth_limited_total" {""} "Calls not looked at, because too many wrong tokens came from their address.";
+    auth_forgotten: Counter "forebay_auth_forgotten_total" {""} "Addresses with wrong tokens that were forgotten, for there were too many.";
+    auth_reloads: Counter "forebay_auth_reloads_total" {"result=\"applied\""} "Files of tokens read again.";
+    auth_reloads_refused: Counter "forebay_auth_reloads_total" {"result=\"refused\""} "Files of tokens read again.";
+
     // Operators.
     admin_requests: Counter "forebay_admin_requests_total" {""} "Requests on the admin port.";
     admin_refused: Counter "forebay_admin_refused_total" {""} "Requests and connections refused on the admin port.";
