@@ -13,13 +13,14 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use forebay::clock::{Clock, Wall};
 use forebay::config::{self, Flags};
 use forebay::fetch::{Common, Fetcher, Flights, Joined, Limits};
+use forebay::invalidate::Invalidator;
 use forebay::message::wire;
 use forebay::observe::access_log::AccessLog;
 use forebay::observe::counters::Counters;
 use forebay::policy::admit::{Admission, Moments, admit};
 use forebay::policy::{Presented, Received, decide, normalise};
 use forebay::rfc::fields::Fields;
-use forebay::serve::{Request, Server};
+use forebay::serve::{Purging, Request, Server};
 use forebay::store::{Rival, Settings, Store};
 use forebay::stored::filling::{Budget, Seats, filling};
 use forebay::stored::{CacheKey, StoredBody, StoredResponse};
@@ -125,6 +126,15 @@ fn server(store: Arc<Store>, clock: Clock) -> Server {
         sites: config.sites,
         presentation: config.presentation,
         fetcher: Fetcher::new(Vec::new(), config.fetch, "forebay".to_owned(), common),
+        purging: Purging {
+            settings: Default::default(),
+            invalidator: Arc::new(Invalidator::new(
+                Arc::clone(&store),
+                None,
+                clock.clone(),
+                Arc::clone(&counters),
+            )),
+        },
         store,
         node: "forebay".to_owned(),
         clock,

@@ -29,7 +29,7 @@ use crate::observe::counters::Counters;
 use crate::observe::{render, trace};
 use crate::origin::Client;
 use crate::policy::Sites;
-use crate::serve::Server;
+use crate::serve::{Purging, Server};
 use crate::store::{Lurker, Refused, Store};
 use crate::stored::filling::Budget;
 use crate::stored::pattern::Pattern;
@@ -45,9 +45,11 @@ pub struct Node {
     shared: Arc<Shared>,
     address: SocketAddr,
     admin_address: SocketAddr,
+    cli_address: Option<SocketAddr>,
     drain: watch::Sender<bool>,
     listening: JoinHandle<()>,
     administering: JoinHandle<()>,
+    commanding: Option<JoinHandle<()>>,
     ticking: JoinHandle<()>,
 }
 
@@ -107,6 +109,12 @@ impl Node {
     ) -> Result<Node, StartError> {
         let listener = bind("the clients' port", config.listen.address, "--listen")?;
         let admin_listener = bind("the admin port", config.admin.address, "--admin")?;
+        let cli_settings = config.varnish_cli.clone();
+        let cli_listener = cli_settings
+            .address
+            .map(|address| bind("the port of varnish_cli", address, "--set varnish_cli.address=..."))
+            .transpose()?;
+        let cli_address = cli_listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let address = listener.local_addr().unwrap_or(config.listen.address);
         let admin_address = admin_listener.local_addr().unwrap_or(config.admin.address);
 
@@ -128,7 +136,7 @@ impl Node {
             common.clock.clone(),
             Arc::clone(&counters),
         ));
-        let server = build(&config, &common, &access_log);
+        let server = build(&config, &common, &invalidator, &access_log);
         let current: Current = Arc::new(ArcSwap::from_pointee(server));
         let (drain, draining) = watch::channel(false);
         let listening = tokio::spawn(listen::listen(
@@ -155,7 +163,21 @@ impl Node {
         let control: Arc<dyn Control> = Arc::clone(&shared) as _;
         let administering =
             tokio::spawn(admin::serve(admin_listener, admin_settings, auth, control, Arc::clone(&counters)));
-        Ok(Node { shared, address, admin_address, drain, listening, administering, ticking })
+        let commanding = cli_listener.map(|listener| {
+            let control: Arc<dyn Control> = Arc::clone(&shared) as _;
+            tokio::spawn(admin::serve_varnish_cli(listener, cli_settings, control, Arc::clone(&counters)))
+        });
+        Ok(Node {
+            shared,
+            address,
+            admin_address,
+            cli_address,
+            drain,
+            listening,
+            administering,
+            commanding,
+            ticking,
+        })
     }
 
     /// Where clients connect.
@@ -166,6 +188,11 @@ impl Node {
     /// Where operators connect.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address
+    }
+
+    /// Where `varnishadm` connects, if it may.
+    pub fn cli_address(&self) -> Option<SocketAddr> {
+        self.cli_address
     }
 
     /// Everything that is counted.
@@ -196,12 +223,13 @@ impl Node {
         let _ = self.listening.await;
         self.ticking.abort();
         self.administering.abort();
+        self.commanding.iter().for_each(JoinHandle::abort);
         self.shared.access_log.flush().await;
     }
 }
 
 /// The part that a reload replaces.
-fn build(config: &Config, common: &Common, access_log: &AccessLog) -> Server {
+fn build(config: &Config, common: &Common, invalidator: &Arc<Invalidator>, access_log: &AccessLog) -> Server {
     let origins: Vec<Client> = config
         .origins
         .iter()
@@ -213,6 +241,7 @@ fn build(config: &Config, common: &Common, access_log: &AccessLog) -> Server {
         presentation: config.presentation.clone(),
         fetcher,
         store: Arc::clone(&common.store),
+        purging: Purging { settings: config.purge.clone(), invalidator: Arc::clone(invalidator) },
         node: config.node.name.clone(),
         clock: common.clock.clone(),
         counters: Arc::clone(&common.counters),
@@ -247,7 +276,7 @@ impl Shared {
     fn apply(&self, config: Config) -> Vec<String> {
         let mut old = self.config.lock();
         let notes = reload::differences(&old, &config);
-        self.current.store(Arc::new(build(&config, &self.common, &self.access_log)));
+        self.current.store(Arc::new(build(&config, &self.common, &self.invalidator, &self.access_log)));
         *old = config;
         self.common.counters.reloads.up();
         notes

@@ -10,6 +10,7 @@ mod auth;
 mod port;
 mod purge;
 mod router;
+mod varnish_cli;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use ipnet::IpNet;
 
 pub use auth::{Auth, Scope, new_token};
 pub use port::serve;
+pub use varnish_cli::{Settings as VarnishCliSettings, serve as serve_varnish_cli};
 
 use crate::invalidate::{Accepted, Entry, Wanted};
 use crate::policy::Sites;

@@ -9,10 +9,9 @@ use serde_json::{Value, json};
 
 use super::Control;
 use super::router::{Call, is_own_name, ok, refuse, refuse_denied, respond};
-use crate::invalidate::wire::{self, Spoken};
-use crate::invalidate::{Accepted, Unclear, Wanted, target};
+use crate::invalidate::wire::{self, Answer, Spoken};
+use crate::invalidate::{Unclear, Wanted, target};
 use crate::policy::Sites;
-use crate::store::Refused;
 use crate::stored::Selector;
 
 /// The most selectors of one purge.
@@ -65,7 +64,7 @@ pub(super) fn by_method(call: &Call<'_>, control: &dyn Control) -> Response<Full
     };
     match wire::understood(&spoken, &control.sites()) {
         Ok(wanted) => purge(control, wanted, call),
-        Err(unclear) => refuse_unclear(&unclear),
+        Err(unclear) => respond_with(wire::unclear(&unclear)),
     }
 }
 
@@ -87,7 +86,7 @@ pub(super) fn by_json(call: &Call<'_>, control: &dyn Control) -> Response<Full<B
             refuse(StatusCode::BAD_REQUEST, &error, &format!("Send at most {MOST} with each call."))
         }
         Ok(what) => purge(control, Wanted { what, soft, dry_run }, call),
-        Err(unclear) => refuse_unclear(&unclear),
+        Err(unclear) => respond_with(wire::unclear(&unclear)),
     }
 }
 
@@ -175,65 +174,16 @@ fn purge(control: &dyn Control, mut wanted: Wanted, call: &Call<'_>) -> Response
         Ok(what) => what,
         Err(denied) => return refuse_denied(&denied),
     };
-    let done = match control.purge(&wanted, &call.caller.name) {
-        Ok(done) => done,
-        Err(refused @ Refused::BadBan(_)) => {
-            return refuse(
-                StatusCode::BAD_REQUEST,
-                &refused.to_string(),
-                "The documentation of purging has the grammar.",
-            );
-        }
-        Err(refused @ Refused::TooManyBans(_)) => {
-            let mut response = refuse(
-                StatusCode::TOO_MANY_REQUESTS,
-                &refused.to_string(),
-                "Come again in a moment, purge by tags, or raise store.max_bans.",
-            );
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            return response;
-        }
-    };
-    let Accepted { sequence, responses, pending, durable, trouble } = done;
-    let what: Vec<String> = wanted.what.iter().take(MOST_LISTED).map(Selector::to_string).collect();
-    // It holds, and yet its caller must know that a restart would forget it.
-    let status = if trouble.is_some() { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
-    let mut answer = json!({
-        "purged": responses,
-        "sequence": sequence,
-        "soft": wanted.soft,
-        "dry_run": wanted.dry_run,
-        "pending": pending,
-        "durable": durable,
-        "what": what,
-    });
-    if let Some(trouble) = trouble {
-        answer["error"] = json!(format!("it holds until this node ends, and is not on disk: {trouble}"));
-        answer["cure"] = json!("Mend the disk of node.state, and purge again.");
-    }
-    let mut response = respond(status, &answer);
-    let mode = match wanted.what.first() {
-        Some(Selector::Tag { .. } | Selector::Group { .. }) => "tags",
-        Some(Selector::Ban { .. }) => "ban",
-        Some(Selector::Prefix { .. }) => "prefix",
-        Some(Selector::Host { .. } | Selector::Site { .. }) => "host",
-        Some(Selector::All) => "all",
-        _ => "url",
-    };
-    // What clients look for: Proxy Cache Purge, and scripts.
-    let mut tell = |name: &'static str, value: String| {
+    let done = control.purge(&wanted, &call.caller.name);
+    respond_with(wire::answer(&wanted, &done))
+}
+
+fn respond_with(answer: Answer) -> Response<Full<Bytes>> {
+    let mut response = respond(answer.status, &answer.body);
+    for (name, value) in answer.fields {
         if let Ok(value) = HeaderValue::try_from(value) {
             response.headers_mut().insert(HeaderName::from_static(name), value);
         }
-    };
-    tell("x-purged", responses.to_string());
-    tell("cache-purge-result", format!("{mode};count={responses}"));
-    if let Some(sequence) = sequence {
-        tell("forebay-purge-seq", sequence.to_string());
     }
     response
-}
-
-fn refuse_unclear(unclear: &Unclear) -> Response<Full<Bytes>> {
-    refuse(StatusCode::BAD_REQUEST, &unclear.to_string(), unclear.cure())
 }

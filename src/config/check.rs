@@ -153,6 +153,27 @@ impl Checker<'_> {
             );
             self.fault_at(at("admin"), "admin.address", refusal);
         }
+        if let (Some(address), None) = (config.varnish_cli.address, &config.varnish_cli.secret_file)
+            && !address.ip().is_loopback()
+        {
+            let refusal = wrong(
+                "an address that others can reach, without a secret",
+                "Set varnish_cli.secret_file, or use an address such as \"127.0.0.1:6082\".",
+            );
+            self.fault_at(at("varnish_cli"), "varnish_cli.address", refusal);
+        }
+        if config.purge.secret_header.is_some() != config.purge.secret.is_some() {
+            let (given, missing) = if config.purge.secret.is_some() {
+                ("secret", "secret_header")
+            } else {
+                ("secret_header", "secret")
+            };
+            let refusal = wrong(
+                format!("purge.{given} without purge.{missing}"),
+                format!("Set purge.{missing} as well."),
+            );
+            self.fault_at(value_at(tree, "purge", given), &format!("purge.{given}"), refusal);
+        }
         let overlap = listen.ip() == admin.ip()
             || (listen.is_ipv4() == admin.is_ipv4()
                 && (listen.ip().is_unspecified() || admin.ip().is_unspecified()));

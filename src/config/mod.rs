@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::observe::access_log;
 use crate::policy::site::{Presentation, Sites};
-use crate::{admin, fetch, listen, origin, store};
+use crate::{admin, fetch, listen, origin, serve, store};
 
 mod check;
 mod fault;
@@ -39,6 +39,10 @@ pub struct Config {
     pub listen: listen::Settings,
     /// The operators' port.
     pub admin: admin::Settings,
+    /// Purging on the clients' port.
+    pub purge: serve::PurgeSettings,
+    /// The port that speaks as Varnish's does.
+    pub varnish_cli: admin::VarnishCliSettings,
     /// Where responses are kept.
     pub store: store::Settings,
     /// Collapsing and streaming.
@@ -112,6 +116,8 @@ impl Config {
         Config {
             listen: listen::Settings::default(),
             admin: admin::Settings::default(),
+            purge: Default::default(),
+            varnish_cli: Default::default(),
             store: store::Settings::default(),
             fetch: fetch::Settings::default(),
             presentation: Presentation::default(),

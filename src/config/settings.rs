@@ -140,6 +140,17 @@ pub static SECTIONS: &[Section] = &[
         text: "The operators' port: purging, metrics, health, and the configuration in force.",
         settings: ADMIN,
     },
+    Section {
+        name: "purge",
+        text: "Purge methods (PURGE, BAN and their like) on the clients' port, for content management systems \
+               that send them there. Off unless `allow` names somebody.",
+        settings: PURGE,
+    },
+    Section {
+        name: "varnish_cli",
+        text: "A port that speaks Varnish's command line protocol, for varnishadm and its like.",
+        settings: VARNISH_CLI,
+    },
     Section { name: "store", text: "Where responses are kept.", settings: STORE },
     Section {
         name: "collapse",
@@ -311,6 +322,51 @@ const ADMIN: &[Setting<Config>] = &[
         "A header in which purge clients show their token, beside `Authorization`.",
     )
     .example("X-Invalidate-Token")
+    .at_restart(),
+];
+
+const PURGE: &[Setting<Config>] = &[
+    Setting::new(
+        "allow",
+        Plain,
+        |config: &mut Config| &mut config.purge.allow,
+        "The addresses and networks that may purge on the clients' port, as they connect to it. Everybody \
+         else gets 405. With none these methods go to the origin like any other.",
+    ),
+    Setting::new(
+        "secret_header",
+        Text(typed::header_name),
+        |config: &mut Config| &mut config.purge.secret_header,
+        "A header that must show `secret` as well.",
+    )
+    .example("X-Purge-Key"),
+    Setting::new(
+        "secret",
+        Text(typed::bearer_token),
+        |config: &mut Config| &mut config.purge.secret,
+        "What it must show.",
+    )
+    .secret()
+    .example("..."),
+];
+
+const VARNISH_CLI: &[Setting<Config>] = &[
+    Setting::new(
+        "address",
+        Plain,
+        |config: &mut Config| &mut config.varnish_cli.address,
+        "Where it listens: address and port. Off unless it is set. What is said on it is not encrypted.",
+    )
+    .example("127.0.0.1:6082")
+    .at_restart(),
+    Setting::new(
+        "secret_file",
+        Plain,
+        |config: &mut Config| &mut config.varnish_cli.secret_file,
+        "The file with the secret that both sides know (`varnishadm -S`); read for each connection. \
+         Required for an address other than loopback.",
+    )
+    .example("/etc/varnish/secret")
     .at_restart(),
 ];
 

@@ -252,6 +252,19 @@ impl Typed for SocketAddr {
     }
 }
 
+impl Typed for Option<SocketAddr> {
+    fn read(&mut self, value: &Value, kind: &Kind) -> Result<(), Wrong> {
+        let mut address = SocketAddr::from(([0, 0, 0, 0], 0));
+        address.read(value, kind)?;
+        *self = Some(address);
+        Ok(())
+    }
+
+    fn shown(&self, _: &Kind) -> Shown {
+        self.map_or(Shown::Unset, |address| Shown::Text(address.to_string()))
+    }
+}
+
 impl Typed for Vec<IpNet> {
     fn read(&mut self, value: &Value, _: &Kind) -> Result<(), Wrong> {
         let cure = "Write a list of addresses or networks, such as [\"127.0.0.1\", \"10.0.0.0/8\"].";

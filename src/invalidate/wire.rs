@@ -8,9 +8,13 @@
 //! taken for something else; a pattern that is really a list of tags becomes these
 //! tags, and never more than they.
 
+use http::StatusCode;
+use serde_json::{Value, json};
+
 use super::target::{self, Authority};
-use super::{Unclear, Wanted};
+use super::{Accepted, Unclear, Wanted};
 use crate::policy::Sites;
+use crate::store::Refused;
 use crate::stored::Selector;
 use crate::stored::ban::{self, Ban, tag_list};
 
@@ -50,6 +54,82 @@ pub struct Spoken<'a> {
     pub authority: Option<&'a str>,
     /// The value of the first field of this name, in lower case.
     pub field: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// What a purge client is answered.
+pub struct Answer {
+    /// 200 for all that was accepted, also when nothing matched: clients take
+    /// anything else for a failure.
+    pub status: StatusCode,
+    /// More fields.
+    pub fields: Vec<(&'static str, String)>,
+    /// The content.
+    pub body: Value,
+}
+
+/// The most selectors that an answer repeats.
+const MOST_REPEATED: usize = 100;
+
+/// What is answered to a purge that was understood.
+pub fn answer(wanted: &Wanted, done: &Result<Accepted, Refused>) -> Answer {
+    let refused = |status, error: String, cure: &str, fields| Answer {
+        status,
+        fields,
+        body: json!({ "error": error, "cure": cure }),
+    };
+    let done = match done {
+        Ok(done) => done,
+        Err(why @ Refused::BadBan(_)) => {
+            let cure = "The documentation of purging has the grammar.";
+            return refused(StatusCode::BAD_REQUEST, why.to_string(), cure, Vec::new());
+        }
+        Err(why @ Refused::TooManyBans(_)) => {
+            let cure = "Come again in a moment, purge by tags, or raise store.max_bans.";
+            let later = vec![("retry-after", "1".to_owned())];
+            return refused(StatusCode::TOO_MANY_REQUESTS, why.to_string(), cure, later);
+        }
+        Err(why @ Refused::Lost) => {
+            let cure = "Look into the log, and report it.";
+            return refused(StatusCode::INTERNAL_SERVER_ERROR, why.to_string(), cure, Vec::new());
+        }
+    };
+    let what: Vec<String> = wanted.what.iter().take(MOST_REPEATED).map(Selector::to_string).collect();
+    let mut body = json!({
+        "purged": done.responses,
+        "sequence": done.sequence,
+        "soft": wanted.soft,
+        "dry_run": wanted.dry_run,
+        "pending": done.pending,
+        "durable": done.durable,
+        "what": what,
+    });
+    if let Some(trouble) = &done.trouble {
+        body["error"] = json!(format!("it holds until this node ends, and is not on disk: {trouble}"));
+        body["cure"] = json!("Mend the disk of node.state, and purge again.");
+    }
+    let mode = match wanted.what.first() {
+        Some(Selector::Tag { .. } | Selector::Group { .. }) => "tags",
+        Some(Selector::Ban { .. }) => "ban",
+        Some(Selector::Prefix { .. }) => "prefix",
+        Some(Selector::Host { .. } | Selector::Site { .. }) => "host",
+        Some(Selector::All) => "all",
+        _ => "url",
+    };
+    // What clients look for: Proxy Cache Purge, and scripts.
+    let mut fields = vec![
+        ("x-purged", done.responses.to_string()),
+        ("cache-purge-result", format!("{mode};count={}", done.responses)),
+    ];
+    fields.extend(done.sequence.map(|sequence| ("forebay-purge-seq", sequence.to_string())));
+    // It holds, and yet its caller must know that a restart would forget it.
+    let status = if done.trouble.is_some() { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
+    Answer { status, fields, body }
+}
+
+/// What is answered where it is not clear what is meant.
+pub fn unclear(unclear: &Unclear) -> Answer {
+    let body = json!({ "error": unclear.to_string(), "cure": unclear.cure() });
+    Answer { status: StatusCode::BAD_REQUEST, fields: Vec::new(), body }
 }
 
 /// What is meant.

@@ -193,6 +193,7 @@ table! {
     requests_miss: Counter "forebay_requests_total" {"outcome=\"miss\""} "Requests, by outcome.";
     requests_collapsed: Counter "forebay_requests_total" {"outcome=\"collapsed\""} "Requests, by outcome.";
     requests_pass: Counter "forebay_requests_total" {"outcome=\"pass\""} "Requests, by outcome.";
+    requests_purge: Counter "forebay_requests_total" {"outcome=\"purge\""} "Requests, by outcome.";
     requests_refused: Counter "forebay_requests_total" {"outcome=\"refused\""} "Requests, by outcome.";
     requests_failed: Counter "forebay_requests_total" {"outcome=\"failed\""} "Requests, by outcome.";
     requests_under_way: Gauge "forebay_requests_under_way" {""} "Requests from clients whose answer is not complete.";
@@ -271,6 +272,7 @@ table! {
     // Operators.
     admin_requests: Counter "forebay_admin_requests_total" {""} "Requests on the admin port.";
     admin_refused: Counter "forebay_admin_refused_total" {""} "Requests and connections refused on the admin port.";
+    purges_denied: Counter "forebay_purges_denied_total" {""} "Purges on the clients' port from whoever may not.";
     purges: Counter "forebay_purges_total" {""} "Purges by operators.";
     purged_responses: Counter "forebay_purged_responses_total" {""} "Stored responses that purges by operators hit.";
     invalidated_by_method: Counter "forebay_invalidated_by_method_total" {""} "Invalidations by successful requests with unsafe methods.";

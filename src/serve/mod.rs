@@ -13,6 +13,7 @@
 
 mod deliver;
 mod outcome;
+mod purge;
 mod reply;
 mod synth;
 
@@ -37,6 +38,7 @@ use crate::stored::{CacheKey, StoredResponse, Variants};
 
 use deliver::{Answer, Source};
 pub use outcome::{Outcome, Record};
+pub use purge::{Purging, Settings as PurgeSettings};
 pub use reply::{Reply, ReplyBody, Tunnel};
 
 /// How often a request is decided anew because what is stored has changed.
@@ -62,6 +64,8 @@ pub struct Server {
     pub fetcher: Fetcher,
     /// Where they are kept.
     pub store: Arc<Store>,
+    /// Purging by clients.
+    pub purging: Purging,
     /// This node's name in `Via` and `Cache-Status`.
     pub node: String,
     /// Wall time.
@@ -86,6 +90,9 @@ impl Server {
         let Request { received, mut content, switched } = request;
         let now = self.clock.now();
         let mut record = Record::begin(self, &received, now, Instant::now());
+        if self.purging.is_meant(&received) {
+            return purge::purge(self, received, record).await;
+        }
 
         let id = request_id::accept_or_new(received.fields.get("x-request-id"));
         record.request_id = id.clone();

@@ -28,6 +28,8 @@ pub enum Outcome {
     Collapsed,
     /// The origin's response for this client alone.
     Pass,
+    /// Whether a purge was done.
+    Purge,
     /// Nothing: the request was not acceptable.
     Refused,
     /// Nothing: there was no response to be had.
@@ -45,6 +47,7 @@ impl Outcome {
             Outcome::Miss => &counters.requests_miss,
             Outcome::Collapsed => &counters.requests_collapsed,
             Outcome::Pass => &counters.requests_pass,
+            Outcome::Purge => &counters.requests_purge,
             Outcome::Refused => &counters.requests_refused,
             Outcome::Failed => &counters.requests_failed,
         }

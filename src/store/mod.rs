@@ -24,6 +24,9 @@ pub enum Refused {
     /// There are too many patterns that have not been tested against everything.
     #[error("there are {0} bans already that have not been tested against everything")]
     TooManyBans(usize),
+    /// It ended without a word; only a fault of the program does that.
+    #[error("the purge was lost")]
+    Lost,
 }
 
 /// Limits of the store.

@@ -1,11 +1,13 @@
 //! Purging: what it hits, who may, and what it does to responses on their way.
 
 mod admin;
+mod client_port;
 mod clients;
 mod fence;
 mod journal;
 mod kinds;
 mod tags;
+mod varnish_cli;
 
 use serde_json::Value;
 

@@ -1,0 +1,130 @@
+//! Purge methods on the clients' port: many content management systems send them
+//! to the address that their visitors use.
+//!
+//! What always holds: they are taken from the addresses of the list alone, and
+//! with the secret where there is one; where they are off, they are methods like
+//! any other.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use ipnet::IpNet;
+use serde_json::json;
+use subtle::ConstantTimeEq;
+
+use super::Server;
+use super::outcome::{Outcome, Record};
+use super::reply::{Reply, ReplyBody, ReplyContent};
+use crate::invalidate::wire::{self, Answer, Spoken};
+use crate::invalidate::{Accepted, Invalidator, Unclear, Wanted};
+use crate::policy::Received;
+use crate::rfc::date;
+use crate::rfc::fields::Fields;
+use crate::store::Refused;
+
+/// Who may purge on the clients' port.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Settings {
+    /// From these addresses; from nowhere if there are none.
+    pub allow: Vec<IpNet>,
+    /// The field that must show the secret.
+    pub secret_header: Option<String>,
+    /// The secret.
+    pub secret: Option<String>,
+}
+
+/// Purging on the clients' port, where it is on.
+pub struct Purging {
+    /// Who may.
+    pub settings: Settings,
+    /// Who does it.
+    pub invalidator: Arc<Invalidator>,
+}
+
+impl Purging {
+    /// Whether this request is one to purge.
+    pub(super) fn is_meant(&self, received: &Received) -> bool {
+        !self.settings.allow.is_empty() && wire::METHODS.contains(&received.method.as_str())
+    }
+
+    fn may(&self, peer: IpAddr, fields: &Fields) -> bool {
+        let secret = match (&self.settings.secret_header, &self.settings.secret) {
+            (Some(name), Some(secret)) => {
+                fields.get(name).is_some_and(|shown| bool::from(shown.ct_eq(secret.as_bytes())))
+            }
+            _ => true,
+        };
+        secret && self.settings.allow.iter().any(|network| network.contains(&peer.to_canonical()))
+    }
+}
+
+/// Purges what the request says.
+pub(super) async fn purge(server: &Server, received: Received, mut record: Record) -> Reply {
+    let purging = &server.purging;
+    if !purging.may(received.peer, &received.fields) {
+        server.counters.purges_denied.up();
+        record.failure = Some("may not purge".to_owned());
+        let answer = Answer {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            fields: vec![("allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH".to_owned())],
+            body: json!({ "error": "purging is not allowed from here", "cure": "Add the address to purge.allow, and send the secret if there is one." }),
+        };
+        return reply(server, answer, record);
+    }
+    let answer = match understood(server, &received) {
+        Err(unclear) => wire::unclear(&unclear),
+        Ok(wanted) => {
+            let by = format!("client {}", received.peer);
+            let done = invalidate(Arc::clone(&purging.invalidator), wanted.clone(), by).await;
+            wire::answer(&wanted, &done)
+        }
+    };
+    if !answer.status.is_success() {
+        record.failure = Some(answer.body["error"].as_str().unwrap_or_default().to_owned());
+    }
+    reply(server, answer, record)
+}
+
+fn understood(server: &Server, received: &Received) -> Result<Wanted, Unclear> {
+    let field =
+        |name: &str| received.fields.get(name).map(|value| String::from_utf8_lossy(value).into_owned());
+    let host = field("host");
+    let spoken = Spoken {
+        method: received.method.as_str(),
+        target: &received.target,
+        authority: host.as_deref(),
+        field: &field,
+    };
+    wire::understood(&spoken, &server.sites)
+}
+
+async fn invalidate(invalidator: Arc<Invalidator>, wanted: Wanted, by: String) -> Result<Accepted, Refused> {
+    // It waits for the disk and for the lurker; the connection's thread does not.
+    let work = tokio::task::spawn_blocking(move || invalidator.invalidate(&wanted, &by));
+    work.await.unwrap_or(Err(Refused::Lost))
+}
+
+fn reply(server: &Server, answer: Answer, mut record: Record) -> Reply {
+    let body = format!("{}\n", answer.body);
+    let mut fields = Fields::new();
+    fields.add("date", date::format(server.clock.now()));
+    fields.add("content-type", "application/json");
+    fields.add("cache-control", "no-store");
+    for (name, value) in answer.fields {
+        fields.add(name, value);
+    }
+    fields.add("content-length", body.len().to_string());
+    record.head(Outcome::Purge, answer.status, "");
+    let length = Some(body.len() as u64);
+    let content = ReplyContent::Made(Bytes::from(body.into_bytes()));
+    Reply {
+        status: answer.status,
+        fields,
+        body: ReplyBody::new(content, record),
+        length,
+        close: false,
+        tunnel: None,
+    }
+}
