@@ -136,7 +136,7 @@ pub enum Denied {
 
 /// A token, by what is kept of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Token {
+pub struct Token {
     digest: [u8; 32],
     caller: Caller,
 }
@@ -391,7 +391,7 @@ struct WrittenToken {
 }
 
 /// Reads a file of tokens, or says all that is wrong with it.
-fn parse(text: &str) -> Result<Vec<Token>, Vec<String>> {
+pub fn parse(text: &str) -> Result<Vec<Token>, Vec<String>> {
     let written: WrittenFile = toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
         vec![format!(
@@ -461,7 +461,7 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
 }
 
 /// The tokens that a caller shows.
-fn presented(shown: Shown<'_>) -> impl Iterator<Item = Vec<u8>> {
+pub fn presented(shown: Shown<'_>) -> impl Iterator<Item = Vec<u8>> {
     let authorization = shown.authorization.and_then(|value| {
         let (scheme, rest) = value.split_at(value.iter().position(|&byte| byte == b' ')?);
         let rest = rest.trim_ascii();

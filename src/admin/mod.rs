@@ -6,11 +6,11 @@
 //!
 //! What it never does: touch a part directly. All it can do stands in [`Control`].
 
-mod auth;
+pub mod auth;
 mod port;
 mod purge;
 mod router;
-mod varnish_cli;
+pub mod varnish_cli;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

@@ -4,44 +4,15 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Control;
 use super::router::{Call, is_own_name, ok, refuse, refuse_denied, respond};
+use crate::invalidate::Wanted;
 use crate::invalidate::wire::{self, Answer, Spoken};
-use crate::invalidate::{Unclear, Wanted, target};
-use crate::policy::Sites;
-use crate::stored::Selector;
 
-/// The most selectors of one purge.
-const MOST: usize = 10_000;
 /// The most entries that one call lists.
 const MOST_LISTED: usize = 1000;
-
-/// What `POST /v1/purge` takes: everything that is named is purged at once, as one
-/// invalidation.
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct Body {
-    url: Option<String>,
-    urls: Vec<String>,
-    prefix: Option<String>,
-    prefixes: Vec<String>,
-    host: Option<String>,
-    hosts: Vec<String>,
-    site: Option<String>,
-    tag: Option<String>,
-    tags: Vec<String>,
-    ban: Option<String>,
-    all: bool,
-    soft: bool,
-    dry_run: bool,
-}
-
-const CURE: &str = "Send one or more of \"url\", \"urls\", \"prefix\", \"prefixes\", \"host\", \"hosts\", \"site\", \
-                    \"tag\", \"tags\", \"ban\", \"all\": true; with \"soft\": true to make stale only, \
-                    \"dry_run\": true to count only.";
 
 /// `PURGE`, `BAN` and the other methods of purge clients.
 pub(super) fn by_method(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>> {
@@ -70,22 +41,8 @@ pub(super) fn by_method(call: &Call<'_>, control: &dyn Control) -> Response<Full
 
 /// `POST /v1/purge`.
 pub(super) fn by_json(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>> {
-    let body: Body = match serde_json::from_slice(call.body) {
-        Ok(body) => body,
-        Err(error) => {
-            return refuse(StatusCode::BAD_REQUEST, &format!("the content is not understood: {error}"), CURE);
-        }
-    };
-    let (soft, dry_run) = (body.soft, body.dry_run);
-    match selectors(body, &control.sites()) {
-        Ok(what) if what.is_empty() => {
-            refuse(StatusCode::BAD_REQUEST, "nothing is named that could be purged", CURE)
-        }
-        Ok(what) if what.len() > MOST => {
-            let error = format!("{} things at once are too many", what.len());
-            refuse(StatusCode::BAD_REQUEST, &error, &format!("Send at most {MOST} with each call."))
-        }
-        Ok(what) => purge(control, Wanted { what, soft, dry_run }, call),
+    match wire::read_json(call.body, &control.sites()) {
+        Ok(wanted) => purge(control, wanted, call),
         Err(unclear) => respond_with(wire::unclear(&unclear)),
     }
 }
@@ -136,35 +93,6 @@ pub(super) fn bans(control: &dyn Control) -> Response<Full<Bytes>> {
         })
         .collect();
     ok(&json!({ "bans": bans }))
-}
-
-fn selectors(body: Body, sites: &Sites) -> Result<Vec<Selector>, Unclear> {
-    let mut what = Vec::new();
-    for url in body.url.iter().chain(&body.urls) {
-        what.push(target::url(url, None, sites)?);
-    }
-    for prefix in body.prefix.iter().chain(&body.prefixes) {
-        what.push(target::prefix(prefix, None, sites)?);
-    }
-    for host in body.host.iter().chain(&body.hosts) {
-        let target::Authority { host, port } = target::authority(host, sites)?;
-        what.push(Selector::Host { host, port });
-    }
-    let tags = body.tag.into_iter().chain(body.tags);
-    if let (Some(site), 0) = (&body.site, tags.size_hint().0) {
-        what.push(target::site(site, sites)?);
-    } else {
-        // With tags a site says whose tags are meant.
-        body.site.as_deref().map(|site| target::site(site, sites)).transpose()?;
-        what.extend(tags.map(|tag| Selector::Tag { tag, site: body.site.clone() }));
-    }
-    if let Some(ban) = &body.ban {
-        what.extend(wire::selectors_of(ban, sites)?);
-    }
-    if body.all {
-        what.push(Selector::All);
-    }
-    Ok(what)
 }
 
 fn purge(control: &dyn Control, mut wanted: Wanted, call: &Call<'_>) -> Response<Full<Bytes>> {

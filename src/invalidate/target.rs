@@ -27,6 +27,12 @@ pub enum Unclear {
     /// Nothing was named.
     #[error("nothing says what is to be purged")]
     Nothing,
+    /// The content is not the JSON that is expected.
+    #[error("the content is not understood: {0}")]
+    Json(String),
+    /// More is named than one purge takes.
+    #[error("{0} things at once are too many")]
+    TooMany(usize),
     /// A field does not say what it should.
     #[error("`{0}`: {1}")]
     Field(String, String),
@@ -47,7 +53,12 @@ impl Unclear {
                 "Name a host that one of the sites answers for; GET /v1/config shows them."
             }
             Unclear::NoSuchName(_) => "GET /v1/config shows the names of the sites.",
-            Unclear::Nothing => "Name a URL, a prefix, a host, a site, tags, a ban, or `all`.",
+            Unclear::Nothing | Unclear::Json(_) => {
+                "Send one or more of \"url\", \"urls\", \"prefix\", \"prefixes\", \"host\", \"hosts\", \"site\", \
+                 \"tag\", \"tags\", \"ban\", \"all\": true; with \"soft\": true to make stale only, \
+                 \"dry_run\": true to count only."
+            }
+            Unclear::TooMany(_) => "Send at most 10,000 with each call.",
             Unclear::Field(..) => "The documentation of purging says what each field takes.",
         }
     }

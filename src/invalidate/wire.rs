@@ -9,6 +9,7 @@
 //! tags, and never more than they.
 
 use http::StatusCode;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::target::{self, Authority};
@@ -289,6 +290,72 @@ fn banned(conditions: &[(&str, &str, &str)]) -> Result<Selector, Unclear> {
         .collect();
     let ban = read(&written.join(" && "))?;
     Ok(Selector::Ban { expression: ban.text().to_owned() })
+}
+
+/// What `POST /v1/purge` takes: everything that is named is purged at once, as one
+/// invalidation.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Body {
+    url: Option<String>,
+    urls: Vec<String>,
+    prefix: Option<String>,
+    prefixes: Vec<String>,
+    host: Option<String>,
+    hosts: Vec<String>,
+    site: Option<String>,
+    tag: Option<String>,
+    tags: Vec<String>,
+    ban: Option<String>,
+    all: bool,
+    soft: bool,
+    dry_run: bool,
+}
+
+/// The most selectors of one purge.
+const MOST: usize = 10_000;
+
+/// What a `POST` of JSON wants.
+pub fn read_json(body: &[u8], sites: &Sites) -> Result<Wanted, Unclear> {
+    let body: Body = serde_json::from_slice(body).map_err(|error| Unclear::Json(error.to_string()))?;
+    let (soft, dry_run) = (body.soft, body.dry_run);
+    let what = selectors(body, sites)?;
+    if what.is_empty() {
+        return Err(Unclear::Nothing);
+    }
+    if what.len() > MOST {
+        return Err(Unclear::TooMany(what.len()));
+    }
+    Ok(Wanted { what, soft, dry_run })
+}
+
+fn selectors(body: Body, sites: &Sites) -> Result<Vec<Selector>, Unclear> {
+    let mut what = Vec::new();
+    for url in body.url.iter().chain(&body.urls) {
+        what.push(target::url(url, None, sites)?);
+    }
+    for prefix in body.prefix.iter().chain(&body.prefixes) {
+        what.push(target::prefix(prefix, None, sites)?);
+    }
+    for host in body.host.iter().chain(&body.hosts) {
+        let Authority { host, port } = target::authority(host, sites)?;
+        what.push(Selector::Host { host, port });
+    }
+    let tags = body.tag.into_iter().chain(body.tags);
+    if let (Some(site), 0) = (&body.site, tags.size_hint().0) {
+        what.push(target::site(site, sites)?);
+    } else {
+        // With tags a site says whose tags are meant.
+        body.site.as_deref().map(|site| target::site(site, sites)).transpose()?;
+        what.extend(tags.map(|tag| Selector::Tag { tag, site: body.site.clone() }));
+    }
+    if let Some(ban) = &body.ban {
+        what.extend(selectors_of(ban, sites)?);
+    }
+    if body.all {
+        what.push(Selector::All);
+    }
+    Ok(what)
 }
 
 /// What a ban means: the tags that it lists, or itself.

@@ -6,6 +6,7 @@ mod clients;
 mod fence;
 mod journal;
 mod kinds;
+mod model;
 mod tags;
 mod varnish_cli;
 

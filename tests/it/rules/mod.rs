@@ -1,5 +1,6 @@
 //! The standard as tables: a sentence, its section, an input, a verdict.
 
+mod bans;
 mod cache_control;
 mod dates;
 mod decisions;
