@@ -64,9 +64,14 @@
 //! - **No client owns a fetch.** A fetch that may be shared runs in a task of its
 //!   own; its leader is its first follower. Only a pass dies with its client.
 //! - **No purge is undone.** Every invalidation has a number; a fetch notes the
-//!   last one before the origin is asked, and the store compares under the key's
-//!   lock before it keeps anything. A client that comes after an invalidation
-//!   does not join a flight from before it.
+//!   last one before the origin is asked, and the store tests every later one
+//!   under the key's lock before it keeps anything. A client that comes after an
+//!   invalidation does not join a flight from before it, nor keeps what one
+//!   brings once its head shows a tag that was purged.
+//! - **A purge reaches responses, not keys.** Every stored response has a place in
+//!   the [index](stored::index) and a word there that says whether it is valid;
+//!   names lead to these words. Patterns are tested at look-up, and by a lurker
+//!   until everything has been.
 //! - **A better answer is never replaced by a worse one**: a 5xx, a timeout or a
 //!   broken body leaves what is stored as it is, and the origin is left alone for
 //!   a while.
