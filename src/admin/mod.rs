@@ -7,6 +7,7 @@
 //! What it never does: touch a part directly. All it can do stands in [`Control`].
 
 pub mod auth;
+mod calls;
 mod port;
 mod purge;
 mod router;

@@ -4,15 +4,46 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
 
 use super::Control;
 use super::router::{Call, is_own_name, ok, refuse, refuse_denied, respond};
-use crate::invalidate::Wanted;
 use crate::invalidate::wire::{self, Answer, Spoken};
+use crate::invalidate::{Entry, Wanted};
 
 /// The most entries that one call lists.
 const MOST_LISTED: usize = 1000;
+
+/// What `GET /v1/purges` answers.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Purges {
+    /// The newest first.
+    purges: Vec<Entry>,
+}
+
+/// What `GET /v1/bans` answers.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Bans {
+    /// The oldest first.
+    bans: Vec<BanShown>,
+}
+
+/// A ban or a prefix that has not been tested against everything stored.
+#[derive(Serialize, JsonSchema)]
+struct BanShown {
+    /// The number of its purge.
+    sequence: u64,
+    /// When, in milliseconds since 1970.
+    at_ms: u64,
+    /// Whether it makes stale only.
+    soft: bool,
+    /// What it says.
+    ban: String,
+    /// How many responses it has hit so far.
+    responses: u64,
+}
 
 /// `PURGE`, `BAN` and the other methods of purge clients.
 pub(super) fn by_method(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>> {
@@ -54,15 +85,21 @@ pub(super) fn list(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byte
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         match (name, value.parse::<u64>()) {
             ("before", Ok(number)) => before = Some(number),
-            ("count", Ok(number)) => count = usize::try_from(number).unwrap_or(MOST_LISTED).min(MOST_LISTED),
+            ("count", Ok(number)) if number <= MOST_LISTED as u64 => {
+                count = usize::try_from(number).unwrap_or(MOST_LISTED);
+            }
             _ => {
                 let error = format!("`{pair}` is not understood");
-                return refuse(StatusCode::BAD_REQUEST, &error, "There are before=NUMBER and count=NUMBER.");
+                return refuse(
+                    StatusCode::BAD_REQUEST,
+                    &error,
+                    "There are before=NUMBER and count=NUMBER, 1000 at most.",
+                );
             }
         }
     }
     let entries = control.purges(before, count);
-    ok(&json!({ "purges": entries }))
+    ok(&json!(Purges { purges: entries }))
 }
 
 /// `GET /v1/purges/SEQUENCE`.
@@ -79,20 +116,18 @@ pub(super) fn one(number: &str, control: &dyn Control) -> Response<Full<Bytes>> 
 
 /// `GET /v1/bans`.
 pub(super) fn bans(control: &dyn Control) -> Response<Full<Bytes>> {
-    let bans: Vec<Value> = control
+    let bans = control
         .bans()
         .iter()
-        .map(|ban| {
-            json!({
-                "sequence": ban.number,
-                "at_ms": ban.at.millis(),
-                "soft": ban.soft,
-                "ban": ban.test.to_string(),
-                "responses": ban.hits(),
-            })
+        .map(|ban| BanShown {
+            sequence: ban.number,
+            at_ms: ban.at.millis(),
+            soft: ban.soft,
+            ban: ban.test.to_string(),
+            responses: ban.hits(),
         })
         .collect();
-    ok(&json!({ "bans": bans }))
+    ok(&json!(Bans { bans }))
 }
 
 fn purge(control: &dyn Control, mut wanted: Wanted, call: &Call<'_>) -> Response<Full<Bytes>> {

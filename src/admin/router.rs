@@ -24,7 +24,8 @@ use http::{HeaderMap, Method, Response, StatusCode, request};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::auth::{Auth, Caller, Denied, Scope, Shown};
+use super::auth::{Auth, Caller, Denied, Shown};
+use super::calls::{self, Does};
 use super::{Control, purge};
 use crate::invalidate::wire;
 use crate::rfc::host::{Authority, parse_authority};
@@ -52,26 +53,6 @@ pub(super) struct Gate<'a> {
     /// The port that it arrived on.
     pub own_port: u16,
 }
-
-/// The calls there are, for whoever asks at `/`.
-const CALLS: [(&str, &str); 13] = [
-    ("PURGE <path or URL>", "purge one URL; Host names the site; X-Purge-Soft: 1 only makes it stale"),
-    ("BAN, PURGEKEYS, PURGETAGS, URIBAN, REFRESH", "as the purge clients of Varnish say it"),
-    (
-        "POST /v1/purge",
-        "purge by \"url\", \"prefix\", \"host\", \"site\", \"tag\", \"ban\" or \"all\": true; \"soft\": true, \"dry_run\": true; with Content-Type: application/json",
-    ),
-    ("GET /v1/purges", "the last purges, newest first; ?before=SEQUENCE&count=N"),
-    ("GET /v1/purges/SEQUENCE", "one purge"),
-    ("GET /v1/bans", "bans and prefixes that have not been tested against everything stored"),
-    ("POST /v1/reload", "read the configuration again; with Content-Type: application/json"),
-    ("GET /v1/config", "the configuration in force, without secrets"),
-    ("GET /v1/stats", "all counters as JSON"),
-    ("GET /metrics", "all counters for Prometheus"),
-    ("GET /livez", "200 as long as the process runs"),
-    ("GET /readyz", "200 when requests are welcome"),
-    ("GET /", "this list"),
-];
 
 /// Whether the caller is admitted, or what it is told. Its content is not needed
 /// for that.
@@ -141,64 +122,72 @@ fn refuse_rebound(head: &request::Parts, own_port: u16) -> Option<Response<Full<
 pub(super) fn route(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>> {
     let path = call.head.uri.path();
     let method = &call.head.method;
-    let reads = is_reading(method);
-    let posts = *method == Method::POST;
     if wire::METHODS.contains(&method.as_str()) {
         return purge::by_method(call, control);
     }
-    // What a purge needs depends on what it means.
-    let needed = match path {
-        "/livez" | "/v1/purge" => None,
-        _ if reads => Some(Scope::Read),
-        _ => Some(Scope::Operate),
+    let found = match calls::find(method, path) {
+        Ok(found) => found,
+        Err(Some(allow)) => return not_allowed(allow),
+        Err(None) => {
+            return refuse(
+                StatusCode::NOT_FOUND,
+                "there is no such call",
+                "GET / lists the calls there are.",
+            );
+        }
     };
-    if let Some(Err(denied)) = needed.map(|scope| call.caller.may(scope)) {
+    // What a purge needs depends on what it means.
+    if let Some(Err(denied)) = found.scope.map(|scope| call.caller.may(scope)) {
         return refuse_denied(&denied);
     }
-    if posts && matches!(path, "/v1/purge" | "/v1/reload") && !is_json(&call.head.headers) {
+    if found.method == Method::POST && !is_json(&call.head.headers) {
         return refuse(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "the content is not JSON",
             "Send `Content-Type: application/json`, also where there is no content: no page can.",
         );
     }
-    match (path, reads) {
-        ("/livez", true) => ok(&json!({ "live": true })),
-        ("/readyz", true) => match control.ready() {
+    match found.does {
+        Does::Live => ok(&json!({ "live": true })),
+        Does::Ready => match control.ready() {
             Ok(()) => ok(&json!({ "ready": true })),
             Err(why) => respond(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false, "why": why })),
         },
-        ("/metrics", true) => {
-            let mut response = Response::new(Full::from(control.metrics()));
-            let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-            response.headers_mut().insert(header::CONTENT_TYPE, kind);
-            response
+        Does::Metrics => text("text/plain; version=0.0.4; charset=utf-8", control.metrics()),
+        Does::Config => ok(&control.config_json()),
+        Does::Stats => ok(&control.stats_json()),
+        Does::List => ok(&calls::list()),
+        Does::OpenApi => ok(&calls::openapi()),
+        Does::Page => text("text/html; charset=utf-8", calls::page()),
+        Does::Purge => purge::by_json(call, control),
+        Does::Purges => purge::list(call, control),
+        Does::PurgeOf => purge::one(path.rsplit('/').next().unwrap_or_default(), control),
+        Does::Bans => purge::bans(control),
+        Does::Reload if !is_nothing(call.body) => {
+            refuse(StatusCode::BAD_REQUEST, "a reload takes no content", "Send none, or {}.")
         }
-        ("/v1/config", true) => ok(&control.config_json()),
-        ("/v1/stats", true) => ok(&control.stats_json()),
-        ("/", true) => {
-            let calls: Vec<Value> =
-                CALLS.iter().map(|(call, what)| json!({ "call": call, "what": what })).collect();
-            ok(&json!({ "forebay": env!("CARGO_PKG_VERSION"), "calls": calls }))
-        }
-        ("/v1/purge", _) if posts => purge::by_json(call, control),
-        ("/v1/purges", true) => purge::list(call, control),
-        ("/v1/bans", true) => purge::bans(control),
-        (path, true) if path.starts_with("/v1/purges/") => purge::one(&path["/v1/purges/".len()..], control),
-        ("/v1/reload", _) if posts => match control.reload() {
+        Does::Reload => match control.reload() {
             Ok(notes) => ok(&json!({ "reloaded": true, "notes": notes })),
             Err(faults) => respond(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 &json!({ "reloaded": false, "error": "the configuration has faults; the old one stays in force", "faults": faults }),
             ),
         },
-        ("/v1/purge" | "/v1/reload", _) => not_allowed("POST"),
-        (
-            "/livez" | "/readyz" | "/metrics" | "/v1/config" | "/v1/stats" | "/v1/purges" | "/v1/bans" | "/",
-            _,
-        ) => not_allowed("GET, HEAD"),
-        _ => refuse(StatusCode::NOT_FOUND, "there is no such call", "GET / lists the calls there are."),
     }
+}
+
+/// Whether the content says nothing.
+fn is_nothing(body: &[u8]) -> bool {
+    let read: Result<serde_json::Map<String, Value>, _> = serde_json::from_slice(body);
+    body.is_empty() || read.is_ok_and(|map| map.is_empty())
+}
+
+fn text(kind: &'static str, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn is_reading(method: &Method) -> bool {

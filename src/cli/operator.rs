@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::{count, failed, print};
 use crate::clock::Wall;
+use crate::stored::Selector;
 
 pub(super) const PURGE_EXAMPLES: &str = "\
 Examples:
@@ -138,12 +139,13 @@ pub(super) fn purges(purges: &Purges) -> ExitCode {
             let when = http_date(purge["at_ms"].as_u64().unwrap_or_default());
             let kind = if purge["soft"] == json!(true) { "soft" } else { "hard" };
             let hit = purge["responses"].as_u64().map_or_else(|| "-".to_owned(), |hit| hit.to_string());
-            let what: Vec<String> = purge["what"].as_array()?.iter().map(Value::to_string).collect();
+            let what: Vec<Selector> = serde_json::from_value(purge["what"].clone()).ok()?;
+            let what: Vec<String> = what.iter().map(Selector::to_string).collect();
             let by = purge["by"].as_str().unwrap_or_default();
             text.push_str(&format!(
                 "{}  {when}  {kind}  {hit:>7}  {by}  {}\n",
                 purge["sequence"],
-                what.join(" ")
+                what.join(", ")
             ));
         }
         Some(if text.is_empty() { "no purges\n".to_owned() } else { text })

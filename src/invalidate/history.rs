@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::stored::Selector;
@@ -10,7 +11,7 @@ use crate::stored::Selector;
 const REMEMBERED: usize = 1000;
 
 /// An accepted invalidation.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
     /// Its number.
     pub sequence: u64,

@@ -9,7 +9,8 @@
 //! tags, and never more than they.
 
 use http::StatusCode;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::target::{self, Authority};
@@ -68,6 +69,40 @@ pub struct Answer {
     pub body: Value,
 }
 
+/// What a purge is answered with.
+#[derive(Serialize, JsonSchema)]
+pub struct Told {
+    /// How many stored responses were hit, or would be.
+    purged: usize,
+    /// The number of the purge; none where it was only counted.
+    sequence: Option<u64>,
+    /// Whether they became stale only.
+    soft: bool,
+    /// Whether they were only counted.
+    dry_run: bool,
+    /// Whether more may be hit: what has not been tested yet is before it is used.
+    pending: bool,
+    /// Whether it is on disk.
+    durable: bool,
+    /// What was meant, in words; the first hundred.
+    what: Vec<String>,
+    /// Why it is not on disk, where it should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// What to do about that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cure: Option<String>,
+}
+
+/// What a refusal says.
+#[derive(Serialize, JsonSchema)]
+pub struct Refusal {
+    /// What is wrong.
+    error: String,
+    /// What to do about it.
+    cure: String,
+}
+
 /// The most selectors that an answer repeats.
 const MOST_REPEATED: usize = 100;
 
@@ -76,7 +111,7 @@ pub fn answer(wanted: &Wanted, done: &Result<Accepted, Refused>) -> Answer {
     let refused = |status, error: String, cure: &str, fields| Answer {
         status,
         fields,
-        body: json!({ "error": error, "cure": cure }),
+        body: json!(Refusal { error, cure: cure.to_owned() }),
     };
     let done = match done {
         Ok(done) => done,
@@ -95,19 +130,18 @@ pub fn answer(wanted: &Wanted, done: &Result<Accepted, Refused>) -> Answer {
         }
     };
     let what: Vec<String> = wanted.what.iter().take(MOST_REPEATED).map(Selector::to_string).collect();
-    let mut body = json!({
-        "purged": done.responses,
-        "sequence": done.sequence,
-        "soft": wanted.soft,
-        "dry_run": wanted.dry_run,
-        "pending": done.pending,
-        "durable": done.durable,
-        "what": what,
-    });
-    if let Some(trouble) = &done.trouble {
-        body["error"] = json!(format!("it holds until this node ends, and is not on disk: {trouble}"));
-        body["cure"] = json!("Mend the disk of node.state, and purge again.");
-    }
+    let trouble = done.trouble.as_ref();
+    let told = Told {
+        purged: done.responses,
+        sequence: done.sequence,
+        soft: wanted.soft,
+        dry_run: wanted.dry_run,
+        pending: done.pending,
+        durable: done.durable,
+        what,
+        error: trouble.map(|trouble| format!("it holds until this node ends, and is not on disk: {trouble}")),
+        cure: trouble.map(|_| "Mend the disk of node.state, and purge again.".to_owned()),
+    };
     let mode = match wanted.what.first() {
         Some(Selector::Tag { .. } | Selector::Group { .. }) => "tags",
         Some(Selector::Ban { .. }) => "ban",
@@ -124,12 +158,12 @@ pub fn answer(wanted: &Wanted, done: &Result<Accepted, Refused>) -> Answer {
     fields.extend(done.sequence.map(|sequence| ("forebay-purge-seq", sequence.to_string())));
     // It holds, and yet its caller must know that a restart would forget it.
     let status = if done.trouble.is_some() { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
-    Answer { status, fields, body }
+    Answer { status, fields, body: json!(told) }
 }
 
 /// What is answered where it is not clear what is meant.
 pub fn unclear(unclear: &Unclear) -> Answer {
-    let body = json!({ "error": unclear.to_string(), "cure": unclear.cure() });
+    let body = json!(Refusal { error: unclear.to_string(), cure: unclear.cure().to_owned() });
     Answer { status: StatusCode::BAD_REQUEST, fields: Vec::new(), body }
 }
 
@@ -294,21 +328,34 @@ fn banned(conditions: &[(&str, &str, &str)]) -> Result<Selector, Unclear> {
 
 /// What `POST /v1/purge` takes: everything that is named is purged at once, as one
 /// invalidation.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
-struct Body {
+pub struct Body {
+    /// A URL as clients ask for it, or a path where there is one site.
     url: Option<String>,
+    /// More of them.
     urls: Vec<String>,
+    /// What every URL that is meant begins with.
     prefix: Option<String>,
+    /// More of them.
     prefixes: Vec<String>,
+    /// A host, with a port where that matters.
     host: Option<String>,
+    /// More of them.
     hosts: Vec<String>,
+    /// A site by its name; with tags, the site whose tags are meant.
     site: Option<String>,
+    /// A tag.
     tag: Option<String>,
+    /// More of them.
     tags: Vec<String>,
+    /// An expression in Varnish's grammar.
     ban: Option<String>,
+    /// Everything.
     all: bool,
+    /// Make stale only.
     soft: bool,
+    /// Only count.
     dry_run: bool,
 }
 

@@ -1,12 +1,13 @@
 //! What an invalidation names.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::CacheKey;
 
 /// What an invalidation names. A response is meant if it is meant by one of the
 /// selectors of an invalidation.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", rename_all_fields = "snake_case", tag = "kind")]
 pub enum Selector {
     /// A URL, all its variants.

@@ -1,4 +1,4 @@
-"""Real purge clients against a real node. Usage: purge.py FOREBAY VARNISHADM
+"""Real purge clients, and a tester of APIs, against a real node. Usage: purge.py FOREBAY VARNISHADM
 
 Each test fills the cache, lets a client purge, and looks what is still answered from the
 cache. Prints a line for each, and `N passed, M failed` at the end.
@@ -52,7 +52,7 @@ class Node:
             command += ["--set", setting]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
-        self.port = int(line.split("http://127.0.0.1:")[1].split(",")[0])
+        self.port, self.admin = (int(part.split(",")[0]) for part in line.split("http://127.0.0.1:")[1:3])
 
     def get(self, path, **fields):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
@@ -145,6 +145,15 @@ def plone_purges(node):
     assert node.left("/front", "/other") == ["/other"]
 
 
+def the_admin_port_is_as_its_document_says(node):
+    schemathesis = pathlib.Path(sys.executable).with_name("schemathesis")
+    command = [schemathesis, "run", f"http://127.0.0.1:{node.admin}/openapi.json"]
+    # A URL or a ban may be of the right type and yet be none.
+    command += ["--exclude-checks", "positive_data_acceptance", "--max-examples", "50", "--seed", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=node.secret.parent)
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
 def main():
     passed = failed = 0
     with tempfile.TemporaryDirectory() as directory:
@@ -154,6 +163,7 @@ def main():
             varnishadm_is_told_what_is_wrong,
             wagtail_purges,
             plone_purges,
+            the_admin_port_is_as_its_document_says,
         ]:
             node = Node(pathlib.Path(directory))
             try:

@@ -232,10 +232,10 @@ fn no_race_brings_a_purged_response_back() {
                 2 => Selector::All,
                 _ => Selector::Host { host: "h".to_owned(), port: None },
             };
-            store.begin(&[what.clone()], false, NOW, |_| {}).expect("a good purge");
-            for path in 0..2 {
+            store.begin(std::slice::from_ref(&what), false, NOW, |_| {}).expect("a good purge");
+            for (path, text) in PATHS.iter().enumerate().take(2) {
                 let found = store.find_in_memory(&key(path));
-                let fields = request(PATHS[path]).fields;
+                let fields = request(text).fields;
                 if let Some(response) = found.as_deref().and_then(|variants| variants.select(&fields, false))
                 {
                     let served: usize =

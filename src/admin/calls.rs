@@ -1,0 +1,388 @@
+//! The calls of the admin port: one table, from which requests are told apart and
+//! the OpenAPI document, its page and the list at `/` are made.
+
+use http::Method;
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use super::auth::Scope;
+use super::purge::{Bans, Purges};
+use crate::invalidate::Entry;
+use crate::invalidate::wire::{Body, METHODS, Refusal, Told};
+
+/// What a call does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Does {
+    List,
+    Page,
+    OpenApi,
+    Live,
+    Ready,
+    Metrics,
+    Config,
+    Stats,
+    Purge,
+    Purges,
+    PurgeOf,
+    Bans,
+    Reload,
+}
+
+/// A call as it is documented.
+pub(super) struct Described {
+    pub does: Does,
+    /// `GET` stands for `HEAD` as well.
+    pub method: Method,
+    /// A part in braces stands for one segment.
+    pub path: &'static str,
+    /// What it needs; a purge needs what its selectors need.
+    pub scope: Option<Scope>,
+    pub text: &'static str,
+    /// What it answers, beside the refusals that any call may be answered with.
+    answers: &'static [(u16, &'static str)],
+}
+
+const fn call(
+    does: Does,
+    method: Method,
+    path: &'static str,
+    scope: Option<Scope>,
+    text: &'static str,
+    answers: &'static [(u16, &'static str)],
+) -> Described {
+    Described { does, method, path, scope, text, answers }
+}
+
+/// All calls but those by the [methods](METHODS) of purge clients.
+pub(super) static CALLS: [Described; 13] = [
+    call(
+        Does::Purge,
+        Method::POST,
+        "/v1/purge",
+        None,
+        "Purge what is named, as one: URLs, prefixes, hosts, a site, tags, a ban, or everything; soft or hard.",
+        &[
+            (200, "Done; also when nothing matched."),
+            (400, "It is not clear what is meant."),
+            (413, "The content is too large."),
+            (415, "The content is not JSON."),
+            (500, "It holds, and is not on disk."),
+        ],
+    ),
+    call(
+        Does::Purges,
+        Method::GET,
+        "/v1/purges",
+        Some(Scope::Read),
+        "The last purges, newest first.",
+        &[(200, "A list."), (400, "A parameter is not understood.")],
+    ),
+    call(
+        Does::PurgeOf,
+        Method::GET,
+        "/v1/purges/{sequence}",
+        Some(Scope::Read),
+        "One purge by its number.",
+        &[(200, "The purge."), (404, "No purge of this number is remembered.")],
+    ),
+    call(
+        Does::Bans,
+        Method::GET,
+        "/v1/bans",
+        Some(Scope::Read),
+        "Bans and prefixes that have not been tested against everything stored.",
+        &[(200, "A list.")],
+    ),
+    call(
+        Does::Reload,
+        Method::POST,
+        "/v1/reload",
+        Some(Scope::Operate),
+        "Read the configuration again.",
+        &[
+            (200, "Done."),
+            (400, "It has content that says something."),
+            (415, "The content is not JSON."),
+            (422, "It has faults; the old one stays in force."),
+        ],
+    ),
+    call(
+        Does::Config,
+        Method::GET,
+        "/v1/config",
+        Some(Scope::Read),
+        "The configuration in force, without secrets.",
+        &[(200, "Every setting by section.")],
+    ),
+    call(
+        Does::Stats,
+        Method::GET,
+        "/v1/stats",
+        Some(Scope::Read),
+        "All counters.",
+        &[(200, "Numbers by name.")],
+    ),
+    call(
+        Does::Metrics,
+        Method::GET,
+        "/metrics",
+        Some(Scope::Read),
+        "All counters in Prometheus' text format.",
+        &[(200, "Text.")],
+    ),
+    call(
+        Does::Live,
+        Method::GET,
+        "/livez",
+        None,
+        "Whether the process runs. Needs no token.",
+        &[(200, "It does.")],
+    ),
+    call(
+        Does::Ready,
+        Method::GET,
+        "/readyz",
+        Some(Scope::Read),
+        "Whether requests are welcome.",
+        &[(200, "They are."), (503, "They are not, and why.")],
+    ),
+    call(
+        Does::OpenApi,
+        Method::GET,
+        "/openapi.json",
+        Some(Scope::Read),
+        "This description, as OpenAPI 3.1.",
+        &[(200, "The document.")],
+    ),
+    call(
+        Does::Page,
+        Method::GET,
+        "/docs",
+        Some(Scope::Read),
+        "This description, as a page.",
+        &[(200, "HTML.")],
+    ),
+    call(Does::List, Method::GET, "/", Some(Scope::Read), "The calls there are.", &[(200, "A list.")]),
+];
+
+/// The call that is meant, or the methods that its path takes; neither where there
+/// is no such path.
+pub(super) fn find(method: &Method, path: &str) -> Result<&'static Described, Option<&'static str>> {
+    let mut of_path = CALLS.iter().filter(|call| is_path(call.path, path)).peekable();
+    let allow = of_path.peek().map(|call| if call.method == Method::GET { "GET, HEAD" } else { "POST" });
+    let wanted = if *method == Method::HEAD { &Method::GET } else { method };
+    of_path.find(|call| call.method == *wanted).ok_or(allow)
+}
+
+/// Whether a path is one that a call describes.
+fn is_path(described: &str, path: &str) -> bool {
+    match described.split_once('{') {
+        None => described == path,
+        Some((before, _)) => {
+            path.strip_prefix(before).is_some_and(|rest| !rest.is_empty() && !rest.contains('/'))
+        }
+    }
+}
+
+/// The list at `/`.
+pub(super) fn list() -> Value {
+    let mut calls: Vec<Value> = CALLS
+        .iter()
+        .map(|call| json!({ "call": format!("{} {}", call.method, call.path), "what": call.text }))
+        .collect();
+    let methods = METHODS.join(", ");
+    calls.push(json!({ "call": methods, "what": "Purges, as the clients of other caches say them." }));
+    json!({ "forebay": env!("CARGO_PKG_VERSION"), "documentation": "/docs", "calls": calls })
+}
+
+/// The OpenAPI document.
+pub(super) fn openapi() -> Value {
+    let mut schemas = SchemaSettings::draft2020_12()
+        .with(|settings| settings.definitions_path = "/components/schemas".into())
+        .into_generator();
+    let mut paths = Map::new();
+    for call in &CALLS {
+        let mut answers = Map::new();
+        for (status, text) in call.answers {
+            let mut answer = json!({ "description": text });
+            if let Some((kind, schema)) = content(call, *status, &mut schemas) {
+                answer["content"] = json!({ kind: { "schema": schema } });
+            }
+            answers.insert(status.to_string(), answer);
+        }
+        if call.does != Does::Live {
+            for (status, text) in [
+                (401, "No token, or one that is not known."),
+                (403, "The caller may not, or the request comes from a page."),
+                (429, "Too much that was wrong came from this address, or too many bans are waiting."),
+            ] {
+                let schema = schema::<Refusal>(&mut schemas);
+                answers.insert(
+                    status.to_string(),
+                    json!({ "description": text, "content": { "application/json": { "schema": schema } } }),
+                );
+            }
+        }
+        let scope = call.scope.map_or("", Scope::name);
+        let mut operation = json!({
+            "operationId": format!("{:?}", call.does),
+            "summary": call.text,
+            "responses": answers,
+            "security": if call.does == Does::Live { json!([]) } else { json!([{ "token": [] }, {}]) },
+        });
+        if !scope.is_empty() {
+            operation["x-scope"] = json!(scope);
+        }
+        match call.does {
+            Does::Purge => {
+                let schema = schema::<Body>(&mut schemas);
+                operation["requestBody"] = json!({
+                    "required": true,
+                    "content": { "application/json": {
+                        "schema": schema,
+                        "example": { "tags": ["product-17"], "soft": true },
+                    } },
+                });
+            }
+            Does::Reload => {
+                operation["requestBody"] = json!({
+                    "required": false,
+                    "content": { "application/json": { "schema": { "type": "object", "maxProperties": 0 } } },
+                });
+            }
+            Does::Purges => {
+                let number = |name: &str, text: &str, most: u64| {
+                    json!({
+                        "name": name, "in": "query", "required": false, "description": text,
+                        "schema": { "type": "integer", "minimum": 0, "maximum": most },
+                    })
+                };
+                operation["parameters"] = json!([
+                    number("before", "Only those with a lower number.", u64::MAX),
+                    number("count", "At most so many.", 1000),
+                ]);
+            }
+            Does::PurgeOf => {
+                operation["parameters"] = json!([{
+                    "name": "sequence", "in": "path", "required": true,
+                    "schema": { "type": "integer", "minimum": 0, "maximum": 9_007_199_254_740_991_u64 },
+                }]);
+            }
+            _ => {}
+        }
+        let path = paths.entry(call.path).or_insert_with(|| json!({}));
+        path[call.method.as_str().to_ascii_lowercase()] = operation;
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "forebay's admin port",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+            "description": format!(
+                "Purge, look, reload. The methods {} do what the clients of other caches mean by them.",
+                METHODS.join(", ")
+            ),
+        },
+        "servers": [{ "url": "/" }],
+        "paths": paths,
+        "components": {
+            "schemas": Value::Object(schemas.take_definitions(true)),
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+    })
+}
+
+fn schema<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
+    json!(schemas.subschema_for::<T>())
+}
+
+/// The media type and schema of an answer.
+fn content(call: &Described, status: u16, schemas: &mut SchemaGenerator) -> Option<(&'static str, Value)> {
+    let object = json!({ "type": "object" });
+    let schema = match (call.does, status) {
+        (Does::Metrics, _) => return Some(("text/plain", json!({ "type": "string" }))),
+        (Does::Page, _) => return Some(("text/html", json!({ "type": "string" }))),
+        (Does::Purge, 200 | 500) => schema::<Told>(schemas),
+        (Does::Purges, 200) => schema::<Purges>(schemas),
+        (Does::PurgeOf, 200) => schema::<Entry>(schemas),
+        (Does::Bans, 200) => schema::<Bans>(schemas),
+        (Does::Reload, 422) | (Does::Ready, 503) | (_, 200) => object,
+        _ => schema::<Refusal>(schemas),
+    };
+    Some(("application/json", schema))
+}
+
+/// The description as a page, for people.
+pub(super) fn page() -> String {
+    let mut rows = String::new();
+    for call in &CALLS {
+        let scope = call.scope.map_or("", Scope::name);
+        let answers: String = call
+            .answers
+            .iter()
+            .map(|(status, text)| format!("<li><b>{status}</b> {}</li>", escaped(text)))
+            .collect();
+        rows.push_str(&format!(
+            "<section><h2><code>{} {}</code></h2><p>{}</p><p>Scope: <code>{scope}</code></p><ul>{answers}</ul></section>\n",
+            call.method,
+            escaped(call.path),
+            escaped(call.text),
+        ));
+    }
+    let body = serde_json::to_string_pretty(&schemars::schema_for!(Body)).unwrap_or_default();
+    format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>forebay: the admin port</title>\
+         <meta name=\"viewport\" content=\"width=device-width\"><style>body{{font:16px/1.5 system-ui;max-width:50em;\
+         margin:2em auto;padding:0 1em;color:#123}}h2{{font-size:1.1em;margin-bottom:0}}pre{{background:#eef3f6;\
+         padding:1em;overflow:auto}}section{{border-top:1px solid #cdd}}</style>\
+         <h1>forebay {}: the admin port</h1><p>The same as <a href=\"/openapi.json\">OpenAPI 3.1</a>. What changes \
+         something is JSON, with <code>Content-Type: application/json</code>. The methods {} do what the clients of \
+         other caches mean by them.</p>\n{rows}<h2>What <code>POST /v1/purge</code> takes</h2><pre>{}</pre></html>\n",
+        env!("CARGO_PKG_VERSION"),
+        METHODS.join(", "),
+        escaped(&body),
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reference_in_the_document_leads_somewhere() {
+        let document = openapi();
+        let mut references = Vec::new();
+        fn collect(value: &Value, found: &mut Vec<String>) {
+            match value {
+                Value::Object(map) => {
+                    found.extend(map.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                    map.values().for_each(|value| collect(value, found));
+                }
+                Value::Array(list) => list.iter().for_each(|value| collect(value, found)),
+                _ => {}
+            }
+        }
+        collect(&document, &mut references);
+        assert!(references.len() > 5, "{references:?}");
+        for reference in references {
+            let pointer = reference.strip_prefix('#').expect("within the document");
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_found_with_its_method_or_says_which() {
+        let does = |method: Method, path: &str| find(&method, path).map(|call| call.does);
+        assert_eq!(does(Method::HEAD, "/metrics"), Ok(Does::Metrics));
+        assert_eq!(does(Method::GET, "/v1/purges/17"), Ok(Does::PurgeOf));
+        assert_eq!(does(Method::GET, "/v1/purges/"), Err(None));
+        assert_eq!(does(Method::GET, "/v1/purges/1/2"), Err(None));
+        assert_eq!(does(Method::GET, "/v1/purge"), Err(Some("POST")));
+        assert_eq!(does(Method::DELETE, "/"), Err(Some("GET, HEAD")));
+    }
+}
