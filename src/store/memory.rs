@@ -181,7 +181,11 @@ impl Store {
     ) -> Inserted {
         // It is in the index before the fence is looked at: so either an invalidation
         // finds it there, or it finds the invalidation here.
-        let home = Home { authority: CacheKey::authority_of(&key.text), site: &response.head.site };
+        let home = Home {
+            authority: CacheKey::authority_of(&key.text),
+            site: &response.head.site,
+            sequence: response.head.sequence,
+        };
         response.settle(self.index.place(home, &response.head.names));
         let response = Arc::new(response);
         let mut refused = None;
@@ -191,7 +195,13 @@ impl Store {
                 return false;
             }
             let is_old = |stored: &Arc<StoredResponse>| old.is_some_and(|old| Arc::ptr_eq(stored, old));
-            if old.is_some() && !variants.responses.iter().any(is_old) {
+            // What was purged is marked, or will be when it is tested, before anybody
+            // takes it out.
+            let is_gone = old.is_some_and(|old| {
+                self.patterns.test(&key.text, old);
+                old.is_gone()
+            });
+            if is_gone || old.is_some() && !variants.responses.iter().any(is_old) {
                 refused = Some(Inserted::Gone);
                 return false;
             }
@@ -298,7 +308,7 @@ impl Store {
             (sequence, patterns)
         };
         let mark = if soft { Mark::Stale } else { Mark::Gone };
-        let responses: usize = selectors.iter().map(|selector| self.reach(selector, mark)).sum();
+        let responses: usize = selectors.iter().map(|selector| self.reach(selector, mark, sequence)).sum();
         if !soft && responses > 0 {
             self.patterns.sweep();
         }
@@ -309,7 +319,7 @@ impl Store {
     /// there is a pattern.
     pub fn count(&self, selectors: &[Selector], at: Wall) -> Result<usize, Refused> {
         let meant = Meant::by(selectors)?;
-        let exact: usize = selectors.iter().map(|selector| self.reach(selector, Mark::None)).sum();
+        let exact: usize = selectors.iter().map(|selector| self.reach(selector, Mark::None, u64::MAX)).sum();
         if meant.tests().is_empty() {
             return Ok(exact);
         }
@@ -368,47 +378,50 @@ impl Store {
             let latest = fence.since(key, None, since).is_none();
             (fence.note_key(key), latest)
         };
-        self.end(key.hash, &key.text, Mark::Gone);
+        self.end(key.hash, &key.text, Mark::Gone, number);
         latest.then_some(number)
     }
 
-    /// Marks what one selector means, patterns aside.
-    fn reach(&self, selector: &Selector, mark: Mark) -> usize {
+    /// Marks what one selector means, patterns aside, and was asked for before the
+    /// invalidation of this number.
+    fn reach(&self, selector: &Selector, mark: Mark, number: u64) -> usize {
+        let end = |key: &CacheKey| self.end(key.hash, &key.text, mark, number);
         match selector {
-            Selector::Url { .. } => {
-                selector.keys().iter().map(|key| self.end(key.hash, &key.text, mark)).sum()
-            }
+            Selector::Url { .. } => selector.keys().iter().map(end).sum(),
             Selector::Path { path_and_query } => {
                 let authorities = self.index.authorities();
                 let keys = authorities.iter().map(|authority| {
                     CacheKey::from_text(&Arc::from(format!("{authority}{path_and_query}").as_str()))
                 });
-                keys.map(|key| self.end(key.hash, &key.text, mark)).sum()
+                keys.map(|key| end(&key)).sum()
             }
-            Selector::Host { host, port } => self.index.mark(Which::Host(host, *port), mark),
-            Selector::Site { site } => self.index.mark(Which::Site(site), mark),
+            Selector::Host { host, port } => self.index.mark(Which::Host(host, *port), mark, number),
+            Selector::Site { site } => self.index.mark(Which::Site(site), mark, number),
             Selector::Tag { tag, site } => {
-                self.index.mark(Which::Named(&Names::tag(tag), site.as_deref()), mark)
+                self.index.mark(Which::Named(&Names::tag(tag), site.as_deref()), mark, number)
             }
             Selector::Group { authority, group } => {
-                self.index.mark(Which::Named(&Names::group(authority, group.as_bytes()), None), mark)
+                let name = Names::group(authority, group.as_bytes());
+                self.index.mark(Which::Named(&name, None), mark, number)
             }
-            Selector::All => self.index.mark(Which::All, mark),
+            Selector::All => self.index.mark(Which::All, mark, number),
             Selector::Prefix { .. } | Selector::Ban { .. } => 0,
         }
     }
 
-    /// Ends the use of everything stored under a key, or its freshness.
-    fn end(&self, hash: u128, text: &Arc<str>, mark: Mark) -> usize {
+    /// Ends the use of everything stored under a key that was asked for before the
+    /// invalidation of this number, or its freshness.
+    fn end(&self, hash: u128, text: &Arc<str>, mark: Mark, number: u64) -> usize {
         let mut count = 0;
         self.change_at(hash, text, |variants| {
-            let responses = variants.responses.iter();
+            let meant = |response: &&Arc<StoredResponse>| response.head.sequence < number;
+            let responses = variants.responses.iter().filter(meant);
             match mark {
                 Mark::None => count = responses.filter(|response| !response.is_gone()).count(),
                 Mark::Stale => count = responses.filter(|response| response.soft_purge()).count(),
                 Mark::Gone => {
                     count = responses.filter(|response| response.hard_purge()).count();
-                    variants.responses.clear();
+                    variants.responses.retain(|response| response.head.sequence >= number);
                     variants.marker = None;
                     return true;
                 }

@@ -30,7 +30,7 @@ const MEMBERSHIP: usize = 16;
 /// What a name costs in bytes beside its text.
 const NAME: usize = 112;
 /// What a place costs in bytes.
-const PLACE: usize = 16;
+const PLACE: usize = 32;
 
 /// The index; shared by all that is stored on a node.
 #[derive(Default)]
@@ -54,6 +54,8 @@ pub struct Home<'a> {
     pub authority: &'a str,
     /// The site whose rules it was stored under.
     pub site: &'a str,
+    /// The last invalidation that it is newer than.
+    pub sequence: u64,
 }
 
 /// Which responses are meant.
@@ -97,12 +99,21 @@ struct Word {
 #[derive(Default)]
 struct Inner {
     chunks: Vec<Arc<Chunk>>,
-    homes: Vec<Option<(u32, u32)>>,
+    homes: Vec<Option<Lives>>,
     free: Vec<u32>,
     authorities: Interned,
     sites: Interned,
     named: Interned,
     members: Vec<Members>,
+}
+
+/// What is known of a response that has a place.
+#[derive(Clone, Copy)]
+struct Lives {
+    authority: u32,
+    site: u32,
+    /// The last invalidation that it is newer than.
+    sequence: u64,
 }
 
 /// Texts with numbers, for as long as somebody uses them.
@@ -137,7 +148,7 @@ impl Index {
             inner.homes.push(None);
             u32::try_from(inner.homes.len() - 1).unwrap_or(u32::MAX)
         });
-        inner.homes[number as usize] = Some((authority, site));
+        inner.homes[number as usize] = Some(Lives { authority, site, sequence: home.sequence });
         let chunk = Arc::clone(&inner.chunks[number as usize / CHUNK]);
         let word = &chunk.words[number as usize % CHUNK];
         word.stale.store(false, Ordering::Relaxed);
@@ -164,14 +175,15 @@ impl Index {
         Place { index: Arc::clone(self), chunk, number, names: own.into(), cost }
     }
 
-    /// Marks all responses that are meant, and returns how many of them were not
-    /// so marked yet.
-    pub fn mark(&self, which: Which<'_>, mark: Mark) -> usize {
+    /// Marks all responses that are meant and were asked for before the invalidation
+    /// of this number, and returns how many of them were not so marked yet.
+    pub fn mark(&self, which: Which<'_>, mark: Mark, number: u64) -> usize {
         let inner = self.inner.lock();
+        let before = |lives: &Lives| lives.sequence < number;
         match which {
-            Which::All => inner.mark_homes(mark, |_, _| true),
+            Which::All => inner.mark_homes(mark, before),
             Which::Site(site) => match inner.sites.number(site.as_bytes()) {
-                Some(wanted) => inner.mark_homes(mark, |_, site| site == wanted),
+                Some(wanted) => inner.mark_homes(mark, |lives| lives.site == wanted && before(lives)),
                 None => 0,
             },
             Which::Host(host, port) => {
@@ -181,7 +193,7 @@ impl Index {
                     .iter()
                     .map(|text| text.as_ref().is_some_and(|(text, _)| is_host(text, host, port)))
                     .collect();
-                inner.mark_homes(mark, |authority, _| wanted[authority as usize])
+                inner.mark_homes(mark, |lives| wanted[lives.authority as usize] && before(lives))
             }
             Which::Named(name, site) => {
                 let Some(id) = inner.named.number(name) else { return 0 };
@@ -190,9 +202,10 @@ impl Index {
                     Some(None) => return 0,
                     Some(wanted) => wanted,
                 };
-                let meant = |number: &u32| match site {
-                    None => true,
-                    site => inner.homes[*number as usize].map(|(_, of)| of) == site,
+                let meant = |number: &u32| {
+                    inner.homes[*number as usize]
+                        .as_ref()
+                        .is_some_and(|lives| before(lives) && site.is_none_or(|site| lives.site == site))
                 };
                 match &inner.members[id as usize] {
                     Members::None => 0,
@@ -225,9 +238,9 @@ impl Index {
             inner.members[id as usize].remove(place.number);
             inner.named.give_up(id);
         }
-        if let Some((authority, site)) = inner.homes[place.number as usize].take() {
-            inner.authorities.give_up(authority);
-            inner.sites.give_up(site);
+        if let Some(lives) = inner.homes[place.number as usize].take() {
+            inner.authorities.give_up(lives.authority);
+            inner.sites.give_up(lives.site);
         }
         inner.free.push(place.number);
     }
@@ -308,13 +321,11 @@ impl Inner {
         &self.chunks[number as usize / CHUNK].words[number as usize % CHUNK]
     }
 
-    fn mark_homes(&self, mark: Mark, meant: impl Fn(u32, u32) -> bool) -> usize {
+    fn mark_homes(&self, mark: Mark, meant: impl Fn(&Lives) -> bool) -> usize {
         let mut count = 0;
         for (homes, chunk) in self.homes.chunks(CHUNK).zip(&self.chunks) {
             for (home, word) in homes.iter().zip(&chunk.words) {
-                if let Some((authority, site)) = *home
-                    && meant(authority, site)
-                {
+                if home.as_ref().is_some_and(&meant) {
                     count += usize::from(word.mark(mark));
                 }
             }
@@ -425,7 +436,7 @@ impl Hasher for Spread {
 mod tests {
     use super::*;
 
-    const HOME: Home<'_> = Home { authority: "http://a:80", site: "shop" };
+    const HOME: Home<'_> = Home { authority: "http://a:80", site: "shop", sequence: 0 };
 
     fn tagged(tags: &[&str]) -> Names {
         let mut names = Names::default();
@@ -443,32 +454,49 @@ mod tests {
         let places: Vec<Place> = (0..1000)
             .map(|n| index.place(HOME, &tagged(&["all", &format!("n{n}"), &format!("mod{}", n % 7)])))
             .collect();
-        assert_eq!(index.mark(Which::Named(&tag("mod3"), None), Mark::Gone), 143);
+        assert_eq!(index.mark(Which::Named(&tag("mod3"), None), Mark::Gone, 1), 143);
         for (n, place) in places.iter().enumerate() {
             assert_eq!(place.is_gone(), n % 7 == 3, "{n}");
         }
-        assert_eq!(index.mark(Which::Named(&tag("mod3"), None), Mark::Gone), 0, "once is enough");
-        assert_eq!(index.mark(Which::Named(&tag("mod"), None), Mark::Gone), 0, "a part of a name is no name");
-        assert_eq!(index.mark(Which::Named(&tag("all"), None), Mark::Stale), 857);
+        assert_eq!(index.mark(Which::Named(&tag("mod3"), None), Mark::Gone, 1), 0, "once is enough");
+        assert_eq!(
+            index.mark(Which::Named(&tag("mod"), None), Mark::Gone, 1),
+            0,
+            "a part of a name is no name"
+        );
+        assert_eq!(index.mark(Which::Named(&tag("all"), None), Mark::Stale, 1), 857);
+    }
+
+    #[test]
+    fn what_was_asked_for_after_an_invalidation_is_not_meant() {
+        let index = Arc::new(Index::default());
+        let older = index.place(Home { sequence: 6, ..HOME }, &tagged(&["x"]));
+        let newer = index.place(Home { sequence: 7, ..HOME }, &tagged(&["x"]));
+        for which in [Which::Named(&tag("x"), None), Which::All, Which::Site("shop"), Which::Host("a", None)]
+        {
+            assert_eq!(index.mark(which, Mark::None, 7), 1, "{which:?}");
+        }
+        assert_eq!(index.mark(Which::Named(&tag("x"), Some("shop")), Mark::Gone, 7), 1);
+        assert_eq!((older.is_gone(), newer.is_gone()), (true, false));
     }
 
     #[test]
     fn homes_are_told_apart() {
         let index = Arc::new(Index::default());
-        let other = Home { authority: "https://a:443", site: "blog" };
-        let third = Home { authority: "http://ab:80", site: "blog" };
+        let other = Home { authority: "https://a:443", site: "blog", sequence: 0 };
+        let third = Home { authority: "http://ab:80", site: "blog", sequence: 0 };
         let (one, two, three) = (
             index.place(HOME, &tagged(&["x"])),
             index.place(other, &tagged(&["x"])),
             index.place(third, &tagged(&[])),
         );
-        assert_eq!(index.mark(Which::Host("a", Some(443)), Mark::None), 1);
-        assert_eq!(index.mark(Which::Host("a", None), Mark::None), 2);
-        assert_eq!(index.mark(Which::Named(&tag("x"), Some("blog")), Mark::Gone), 1);
+        assert_eq!(index.mark(Which::Host("a", Some(443)), Mark::None, 1), 1);
+        assert_eq!(index.mark(Which::Host("a", None), Mark::None, 1), 2);
+        assert_eq!(index.mark(Which::Named(&tag("x"), Some("blog")), Mark::Gone, 1), 1);
         assert_eq!((one.is_gone(), two.is_gone()), (false, true));
-        assert_eq!(index.mark(Which::Site("blog"), Mark::Gone), 1);
+        assert_eq!(index.mark(Which::Site("blog"), Mark::Gone, 1), 1);
         assert!(three.is_gone());
-        assert_eq!(index.mark(Which::All, Mark::Gone), 1);
+        assert_eq!(index.mark(Which::All, Mark::Gone, 1), 1);
     }
 
     #[test]

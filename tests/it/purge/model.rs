@@ -195,6 +195,24 @@ fn nothing_purged_is_served_and_nothing_else_is_lost() {
     }
 }
 
+#[test]
+fn a_validation_that_began_after_a_purge_does_not_bring_back_what_it_found_before() {
+    for what in [
+        Selector::Tag { tag: "x".to_owned(), site: None },
+        Selector::All,
+        Selector::Prefix { host: None, port: None, prefix: "/a".to_owned() },
+    ] {
+        let store = Store::new(Settings::default(), Arc::default());
+        let fetch =
+            |version| Fetch { path: 0, tags: vec!["x"], sequence: store.sequence(), began: 0, version };
+        store.insert(&key(0), response(&fetch(1)), |_| Rival::Yields, None);
+        let found = store.find_in_memory(&key(0)).expect("stored");
+        store.begin(std::slice::from_ref(&what), false, NOW, |_| {}).expect("a good purge");
+        let freshened = store.freshen(&key(0), &found.responses[0], response(&fetch(1)), None);
+        assert!(matches!(freshened, Inserted::Gone), "{what}: {freshened:?}");
+    }
+}
+
 /// The same with threads: fetches that run while purges do. After each purge has
 /// returned, nothing that was asked for before it is found.
 #[test]
