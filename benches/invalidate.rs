@@ -4,11 +4,14 @@
 //! first, hard purge of a name apart.
 
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use forebay::clock::Wall;
+use forebay::invalidate::Journal;
+use forebay::invalidate::journal::{Appending, Record};
+use forebay::observe::counters::Counters;
 use forebay::policy::admit::{Admission, Moments, admit};
 use forebay::policy::{Presented, Received, normalise};
 use forebay::rfc::fields::Fields;
@@ -131,6 +134,33 @@ fn main() {
     let prefix = Selector::Prefix { host: None, port: None, prefix: "/section-7/".to_owned() };
     let (took, responses, pending) = purge(&store, prefix, false);
     println!("prefix of 10,000: answered after {took:.1?} with {responses} hit, more to come: {pending}");
+
+    println!("\nappending to the journal, by how many purge at once");
+    for threads in [1, 16, 256] {
+        let directory = std::env::temp_dir().join(format!("forebay-bench-{}-{threads}", std::process::id()));
+        let counters = Arc::new(Counters::default());
+        let (journal, _) = Journal::open(&directory, Arc::clone(&counters)).expect("a journal");
+        let next = Mutex::new(0);
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while began.elapsed() < Duration::from_secs(1) {
+                        let appending = {
+                            let mut next = next.lock().expect("a number");
+                            *next += 1;
+                            journal.append(Record { sequence: *next, payload: vec![b'x'; 200] })
+                        };
+                        appending.and_then(Appending::wait).expect("appended");
+                    }
+                });
+            }
+        });
+        let (records, syncs) = (counters.journal_records.get(), counters.journal_syncs.get());
+        println!("{threads:>6}: {records} a second with {syncs} syncs");
+        drop(journal);
+        let _ = std::fs::remove_dir_all(&directory);
+    }
 
     println!("\nlook-up of a response that has been tested, by the number of bans in the list");
     for bans in [0, 100, 10_000] {

@@ -310,7 +310,12 @@ impl Control for Shared {
     }
 
     fn purge(&self, wanted: &Wanted, by: &str) -> Result<Accepted, Refused> {
-        self.invalidator.invalidate(wanted, by)
+        let done = self.invalidator.invalidate(wanted, by);
+        if wanted.refresh {
+            // Fetches run on the runtime, which this thread belongs to.
+            self.current.load().refresh(&wanted.what);
+        }
+        done
     }
 
     fn purges(&self, before: Option<u64>, count: usize) -> Vec<Entry> {

@@ -32,6 +32,8 @@ pub struct Wanted {
     pub soft: bool,
     /// Whether it is only counted.
     pub dry_run: bool,
+    /// Whether URLs among it are fetched anew at once.
+    pub refresh: bool,
 }
 
 /// What an invalidation has done.

@@ -180,7 +180,8 @@ pub fn understood(spoken: &Spoken<'_>, sites: &Sites) -> Result<Wanted, Unclear>
         || field("xkey-softpurge").is_some()
         || spoken.method == "REFRESH";
     let dry_run = switch("x-purge-dry-run")?;
-    Ok(Wanted { what: meant(spoken, &field, sites)?, soft, dry_run })
+    let refresh = spoken.method == "REFRESH";
+    Ok(Wanted { what: meant(spoken, &field, sites)?, soft, dry_run, refresh })
 }
 
 fn meant(
@@ -373,7 +374,7 @@ pub fn read_json(body: &[u8], sites: &Sites) -> Result<Wanted, Unclear> {
     if what.len() > MOST {
         return Err(Unclear::TooMany(what.len()));
     }
-    Ok(Wanted { what, soft, dry_run })
+    Ok(Wanted { what, soft, dry_run, refresh: false })
 }
 
 fn selectors(body: Body, sites: &Sites) -> Result<Vec<Selector>, Unclear> {

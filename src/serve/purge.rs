@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Method, StatusCode, Version};
 use ipnet::IpNet;
 use serde_json::json;
 use subtle::ConstantTimeEq;
@@ -17,12 +17,15 @@ use subtle::ConstantTimeEq;
 use super::Server;
 use super::outcome::{Outcome, Record};
 use super::reply::{Reply, ReplyBody, ReplyContent};
+use crate::fetch::Asked;
 use crate::invalidate::wire::{self, Answer, Spoken};
 use crate::invalidate::{Accepted, Invalidator, Unclear, Wanted};
-use crate::policy::Received;
+use crate::policy::decide::Plan;
+use crate::policy::{Received, normalise};
 use crate::rfc::date;
 use crate::rfc::fields::Fields;
 use crate::store::Refused;
+use crate::stored::{CacheKey, Selector};
 
 /// Who may purge on the clients' port.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -78,6 +81,9 @@ pub(super) async fn purge(server: &Server, received: Received, mut record: Recor
         Ok(wanted) => {
             let by = format!("client {}", received.peer);
             let done = invalidate(Arc::clone(&purging.invalidator), wanted.clone(), by).await;
+            if wanted.refresh {
+                server.refresh(&wanted.what);
+            }
             wire::answer(&wanted, &done)
         }
     };
@@ -98,6 +104,35 @@ fn understood(server: &Server, received: &Received) -> Result<Wanted, Unclear> {
         field: &field,
     };
     wire::understood(&spoken, &server.sites)
+}
+
+impl Server {
+    /// Asks the origin anew, in the background, for what is stored under these URLs
+    /// and answers a request without special wishes.
+    pub fn refresh(&self, what: &[Selector]) {
+        for key in what.iter().flat_map(Selector::keys) {
+            let Some(found) = self.store.find_in_memory(&key) else { continue };
+            let (scheme, rest) = key.text.split_once("://").unwrap_or_default();
+            let authority = &rest[..rest.len() - CacheKey::path_of(&key.text).len()];
+            let received = Received {
+                method: Method::GET,
+                target: CacheKey::path_of(&key.text).to_owned(),
+                version: Version::HTTP_11,
+                fields: [("host", authority)].into_iter().collect(),
+                has_body: false,
+                peer: IpAddr::from([127, 0, 0, 1]),
+                encrypted: scheme == "https",
+            };
+            let Ok(presented) = normalise::normalise(received, &self.presentation) else { continue };
+            let route = self.sites.site(&presented.host).and_then(|site| site.route(presented.path()));
+            let Some(rules) = route.map(|route| Arc::clone(&route.rules)) else { continue };
+            let selected = found.select(&presented.fields, rules.sort_accept_language).cloned();
+            if let Some(response) = selected {
+                let asked = Arc::new(Asked { presented, rules, key });
+                self.fetcher.refresh(&asked, Plan::refresh(&response), Some(&found));
+            }
+        }
+    }
 }
 
 async fn invalidate(invalidator: Arc<Invalidator>, wanted: Wanted, by: String) -> Result<Accepted, Refused> {

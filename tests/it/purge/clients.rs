@@ -41,7 +41,19 @@ async fn foshttpcache() {
     said("PURGE / HTTP/1.1\nHost: www.example.org\nClear-Cache: true", &[0, 1, 2, 3, 4]).await;
     let soft = said("PURGEKEYS / HTTP/1.1\nHost: www.example.org\nxkey-softpurge: cat_p_1", &[0, 1, 2]).await;
     assert_eq!(soft["soft"], json!(true));
-    assert_eq!(said("REFRESH /news/1 HTTP/1.1\nHost: www.example.org", &[1]).await["soft"], json!(true));
+}
+
+#[tokio::test]
+async fn a_refresh_asks_the_origin_at_once() {
+    let world = World::start("[rules]\ngrace = \"1h\"\n[purge]\nallow = [\"127.0.0.1\"]").await;
+    fill(&world, &PLACES[1..2], &[]).await;
+    for (n, mut asking) in [world.operator().await, world.client("cms").await].into_iter().enumerate() {
+        assert_eq!(asking.ask("REFRESH", "/news/1", &[], b"").await.status, 200);
+        world.origin.wait_for("/news/1", n + 2).await;
+        world.settled().await;
+        assert!(world.get("/news/1").await.is_hit(), "it is fresh again");
+        assert_eq!(world.origin.count("/news/1"), n + 2);
+    }
 }
 
 #[tokio::test]
