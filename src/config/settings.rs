@@ -330,8 +330,8 @@ const PURGE: &[Setting<Config>] = &[
         "allow",
         Plain,
         |config: &mut Config| &mut config.purge.allow,
-        "The addresses and networks that may purge on the clients' port, as they connect to it. Everybody \
-         else gets 405. With none these methods go to the origin like any other.",
+        "The addresses and networks that may purge on the clients' port; behind a trusted proxy, those that \
+         it tells. Everybody else gets 405. With none these methods go to the origin like any other.",
     ),
     Setting::new(
         "secret_header",

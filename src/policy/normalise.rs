@@ -151,7 +151,7 @@ pub fn normalise(received: Received, presentation: &Presentation) -> Result<Pres
         "*" => "*".to_owned(),
         path => uri::canonical_path_and_query(path).into_owned(),
     };
-    let client = if from_trusted_proxy { told_client(&fields, presentation).unwrap_or(peer) } else { peer };
+    let client = client_of(peer, &fields, presentation);
     if OVERRIDES.iter().any(|name| fields.contains(name)) {
         fields.retain(|name, _| !OVERRIDES.contains(&name));
     }
@@ -209,6 +209,13 @@ fn split_target<'a>(
         return Err(Refusal::BadTarget);
     }
     Ok((Some(scheme), Some(authority), path))
+}
+
+/// Who asks: the other end of the connection or, where that is a trusted proxy,
+/// whom it tells.
+pub fn client_of(peer: IpAddr, fields: &Fields, presentation: &Presentation) -> IpAddr {
+    let told = || told_client(fields, presentation);
+    if is_trusted(peer, presentation) { told().unwrap_or(peer) } else { peer }
 }
 
 /// The last address that no trusted proxy vouches for: each proxy appends whom

@@ -52,21 +52,23 @@ impl Purging {
         !self.settings.allow.is_empty() && wire::METHODS.contains(&received.method.as_str())
     }
 
-    fn may(&self, peer: IpAddr, fields: &Fields) -> bool {
+    fn may(&self, client: IpAddr, fields: &Fields) -> bool {
         let secret = match (&self.settings.secret_header, &self.settings.secret) {
             (Some(name), Some(secret)) => {
                 fields.get(name).is_some_and(|shown| bool::from(shown.ct_eq(secret.as_bytes())))
             }
             _ => true,
         };
-        secret && self.settings.allow.iter().any(|network| network.contains(&peer.to_canonical()))
+        secret && self.settings.allow.iter().any(|network| network.contains(&client.to_canonical()))
     }
 }
 
 /// Purges what the request says.
 pub(super) async fn purge(server: &Server, received: Received, mut record: Record) -> Reply {
     let purging = &server.purging;
-    if !purging.may(received.peer, &received.fields) {
+    let client = normalise::client_of(received.peer, &received.fields, &server.presentation);
+    record.client = client;
+    if !purging.may(client, &received.fields) {
         server.counters.purges_denied.up();
         record.failure = Some("may not purge".to_owned());
         let answer = Answer {
@@ -79,7 +81,7 @@ pub(super) async fn purge(server: &Server, received: Received, mut record: Recor
     let answer = match understood(server, &received) {
         Err(unclear) => wire::unclear(&unclear),
         Ok(wanted) => {
-            let by = format!("client {}", received.peer);
+            let by = format!("client {client}");
             let done = invalidate(Arc::clone(&purging.invalidator), wanted.clone(), by).await;
             if wanted.refresh {
                 server.refresh(&wanted.what);

@@ -58,6 +58,21 @@ async fn everybody_else_is_refused() {
 }
 
 #[tokio::test]
+async fn behind_a_trusted_proxy_it_is_the_client_who_may() {
+    let world = World::start(
+        "listen.trusted_proxies = [\"127.0.0.1\"]\n[purge]\nallow = [\"127.0.0.1\", \"10.0.0.5\"]",
+    )
+    .await;
+    fill(&world, &PLACES, &[]).await;
+    for (told, status) in
+        [("203.0.113.9", 405), ("10.0.0.5, 203.0.113.9", 405), ("203.0.113.9, 10.0.0.5", 200)]
+    {
+        let reply = world.client("lb").await.ask("PURGE", "/x", &[("X-Forwarded-For", told)], b"").await;
+        assert_eq!(reply.status, status, "{told}");
+    }
+}
+
+#[tokio::test]
 async fn the_secret_lets_in() {
     let world =
         World::start("[purge]\nallow = [\"127.0.0.1\"]\nsecret_header = \"X-Key\"\nsecret = \"abc\"").await;
