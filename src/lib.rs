@@ -22,9 +22,9 @@
 //! | 9 | [`node`] | assembly; one path for start and reload |
 //! | 8 | [`config`] | the only place that knows the file format |
 //! | 7 | [`admin`], [`listen`] | the edges: the operators' port, the clients' port |
-//! | 6 | [`serve`] | the walk of one request |
+//! | 6 | [`cluster`], [`serve`] | what the nodes tell each other; the walk of one request |
 //! | 5 | [`fetch`], [`invalidate`] | acts: get a response; make responses unusable |
-//! | 4 | [`origin`], [`policy`], [`store`] | fetches, decides, keeps; none knows another |
+//! | 4 | [`broker`], [`origin`], [`policy`], [`store`] | passes on, fetches, decides, keeps; none knows another |
 //! | 3 | [`stored`] | the nouns: a stored response, its variants, its body |
 //! | 2 | [`message`] | messages under way, and the HTTP library's types as ours |
 //! | 1 | [`observe`], [`rfc`] | counting and logs; the standard, in pure functions |
@@ -72,6 +72,10 @@
 //!   the [index](stored::index) and a word there that says whether it is valid;
 //!   names lead to these words. Patterns are tested at look-up, and by a lurker
 //!   until everything has been.
+//! - **A purge is told in order, until it is known to have been told.** What a node
+//!   of a [`cluster`] accepts waits in its outbox until it has been read back from
+//!   the stream that all nodes read; it is known by its node and its number there,
+//!   so that it is applied once however often it comes.
 //! - **A better answer is never replaced by a worse one**: a 5xx, a timeout or a
 //!   broken body leaves what is stored as it is, and the origin is left alone for
 //!   a while.
@@ -96,14 +100,16 @@ pub mod rfc;
 pub mod message;
 // Floor 3: the nouns.
 pub mod stored;
-// Floor 4: fetches, decides, keeps.
+// Floor 4: passes on, fetches, decides, keeps.
+pub mod broker;
 pub mod origin;
 pub mod policy;
 pub mod store;
 // Floor 5: acts.
 pub mod fetch;
 pub mod invalidate;
-// Floor 6: the walk of one request.
+// Floor 6: the other nodes, and the walk of one request.
+pub mod cluster;
 pub mod serve;
 // Floor 7: the edges.
 pub mod admin;

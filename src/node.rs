@@ -20,9 +20,10 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Auth, Control};
 use crate::clock::Clock;
+use crate::cluster::{Cluster, Me, NodeName, Reached, View, message, position};
 use crate::config::{Config, Faults, reload};
 use crate::fetch::{Common, Fetcher, Flights};
-use crate::invalidate::{Accepted, Entry, Invalidator, Journal, JournalError, Wanted};
+use crate::invalidate::{Accepted, Entry, Invalidator, Journal, JournalError, Recovered, Wanted};
 use crate::listen::{self, Current};
 use crate::observe::access_log::AccessLog;
 use crate::observe::counters::Counters;
@@ -59,8 +60,11 @@ struct Shared {
     config: Mutex<Config>,
     common: Common,
     invalidator: Arc<Invalidator>,
+    cluster: Option<Cluster>,
     access_log: AccessLog,
     draining: watch::Receiver<bool>,
+    /// Whether the clients' port takes requests.
+    serving: watch::Sender<bool>,
     reread: Option<Reread>,
 }
 
@@ -130,23 +134,20 @@ impl Node {
         };
         Lurker::start(&common.store).map_err(StartError::Runtime)?;
         let journal = config.node.state.as_deref().map(|state| Journal::open(state, Arc::clone(&counters)));
-        let invalidator = Arc::new(Invalidator::new(
-            Arc::clone(&common.store),
-            journal.transpose().map_err(StartError::Journal)?,
-            common.clock.clone(),
-            Arc::clone(&counters),
-        ));
+        let journal = journal.transpose().map_err(StartError::Journal)?;
+        let admin = config.advertised_admin.clone().unwrap_or_else(|| admin_address.to_string());
+        let (invalidator, cluster) = join(&config, &common, journal, &admin);
         let server = build(&config, &common, &invalidator, &access_log);
         let current: Current = Arc::new(ArcSwap::from_pointee(server));
         let (drain, draining) = watch::channel(false);
-        let listening = tokio::spawn(listen::listen(
+        let listening = listen::listen(
             listener,
             config.listen.clone(),
             Arc::clone(&current),
             Arc::clone(&counters),
             draining.clone(),
             config.node.drain,
-        ));
+        );
         let ticking = tokio::spawn(tick(common.clone(), Arc::clone(&current)));
         let admin_settings = config.admin.clone();
         let auth = Auth::new(&admin_settings, common.clock.clone(), Arc::clone(&counters));
@@ -156,9 +157,16 @@ impl Node {
             config: Mutex::new(config),
             common,
             invalidator,
+            cluster,
             access_log,
             draining,
+            serving: watch::Sender::new(false),
             reread,
+        });
+        let waiting = Arc::clone(&shared);
+        let listening = tokio::spawn(async move {
+            waiting.catch_up().await;
+            listening.await;
         });
         let control: Arc<dyn Control> = Arc::clone(&shared) as _;
         let administering =
@@ -224,6 +232,9 @@ impl Node {
         self.ticking.abort();
         self.administering.abort();
         self.commanding.iter().for_each(JoinHandle::abort);
+        if let Some(cluster) = &self.shared.cluster {
+            cluster.leave().await;
+        }
         self.shared.access_log.flush().await;
     }
 }
@@ -247,6 +258,38 @@ fn build(config: &Config, common: &Common, invalidator: &Arc<Invalidator>, acces
         counters: Arc::clone(&common.counters),
         access_log: access_log.clone(),
     }
+}
+
+/// The invalidations of a node, and its part in the cluster where there is a broker.
+fn join(
+    config: &Config,
+    common: &Common,
+    journal: Option<(Journal, Recovered)>,
+    admin: &str,
+) -> (Arc<Invalidator>, Option<Cluster>) {
+    let (store, clock, counters) =
+        (Arc::clone(&common.store), common.clock.clone(), Arc::clone(&common.counters));
+    let invalidator = |cluster| Invalidator::new(store, journal, cluster, clock, Arc::clone(&counters));
+    if config.broker.urls.is_empty() {
+        return (Arc::new(invalidator(None)), None);
+    }
+    let (kept, damage) = config.node.state.as_deref().map(position::load).unwrap_or_default();
+    if let Some(damage) = damage {
+        tracing::error!(target: "forebay::cluster", "how far this node had read the purges of the others is not known: {damage}");
+    }
+    let node = format!("{}-{}", config.node.name, message::new_id());
+    let invalidator = Arc::new(invalidator(Some((node.clone(), kept.told))));
+    // Filling is a call of the admin port.
+    let me = Me { node, name: config.node.name.clone(), admin: admin.to_owned(), fill: admin.to_owned() };
+    let cluster = Cluster::start(
+        config.cluster.clone(),
+        config.broker.clone(),
+        me,
+        Arc::clone(&invalidator),
+        (config.node.state.clone(), kept),
+        Arc::clone(&counters),
+    );
+    (invalidator, Some(cluster))
 }
 
 fn bind(what: &'static str, address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartError> {
@@ -273,6 +316,23 @@ async fn tick(common: Common, current: Current) {
 }
 
 impl Shared {
+    /// Waits until what was purged while this node was away is known here, if it can
+    /// be had in time.
+    async fn catch_up(&self) {
+        if let Some(cluster) = &self.cluster {
+            let mut draining = self.draining.clone();
+            let caught_up = tokio::select! {
+                caught_up = cluster.caught_up() => caught_up,
+                _ = draining.wait_for(|draining| *draining) => true,
+            };
+            if !caught_up {
+                let why = cluster.trouble().unwrap_or_default();
+                tracing::warn!(target: "forebay::cluster", "serving without having caught up with the cluster: {why}");
+            }
+        }
+        self.serving.send_replace(true);
+    }
+
     fn apply(&self, config: Config) -> Vec<String> {
         let mut old = self.config.lock();
         let notes = reload::differences(&old, &config);
@@ -322,8 +382,20 @@ impl Control for Shared {
         self.invalidator.history(before, count)
     }
 
-    fn purge_of(&self, sequence: u64) -> Option<Entry> {
-        self.invalidator.entry(sequence)
+    fn purge_of(&self, sequence: u64) -> Option<(Entry, Reached)> {
+        let entry = self.invalidator.entry(sequence)?;
+        let reached = match &self.cluster {
+            Some(cluster) => cluster.reached(&entry),
+            None => {
+                let name = self.config.lock().node.name.clone();
+                Reached { nodes: vec![NodeName { node: name.clone(), name }], waiting_for: Vec::new() }
+            }
+        };
+        Some((entry, reached))
+    }
+
+    fn cluster(&self) -> Option<View> {
+        self.cluster.as_ref().map(Cluster::view)
     }
 
     fn bans(&self) -> Vec<Arc<Pattern>> {
@@ -331,7 +403,13 @@ impl Control for Shared {
     }
 
     fn ready(&self) -> Result<(), String> {
-        if *self.draining.borrow() { Err("draining".to_owned()) } else { Ok(()) }
+        if *self.draining.borrow() {
+            return Err("draining".to_owned());
+        }
+        if !*self.serving.borrow() {
+            return Err("catching up with the cluster".to_owned());
+        }
+        Ok(())
     }
 
     fn config_json(&self) -> serde_json::Value {

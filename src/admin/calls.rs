@@ -6,8 +6,8 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::auth::Scope;
-use super::purge::{Bans, Purges};
-use crate::invalidate::Entry;
+use super::purge::{Bans, PurgeShown, Purges};
+use crate::cluster::View;
 use crate::invalidate::wire::{Body, METHODS, Refusal, Told};
 
 /// What a call does.
@@ -24,6 +24,7 @@ pub(super) enum Does {
     Purge,
     Purges,
     PurgeOf,
+    Nodes,
     Bans,
     Reload,
 }
@@ -54,7 +55,7 @@ const fn call(
 }
 
 /// All calls but those by the [methods](METHODS) of purge clients.
-pub(super) static CALLS: [Described; 13] = [
+pub(super) static CALLS: [Described; 14] = [
     call(
         Does::Purge,
         Method::POST,
@@ -63,10 +64,12 @@ pub(super) static CALLS: [Described; 13] = [
         "Purge what is named, as one: URLs, prefixes, hosts, a site, tags, a ban, or everything; soft or hard.",
         &[
             (200, "Done; also when nothing matched."),
+            (202, "Done here; the other nodes of the cluster learn of it later."),
             (400, "It is not clear what is meant."),
             (413, "The content is too large."),
             (415, "The content is not JSON."),
             (500, "It holds, and is not on disk."),
+            (503, "It holds here, and the other nodes do not learn of it."),
         ],
     ),
     call(
@@ -82,8 +85,16 @@ pub(super) static CALLS: [Described; 13] = [
         Method::GET,
         "/v1/purges/{sequence}",
         Some(Scope::Read),
-        "One purge by its number.",
+        "One purge by its number, and the nodes of the cluster on which it holds.",
         &[(200, "The purge."), (404, "No purge of this number is remembered.")],
+    ),
+    call(
+        Does::Nodes,
+        Method::GET,
+        "/v1/nodes",
+        Some(Scope::Read),
+        "The nodes of the cluster, as this one sees them.",
+        &[(200, "A list."), (404, "This node belongs to no cluster.")],
     ),
     call(
         Does::Bans,
@@ -303,9 +314,10 @@ fn content(call: &Described, status: u16, schemas: &mut SchemaGenerator) -> Opti
     let schema = match (call.does, status) {
         (Does::Metrics, _) => return Some(("text/plain", json!({ "type": "string" }))),
         (Does::Page, _) => return Some(("text/html", json!({ "type": "string" }))),
-        (Does::Purge, 200 | 500) => schema::<Told>(schemas),
+        (Does::Purge, 200 | 202 | 500 | 503) => schema::<Told>(schemas),
         (Does::Purges, 200) => schema::<Purges>(schemas),
-        (Does::PurgeOf, 200) => schema::<Entry>(schemas),
+        (Does::PurgeOf, 200) => schema::<PurgeShown>(schemas),
+        (Does::Nodes, 200) => schema::<View>(schemas),
         (Does::Bans, 200) => schema::<Bans>(schemas),
         (Does::Reload, 422) | (Does::Ready, 503) | (_, 200) => object,
         _ => schema::<Refusal>(schemas),

@@ -23,6 +23,7 @@ pub use auth::{Auth, Scope, new_token};
 pub use port::serve;
 pub use varnish_cli::{Settings as VarnishCliSettings, serve as serve_varnish_cli};
 
+use crate::cluster::{Reached, View};
 use crate::invalidate::{Accepted, Entry, Wanted};
 use crate::policy::Sites;
 use crate::store::Refused;
@@ -66,8 +67,10 @@ pub trait Control: Send + Sync + 'static {
     fn purge(&self, wanted: &Wanted, by: &str) -> Result<Accepted, Refused>;
     /// The last purges, newest first.
     fn purges(&self, before: Option<u64>, count: usize) -> Vec<Entry>;
-    /// The purge of this number.
-    fn purge_of(&self, sequence: u64) -> Option<Entry>;
+    /// The purge of this number, and how far it has come.
+    fn purge_of(&self, sequence: u64) -> Option<(Entry, Reached)>;
+    /// The cluster as this node sees it, if there is one.
+    fn cluster(&self) -> Option<View>;
     /// The bans and prefixes that have not been tested against everything.
     fn bans(&self) -> Vec<Arc<Pattern>>;
     /// Whether requests are welcome, or why not.

@@ -176,6 +176,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
+    use crate::cluster::{Reached, View};
     use crate::invalidate::{Accepted, Entry, Wanted};
     use crate::policy::Sites;
     use crate::store::Refused;
@@ -194,7 +195,10 @@ mod tests {
         fn purges(&self, _: Option<u64>, _: usize) -> Vec<Entry> {
             vec![]
         }
-        fn purge_of(&self, _: u64) -> Option<Entry> {
+        fn purge_of(&self, _: u64) -> Option<(Entry, Reached)> {
+            None
+        }
+        fn cluster(&self) -> Option<View> {
             None
         }
         fn bans(&self) -> Vec<Arc<Pattern>> {

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Control;
 use super::router::{Call, is_own_name, ok, refuse, refuse_denied, respond};
+use crate::cluster::Reached;
 use crate::invalidate::wire::{self, Answer, Spoken};
 use crate::invalidate::{Entry, Wanted};
 
@@ -21,6 +22,15 @@ const MOST_LISTED: usize = 1000;
 pub(super) struct Purges {
     /// The newest first.
     purges: Vec<Entry>,
+}
+
+/// What `GET /v1/purges/SEQUENCE` answers.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct PurgeShown {
+    #[serde(flatten)]
+    entry: Entry,
+    #[serde(flatten)]
+    reached: Reached,
 }
 
 /// What `GET /v1/bans` answers.
@@ -105,11 +115,23 @@ pub(super) fn list(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byte
 /// `GET /v1/purges/SEQUENCE`.
 pub(super) fn one(number: &str, control: &dyn Control) -> Response<Full<Bytes>> {
     match number.parse().ok().and_then(|number| control.purge_of(number)) {
-        Some(entry) => ok(&json!(entry)),
+        Some((entry, reached)) => ok(&json!(PurgeShown { entry, reached })),
         None => refuse(
             StatusCode::NOT_FOUND,
             &format!("no purge of the number `{number}` is remembered"),
             "GET /v1/purges lists those that are.",
+        ),
+    }
+}
+
+/// `GET /v1/nodes`.
+pub(super) fn nodes(control: &dyn Control) -> Response<Full<Bytes>> {
+    match control.cluster() {
+        Some(view) => ok(&json!(view)),
+        None => refuse(
+            StatusCode::NOT_FOUND,
+            "this node belongs to no cluster",
+            "Give it a broker with broker.urls.",
         ),
     }
 }

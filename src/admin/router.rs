@@ -162,6 +162,7 @@ pub(super) fn route(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byt
         Does::Purge => purge::by_json(call, control),
         Does::Purges => purge::list(call, control),
         Does::PurgeOf => purge::one(path.rsplit('/').next().unwrap_or_default(), control),
+        Does::Nodes => purge::nodes(control),
         Does::Bans => purge::bans(control),
         Does::Reload if !is_nothing(call.body) => {
             refuse(StatusCode::BAD_REQUEST, "a reload takes no content", "Send none, or {}.")
@@ -252,6 +253,7 @@ mod tests {
     use http::Request;
 
     use super::*;
+    use crate::cluster::{Reached, View};
     use crate::invalidate::{Accepted, Entry, Wanted};
     use crate::policy::Sites;
     use crate::policy::site::{HostPattern, Site};
@@ -272,7 +274,10 @@ mod tests {
         fn purges(&self, _: Option<u64>, _: usize) -> Vec<Entry> {
             vec![]
         }
-        fn purge_of(&self, _: u64) -> Option<Entry> {
+        fn purge_of(&self, _: u64) -> Option<(Entry, Reached)> {
+            None
+        }
+        fn cluster(&self) -> Option<View> {
             None
         }
         fn bans(&self) -> Vec<Arc<Pattern>> {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::observe::access_log;
 use crate::policy::site::{Presentation, Sites};
-use crate::{admin, fetch, listen, origin, serve, store};
+use crate::{admin, broker, cluster, fetch, listen, origin, serve, store};
 
 mod check;
 mod fault;
@@ -59,6 +59,12 @@ pub struct Config {
     pub log: Log,
     /// The node as a whole.
     pub node: NodeSettings,
+    /// The broker that nodes meet at.
+    pub broker: broker::Settings,
+    /// How they keep together.
+    pub cluster: cluster::Settings,
+    /// What the others are told to be this node's admin port.
+    pub advertised_admin: Option<String>,
 }
 
 /// The program's own log.
@@ -135,6 +141,9 @@ impl Config {
                 state: None,
                 threads: 0,
             },
+            broker: broker::Settings::default(),
+            cluster: cluster::Settings::default(),
+            advertised_admin: None,
         }
     }
 }

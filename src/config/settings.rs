@@ -151,6 +151,16 @@ pub static SECTIONS: &[Section] = &[
         text: "A port that speaks Varnish's command line protocol, for varnishadm and its like.",
         settings: VARNISH_CLI,
     },
+    Section {
+        name: "broker",
+        text: "The RabbitMQ that the nodes of a cluster meet at. Without one a node works alone.",
+        settings: BROKER,
+    },
+    Section {
+        name: "cluster",
+        text: "How the nodes around one broker keep together: what one of them is told to purge, all of them do.",
+        settings: CLUSTER,
+    },
     Section { name: "store", text: "Where responses are kept.", settings: STORE },
     Section {
         name: "collapse",
@@ -348,6 +358,76 @@ const PURGE: &[Setting<Config>] = &[
     )
     .secret()
     .example("..."),
+];
+
+const BROKER: &[Setting<Config>] = &[
+    Setting::new(
+        "urls",
+        Text(typed::broker_url),
+        |config: &mut Config| &mut config.broker.urls,
+        "Its URLs, one for each of the broker's own nodes; they are tried in turn. `amqps` encrypts.",
+    )
+    .example("amqp://user:password@rabbitmq.example:5672/%2f")
+    .secret()
+    .at_restart(),
+    Setting::new(
+        "timeout",
+        DEADLINE,
+        |config: &mut Config| &mut config.broker.timeout,
+        "How long it may take to connect to it, and to answer anything. No client's request waits for it.",
+    )
+    .at_restart(),
+];
+
+const CLUSTER: &[Setting<Config>] = &[
+    Setting::new(
+        "name",
+        Text(typed::pseudonym),
+        |config: &mut Config| &mut config.cluster.name,
+        "The names at the broker begin with it: the stream NAME.purges and the exchange NAME.nodes. Nodes of \
+         one name at one broker are a cluster.",
+    )
+    .at_restart(),
+    Setting::new(
+        "max_disconnected",
+        DEADLINE,
+        |config: &mut Config| &mut config.cluster.max_disconnected,
+        "How long a node that is cut off from the others trusts what it holds. After that, and again after \
+         each such time, everything is stale: asked for anew where the origin answers.",
+    )
+    .at_restart(),
+    Setting::new(
+        "catch_up",
+        TIME,
+        |config: &mut Config| &mut config.cluster.catch_up,
+        "How long a node that starts waits for the broker and for what it has missed, before it serves all \
+         the same.",
+    )
+    .at_restart(),
+    Setting::new(
+        "keep",
+        Time { least: Duration::from_secs(1), most: LONGEST },
+        |config: &mut Config| &mut config.cluster.keep,
+        "How long the stream keeps purges for nodes that are away; for one that is away for longer everything \
+         it holds is stale. Counts when forebay makes the stream; an existing one stays as it is.",
+    )
+    .at_restart(),
+    Setting::new(
+        "keep_bytes",
+        Bytes { least: 64 * KIB, most: u64::MAX >> 1 },
+        |config: &mut Config| &mut config.cluster.keep_bytes,
+        "How much the stream keeps at most. Counts when forebay makes the stream.",
+    )
+    .at_restart(),
+    Setting::new(
+        "admin_address",
+        Text(typed::any_text),
+        |config: &mut Config| &mut config.advertised_admin,
+        "What the other nodes, and whoever asks them, are told to be this node's admin port; what \
+         `admin.address` says if it is not set.",
+    )
+    .example("10.0.0.7:6090")
+    .at_restart(),
 ];
 
 const VARNISH_CLI: &[Setting<Config>] = &[

@@ -265,6 +265,22 @@ impl Typed for Option<SocketAddr> {
     }
 }
 
+impl Typed for Vec<String> {
+    fn read(&mut self, value: &Value, kind: &Kind) -> Result<(), Wrong> {
+        let cure = "Write a list of texts in quotes.";
+        let list = members(value, cure, "not a text", |text| Some(text.to_owned()))?;
+        if let Kind::Text(check) = kind {
+            list.iter().try_for_each(|text| check(text))?;
+        }
+        *self = list;
+        Ok(())
+    }
+
+    fn shown(&self, _: &Kind) -> Shown {
+        Shown::List(self.clone())
+    }
+}
+
 impl Typed for Vec<IpNet> {
     fn read(&mut self, value: &Value, _: &Kind) -> Result<(), Wrong> {
         let cure = "Write a list of addresses or networks, such as [\"127.0.0.1\", \"10.0.0.0/8\"].";
@@ -476,6 +492,14 @@ pub fn bearer_token(text: &str) -> Result<(), Wrong> {
         ));
     }
     Ok(())
+}
+
+/// Where a broker listens, and how to log in.
+pub fn broker_url(text: &str) -> Result<(), Wrong> {
+    let cure = "Write amqp://user:password@host:port/vhost, or amqps://...; `%2f` is the vhost `/`.";
+    // What is wrong with it may have the password in it.
+    let refused = |_| Wrong { secret: true, ..wrong("not the URL of an AMQP broker", cure) };
+    crate::broker::check_url(text).map_err(refused)
 }
 
 /// The name of a header.

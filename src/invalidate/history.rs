@@ -11,9 +11,9 @@ use crate::stored::Selector;
 const REMEMBERED: usize = 1000;
 
 /// An accepted invalidation.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
-    /// Its number.
+    /// Its number on this node.
     pub sequence: u64,
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
@@ -27,6 +27,37 @@ pub struct Entry {
     /// under way, and after a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub responses: Option<usize>,
+    /// In a cluster: who accepted it, the same on every node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// Whether this node accepted it.
+    #[serde(default = "yes")]
+    pub own: bool,
+    /// In a cluster: its place in the order in which the nodes apply them, as soon as
+    /// it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+}
+
+/// Which invalidation it is, the same on every node of a cluster.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Identity {
+    /// The node that accepted it.
+    pub node: String,
+    /// Its number there.
+    pub number: u64,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Entry {
+    /// About how many bytes it takes.
+    pub fn size(&self) -> usize {
+        let what: usize = self.what.iter().map(|selector| selector.to_string().len() + 64).sum();
+        256 + self.by.len() + what
+    }
 }
 
 /// The last ones, in the order of their numbers.
@@ -60,6 +91,26 @@ impl History {
     /// The one of this number.
     pub fn find(&self, sequence: u64) -> Option<Entry> {
         self.position(sequence).map(|at| self.entries[at].clone())
+    }
+
+    /// Notes the place of one that a node of the cluster accepted.
+    pub fn placed(&mut self, identity: &Identity, offset: u64) {
+        // It is among the last ones as a rule.
+        let found = self.entries.iter_mut().rev().find(|entry| entry.identity.as_ref() == Some(identity));
+        if let Some(entry) = found {
+            entry.offset = Some(offset);
+        }
+    }
+
+    /// The places are not those of this order any more.
+    pub fn displaced(&mut self) {
+        self.entries.iter_mut().for_each(|entry| entry.offset = None);
+    }
+
+    /// Those that this node has accepted since then, in milliseconds since 1970; oldest first.
+    pub fn own_since(&self, at_ms: u64) -> Vec<Entry> {
+        let is_meant = |entry: &&Entry| entry.own && entry.identity.is_some() && entry.at_ms >= at_ms;
+        self.entries.iter().filter(is_meant).cloned().collect()
     }
 
     fn position(&self, sequence: u64) -> Option<usize> {

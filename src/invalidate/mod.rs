@@ -6,21 +6,25 @@
 
 pub mod history;
 pub mod journal;
+pub mod outbox;
 pub mod target;
 pub mod wire;
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::clock::{Clock, Wall};
 use crate::observe::counters::Counters;
-use crate::store::{self, Store};
+use crate::store::{self, Refused, Store};
 use crate::stored::Selector;
 
-pub use history::{Entry, History};
+pub use history::{Entry, History, Identity};
 use journal::{Appending, Record};
 pub use journal::{Journal, JournalError, Recovered};
+pub use outbox::Outbox;
 pub use target::Unclear;
 
 /// What somebody wants to be invalidated.
@@ -50,6 +54,22 @@ pub struct Accepted {
     pub durable: bool,
     /// Why it is not in the journal, where it should be. It holds all the same.
     pub trouble: Option<String>,
+    /// Whether the other nodes learn of it.
+    pub spread: Spread,
+}
+
+/// Whether the other nodes of a cluster learn of an invalidation.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Spread {
+    /// There are none.
+    #[default]
+    Alone,
+    /// They do: the broker has confirmed it.
+    Confirmed,
+    /// They will, in order, as soon as this is over.
+    Later(String),
+    /// They do not, and have to be told again.
+    Never(String),
 }
 
 /// The invalidations of a node.
@@ -57,24 +77,72 @@ pub struct Invalidator {
     store: Arc<Store>,
     history: Mutex<History>,
     journal: Option<Journal>,
+    cluster: Option<Membership>,
     clock: Clock,
     counters: Arc<Counters>,
+}
+
+/// What an invalidator knows of a cluster that its node belongs to.
+struct Membership {
+    /// The node's name in it.
+    node: String,
+    outbox: Outbox,
+    applied: Mutex<Applied>,
+}
+
+/// Up to which number the invalidations of each node have been applied: they arrive
+/// in their order, and again.
+#[derive(Default)]
+struct Applied {
+    last: HashMap<String, (u64, u64)>,
+    /// Counts, so that the node can be found that was not heard of for longest.
+    turn: u64,
 }
 
 /// By how much the numbers jump at a start, so that none is given out twice: those
 /// of requests with unsafe methods are not in the journal.
 const JUMP: u64 = 1 << 32;
 
+/// How long an invalidation is told to the others before it is answered.
+const SPREAD: Duration = Duration::from_secs(1);
+
+/// How many nodes' numbers are remembered; each start of a node makes a new one.
+const REMEMBERED_NODES: usize = 10_000;
+
+impl Applied {
+    fn knows(&self, identity: &Identity) -> bool {
+        self.last.get(&identity.node).is_some_and(|(last, _)| identity.number <= *last)
+    }
+
+    fn note(&mut self, identity: &Identity) {
+        self.turn += 1;
+        if self.last.len() >= REMEMBERED_NODES && !self.last.contains_key(&identity.node) {
+            let oldest = self.last.iter().min_by_key(|(_, (_, heard))| *heard).map(|(node, _)| node.clone());
+            self.last.remove(&oldest.unwrap_or_default());
+        }
+        let (last, heard) = self.last.entry(identity.node.clone()).or_default();
+        (*last, *heard) = (identity.number.max(*last), self.turn);
+    }
+}
+
 impl Invalidator {
     /// For what is stored there; with a journal, and what it remembers, if there is
-    /// a place for one.
+    /// a place for one; as the node of this name if there is a cluster. Those that
+    /// the journal has, this node accepted, and the others have not been told of
+    /// for certain are those after the number `told`.
     pub fn new(
         store: Arc<Store>,
         journal: Option<(Journal, Recovered)>,
+        cluster: Option<(String, u64)>,
         clock: Clock,
         counters: Arc<Counters>,
     ) -> Self {
         let mut history = History::default();
+        let told = cluster.as_ref().map_or(u64::MAX, |(_, told)| *told);
+        let cluster = cluster.map(|(node, _)| {
+            let outbox = Outbox::new(Arc::clone(&counters));
+            Membership { node, outbox, applied: Mutex::default() }
+        });
         let journal = journal.map(|(journal, recovered)| {
             store.begin_after(recovered.horizon);
             for record in &recovered.records {
@@ -84,6 +152,12 @@ impl Invalidator {
                     store
                         .remember(record.sequence, &entry.what, entry.soft, at)
                         .map_err(|refused| refused.to_string())?;
+                    if let (Some(cluster), Some(identity)) = (&cluster, &entry.identity) {
+                        cluster.applied.lock().note(identity);
+                        if entry.own && entry.sequence > told && !cluster.outbox.push(entry.clone(), entry.size()) {
+                            tracing::error!(target: "forebay::cluster", "purge {} will not reach the others: too many wait", entry.sequence);
+                        }
+                    }
                     history.add(entry);
                     Ok(())
                 });
@@ -98,50 +172,146 @@ impl Invalidator {
             }
             journal
         });
-        Invalidator { store, history: Mutex::new(history), journal, clock, counters }
+        Invalidator { store, history: Mutex::new(history), journal, cluster, clock, counters }
     }
 
     /// Invalidates what is wanted in the name of `by`. May take a moment: not to be
     /// called where others wait.
-    pub fn invalidate(&self, wanted: &Wanted, by: &str) -> Result<Accepted, store::Refused> {
+    pub fn invalidate(&self, wanted: &Wanted, by: &str) -> Result<Accepted, Refused> {
         let at = self.clock.now();
         if wanted.dry_run {
             let responses = self.store.count(&wanted.what, at)?;
             return Ok(Accepted { responses, ..Accepted::default() });
         }
-        let mut appending = None;
-        let noted = |sequence| {
+        let mut noted = None;
+        let done = self.store.invalidate(&wanted.what, wanted.soft, at, |sequence| {
             let (by, what) = (by.to_owned(), wanted.what.clone());
-            let entry = Entry { sequence, at_ms: at.millis(), by, what, soft: wanted.soft, responses: None };
-            // In the order of the numbers: the next one is not given out before.
-            appending = self.journal.as_ref().map(|journal| {
-                let payload = serde_json::to_vec(&entry).unwrap_or_default();
-                journal.append(Record { sequence, payload })
-            });
-            self.history.lock().add(entry);
-        };
-        let done = self.store.invalidate(&wanted.what, wanted.soft, at, noted)?;
+            let identity = self
+                .cluster
+                .as_ref()
+                .map(|cluster| Identity { node: cluster.node.clone(), number: sequence });
+            let soft = wanted.soft;
+            let entry = Entry { at_ms: at.millis(), by, what, soft, identity, own: true, ..Entry::default() };
+            noted = Some(self.note(sequence, entry));
+        })?;
         self.history.lock().told(done.sequence, done.responses);
+        let (appending, sent) = noted.unwrap_or_default();
         let written = appending.map(|appending| appending.and_then(Appending::wait));
         self.counters.purges.up();
         self.counters.purged_responses.add(done.responses as u64);
-        for selector in &wanted.what {
-            tracing::info!(
-                target: "forebay::purge",
-                by,
-                soft = wanted.soft,
-                sequence = done.sequence,
-                responses = done.responses,
-                "purged {selector}"
-            );
-        }
+        log(&wanted.what, by, wanted.soft, &done);
         Ok(Accepted {
             sequence: Some(done.sequence),
             responses: done.responses,
             pending: done.pending,
             durable: written == Some(Ok(())),
             trouble: written.and_then(Result::err).map(|error| error.to_string()),
+            spread: self.spread(done.sequence, sent),
         })
+    }
+
+    /// Notes what has been given this number: in the order of the numbers, because the
+    /// next one is not given out before.
+    fn note(&self, sequence: u64, entry: Entry) -> (Option<Result<Appending, JournalError>>, bool) {
+        let entry = Entry { sequence, ..entry };
+        let appending = self.journal.as_ref().map(|journal| {
+            let payload = serde_json::to_vec(&entry).unwrap_or_default();
+            journal.append(Record { sequence, payload })
+        });
+        let spreads = entry.own && entry.identity.is_some();
+        let sent = match &self.cluster {
+            Some(cluster) if spreads => cluster.outbox.push(entry.clone(), entry.size()),
+            _ => false,
+        };
+        self.history.lock().add(entry);
+        (appending, sent)
+    }
+
+    fn spread(&self, sequence: u64, sent: bool) -> Spread {
+        let Some(cluster) = &self.cluster else { return Spread::Alone };
+        if !sent {
+            return Spread::Never("too many purges wait for the broker".to_owned());
+        }
+        cluster.outbox.wait(sequence, SPREAD).map_or_else(Spread::Later, |()| Spread::Confirmed)
+    }
+
+    /// Applies an invalidation that a node of the cluster accepted, at this place of
+    /// their order; the same one may come again. From the moment that this returns it
+    /// holds here. It is refused where there is no room for its bans yet. Says whether
+    /// this node had accepted it.
+    pub fn apply(&self, entry: Entry, offset: u64) -> Result<bool, Refused> {
+        let (Some(cluster), Some(identity)) = (&self.cluster, entry.identity.clone()) else {
+            return Ok(false);
+        };
+        let own = cluster.outbox.read_back(&identity) || identity.node == cluster.node;
+        // What this node accepts it applies at once.
+        if own || cluster.applied.lock().knows(&identity) {
+            self.history.lock().placed(&identity, offset);
+            self.counters.cluster_duplicates.add(u64::from(!own));
+            return Ok(own);
+        }
+        let now = self.clock.now();
+        let at = Wall::from_millis(entry.at_ms.min(now.millis()));
+        let (what, soft, by) = (entry.what.clone(), entry.soft, entry.by.clone());
+        let entry = Entry { own: false, offset: Some(offset), responses: None, ..entry };
+        let begun = self.store.begin(&what, soft, at, |sequence| {
+            // Whoever reads it at its source has it: nobody waits for the disk.
+            self.note(sequence, entry.clone());
+        });
+        let done = match begun {
+            Ok((done, _)) => done,
+            Err(Refused::BadBan(why)) => {
+                tracing::error!(target: "forebay::cluster", by, "a ban of another node is not understood, so it means everything: {why}");
+                let all = [Selector::All];
+                self.store.begin(&all, soft, at, |sequence| drop(self.note(sequence, entry)))?.0
+            }
+            Err(refused) => return Err(refused),
+        };
+        cluster.applied.lock().note(&identity);
+        self.history.lock().told(done.sequence, done.responses);
+        self.counters.cluster_applied.up();
+        self.counters.purged_responses.add(done.responses as u64);
+        log(&what, &by, soft, &done);
+        Ok(false)
+    }
+
+    /// Makes everything stale that was asked for before now: it is not known what the
+    /// other nodes have invalidated. Returns how many responses that are.
+    pub fn distrust_all(&self, why: &str) -> usize {
+        let now = self.clock.now();
+        let by = format!("forebay: {why}");
+        let entry = Entry {
+            at_ms: now.millis(),
+            by: by.clone(),
+            what: vec![Selector::All],
+            soft: true,
+            own: true,
+            ..Entry::default()
+        };
+        let begun =
+            self.store.begin(&[Selector::All], true, now, |sequence| drop(self.note(sequence, entry)));
+        let done = begun.map(|(done, _)| done).unwrap_or_default();
+        self.history.lock().told(done.sequence, done.responses);
+        self.counters.cluster_distrusted.up();
+        log(&[Selector::All], &by, true, &done);
+        done.responses
+    }
+
+    /// The order in which the nodes of the cluster apply is another one than it was:
+    /// the others are told once more of what this node accepted lately.
+    pub fn tell_again(&self, lately: Duration) {
+        let Some(cluster) = &self.cluster else { return };
+        let since = self.clock.now().millis().saturating_sub(lately.as_millis() as u64);
+        let mut history = self.history.lock();
+        history.displaced();
+        let own = history.own_since(since);
+        drop(history);
+        cluster.outbox.push_front(own);
+    }
+
+    /// What the other nodes of a cluster are to be told, if there is a cluster.
+    pub fn outbox(&self) -> Option<&Outbox> {
+        self.cluster.as_ref().map(|cluster| &cluster.outbox)
     }
 
     /// The last invalidations, newest first: at most `count` of those before the
@@ -153,5 +323,18 @@ impl Invalidator {
     /// One invalidation, as long as it is remembered.
     pub fn entry(&self, sequence: u64) -> Option<Entry> {
         self.history.lock().find(sequence)
+    }
+}
+
+fn log(what: &[Selector], by: &str, soft: bool, done: &store::Invalidated) {
+    for selector in what {
+        tracing::info!(
+            target: "forebay::purge",
+            by,
+            soft,
+            sequence = done.sequence,
+            responses = done.responses,
+            "purged {selector}"
+        );
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::target::{self, Authority};
-use super::{Accepted, Unclear, Wanted};
+use super::{Accepted, Spread, Unclear, Wanted};
 use crate::policy::Sites;
 use crate::store::Refused;
 use crate::stored::Selector;
@@ -86,7 +86,13 @@ pub struct Told {
     durable: bool,
     /// What was meant, in words; the first hundred.
     what: Vec<String>,
-    /// Why it is not on disk, where it should be.
+    /// In a cluster: whether the other nodes learn of it for certain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published: Option<bool>,
+    /// Why they do not yet. It holds here, and they learn of it in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Why it is not on disk, where it should be, or why other nodes do not learn of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     /// What to do about that.
@@ -130,7 +136,26 @@ pub fn answer(wanted: &Wanted, done: &Result<Accepted, Refused>) -> Answer {
         }
     };
     let what: Vec<String> = wanted.what.iter().take(MOST_REPEATED).map(Selector::to_string).collect();
-    let trouble = done.trouble.as_ref();
+    // It holds, and yet its caller must know that a restart would forget it, or that
+    // other nodes will not learn of it.
+    let (status, error, cure) = match (&done.trouble, &done.spread) {
+        (Some(trouble), _) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            Some(format!("it holds until this node ends, and is not on disk: {trouble}")),
+            Some("Mend the disk of node.state, and purge again.".to_owned()),
+        ),
+        (None, Spread::Never(why)) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Some(format!("it holds on this node, and the others do not learn of it: {why}")),
+            Some("Mend the link to the broker, and purge again.".to_owned()),
+        ),
+        (None, Spread::Later(_)) => (StatusCode::ACCEPTED, None, None),
+        (None, Spread::Alone | Spread::Confirmed) => (StatusCode::OK, None, None),
+    };
+    let reason = match &done.spread {
+        Spread::Later(why) => Some(format!("the other nodes learn of it later: {why}")),
+        _ => None,
+    };
     let told = Told {
         purged: done.responses,
         sequence: done.sequence,
@@ -139,8 +164,10 @@ pub fn answer(wanted: &Wanted, done: &Result<Accepted, Refused>) -> Answer {
         pending: done.pending,
         durable: done.durable,
         what,
-        error: trouble.map(|trouble| format!("it holds until this node ends, and is not on disk: {trouble}")),
-        cure: trouble.map(|_| "Mend the disk of node.state, and purge again.".to_owned()),
+        published: (done.spread != Spread::Alone).then_some(done.spread == Spread::Confirmed),
+        reason,
+        error,
+        cure,
     };
     let mode = match wanted.what.first() {
         Some(Selector::Tag { .. } | Selector::Group { .. }) => "tags",
@@ -156,8 +183,6 @@ pub fn answer(wanted: &Wanted, done: &Result<Accepted, Refused>) -> Answer {
         ("cache-purge-result", format!("{mode};count={}", done.responses)),
     ];
     fields.extend(done.sequence.map(|sequence| ("forebay-purge-seq", sequence.to_string())));
-    // It holds, and yet its caller must know that a restart would forget it.
-    let status = if done.trouble.is_some() { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
     Answer { status, fields, body: json!(told) }
 }
 

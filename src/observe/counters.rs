@@ -248,6 +248,20 @@ table! {
     ban_tests: Counter "forebay_ban_tests_total" {""} "Stored responses tested against new bans, at look-up or by the lurker.";
     lurker_passes: Counter "forebay_lurker_passes_total" {""} "Times that the lurker has tested everything stored.";
 
+    // The cluster.
+    cluster_connected: Gauge "forebay_cluster_connected" {""} "1 while this node is in touch with the cluster.";
+    cluster_links_lost: Counter "forebay_cluster_links_lost_total" {""} "Links to the broker that broke after they had worked.";
+    cluster_nodes: Gauge "forebay_cluster_nodes" {""} "Nodes of the cluster that are alive, this one among them.";
+    cluster_position: Gauge "forebay_cluster_position" {""} "Offset of the last message of the cluster's stream that was applied.";
+    cluster_told: Counter "forebay_cluster_purges_told_total" {""} "Purges of this node that the broker confirmed, again ones included.";
+    cluster_applied: Counter "forebay_cluster_purges_applied_total" {""} "Purges of other nodes that were applied.";
+    cluster_duplicates: Counter "forebay_cluster_duplicates_total" {""} "Purges of other nodes that had been applied before.";
+    cluster_outbox: Gauge "forebay_cluster_outbox" {""} "Purges that the other nodes have not been told of for certain.";
+    cluster_outbox_full: Counter "forebay_cluster_outbox_full_total" {""} "Purges that found no room to wait for the broker; the other nodes do not learn of them.";
+    cluster_distrusted: Counter "forebay_cluster_distrusted_total" {""} "Times that everything held was taken for stale because purges may have been missed.";
+    cluster_lost: Counter "forebay_cluster_lost_total" {""} "Times that the stream no longer had what this node had yet to read.";
+    cluster_unread: Counter "forebay_cluster_unread_total" {""} "Messages of the cluster that were not understood.";
+
     // The journal of purges.
     journal_records: Counter "forebay_journal_records_total" {""} "Purges written to the journal.";
     journal_syncs: Counter "forebay_journal_syncs_total" {""} "Times that the journal was synced; one sync may take many purges.";
