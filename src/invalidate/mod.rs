@@ -6,6 +6,7 @@
 
 pub mod history;
 pub mod journal;
+mod moment;
 pub mod outbox;
 pub mod target;
 pub mod wire;
@@ -24,6 +25,7 @@ use crate::stored::Selector;
 pub use history::{Entry, History, Identity};
 use journal::{Appending, Record};
 pub use journal::{Journal, JournalError, Recovered};
+pub use moment::{Moment, ReadTo};
 pub use outbox::Outbox;
 pub use target::Unclear;
 
@@ -74,6 +76,8 @@ pub enum Spread {
 
 /// The invalidations of a node.
 pub struct Invalidator {
+    /// This start of this node; its name in the cluster, if there is one.
+    name: String,
     store: Arc<Store>,
     history: Mutex<History>,
     journal: Option<Journal>,
@@ -138,6 +142,10 @@ impl Invalidator {
         counters: Arc<Counters>,
     ) -> Self {
         let mut history = History::default();
+        let name = match &cluster {
+            Some((node, _)) => node.clone(),
+            None => format!("{:032x}", fastrand::u128(..)),
+        };
         let told = cluster.as_ref().map_or(u64::MAX, |(_, told)| *told);
         let cluster = cluster.map(|(node, _)| {
             let outbox = Outbox::new(Arc::clone(&counters));
@@ -172,7 +180,7 @@ impl Invalidator {
             }
             journal
         });
-        Invalidator { store, history: Mutex::new(history), journal, cluster, clock, counters }
+        Invalidator { name, store, history: Mutex::new(history), journal, cluster, clock, counters }
     }
 
     /// Invalidates what is wanted in the name of `by`. May take a moment: not to be
@@ -307,6 +315,18 @@ impl Invalidator {
         let own = history.own_since(since);
         drop(history);
         cluster.outbox.push_front(own);
+    }
+
+    /// This moment, for a response that is asked for now.
+    pub fn moment(&self) -> Moment {
+        Moment { node: self.name.clone(), number: self.store.sequence(), read: None }
+    }
+
+    /// The number of the last invalidation here that a moment is known to be later
+    /// than. None where that cannot be said: it is another node's, and this one has
+    /// nothing to compare it with.
+    pub fn number_of(&self, moment: &Moment) -> Option<u64> {
+        (moment.node == self.name).then_some(moment.number)
     }
 
     /// What the other nodes of a cluster are to be told, if there is a cluster.

@@ -106,7 +106,7 @@ impl SecondaryKey {
 }
 
 /// The value of a request field in the form in which it is compared.
-fn normalised<'a>(name: &str, request: &'a Fields, sort_accept_language: bool) -> Option<Cow<'a, [u8]>> {
+pub fn normalised<'a>(name: &str, request: &'a Fields, sort_accept_language: bool) -> Option<Cow<'a, [u8]>> {
     let mut lines = request.get_all(name);
     // The fields of a request outlive the name they are looked up by.
     let first = request.get(name)?;

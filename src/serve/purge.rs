@@ -129,10 +129,9 @@ impl Server {
             let route = self.sites.site(&presented.host).and_then(|site| site.route(presented.path()));
             let Some(rules) = route.map(|route| Arc::clone(&route.rules)) else { continue };
             let selected = found.select(&presented.fields, rules.sort_accept_language).cloned();
-            if let Some(response) = selected {
-                let asked = Arc::new(Asked { presented, rules, key });
-                self.fetcher.refresh(&asked, Plan::refresh(&response), Some(&found));
-            }
+            let (Some(response), Some(fetcher)) = (selected, &self.upstreams.direct) else { continue };
+            let asked = Arc::new(Asked { presented, rules, key });
+            fetcher.refresh(&asked, Plan::refresh(&response), Some(&found));
         }
     }
 }

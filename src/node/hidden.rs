@@ -1,0 +1,201 @@
+//! What a node has for its hidden routes: who tells what is wanted, who keeps the
+//! fills, and, where there is no broker, the pacer and the worker as well.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::broker::{Limits, LocalQueues, Queues};
+use crate::config::Config;
+use crate::fetch::Common;
+use crate::invalidate::Invalidator;
+use crate::origin::Client;
+use crate::policy::site::Mode;
+use crate::repopulate::pace::Pace;
+use crate::repopulate::worker::{Behind, Parts, Worker};
+use crate::repopulate::{Announcer, Keeper, Secrets, Wants};
+
+/// How often the known keys are written down.
+const WRITE_DOWN: Duration = Duration::from_secs(30);
+
+/// What a node has for its hidden routes.
+pub(super) struct Hidden {
+    pub announcer: Announcer,
+    pub keeper: Keeper,
+    wants: Arc<Wants>,
+    /// Where the queues are in this process.
+    inside: Option<Inside>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// The origin's side, in the same process and reached through the queues alone.
+struct Inside {
+    queues: Arc<dyn Queues>,
+    worker: Worker,
+    paces: Mutex<Vec<Pace>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    common: Common,
+}
+
+/// Whether any route is hidden.
+pub(super) fn hides(config: &Config) -> bool {
+    config.rules().any(|rules| rules.mode == Mode::Hidden)
+}
+
+/// Whether any request is passed on to an origin.
+pub(super) fn asks_directly(config: &Config) -> bool {
+    config.rules().any(|rules| rules.mode == Mode::Proxy || rules.write_origin.is_some())
+}
+
+impl Hidden {
+    /// Starts what hidden routes need; `admin` is where this node is filled.
+    pub fn start(
+        config: &Config,
+        common: &Common,
+        invalidator: &Arc<Invalidator>,
+        admin: &str,
+    ) -> Result<Self, getrandom::Error> {
+        let (clock, counters) = (common.clock.clone(), Arc::clone(&common.counters));
+        let settings = &config.hidden;
+        let state: Option<&Path> = config.node.state.as_deref();
+        let wants = Arc::new(Wants::new(settings, state, Arc::clone(&counters), Instant::now()));
+        let secrets = match Secrets::shared(&settings.secrets) {
+            Some(secrets) => secrets,
+            None => Secrets::random()?,
+        };
+        let keeper = Keeper::new(
+            Arc::clone(&common.store),
+            config.sites.clone(),
+            Arc::clone(&wants),
+            secrets.clone(),
+            Arc::clone(invalidator),
+            (clock.clone(), Arc::clone(&counters)),
+        );
+        let queues: Arc<dyn Queues> = Arc::new(LocalQueues::new(Limits::default()));
+        let name = config.node.name.clone();
+        let announcer = Announcer::start(
+            settings,
+            Arc::clone(&wants),
+            secrets.clone(),
+            Arc::clone(invalidator),
+            Arc::clone(&queues),
+            (name.clone(), admin.to_owned()),
+            (clock.clone(), Arc::clone(&counters)),
+        );
+        let place = admin.to_owned();
+        let worker = Worker::new(Parts {
+            behind: behind(config, common),
+            // What it would keep is in the store of this very node.
+            store: None,
+            secrets,
+            invalidator: Arc::clone(invalidator),
+            queues: Arc::clone(&queues),
+            places: Arc::new(move |edge| (edge == name).then(|| place.clone())),
+            node: config.node.name.clone(),
+            settings: settings.clone(),
+            clock,
+            counters,
+        });
+        let inside = Inside {
+            queues: Arc::clone(&queues),
+            worker,
+            paces: Mutex::default(),
+            tasks: Mutex::default(),
+            common: common.clone(),
+        };
+        inside.apply(config);
+        let tasks =
+            vec![tokio::spawn(keeper.clone().run(queues)), tokio::spawn(write_down(Arc::clone(&wants)))];
+        Ok(Hidden { announcer, keeper, wants, inside: Some(inside), tasks })
+    }
+
+    /// Another configuration from now on.
+    pub fn apply(&self, config: &Config) {
+        self.keeper.set_sites(config.sites.clone());
+        self.wants.set(&config.hidden);
+        if let Some(inside) = &self.inside {
+            inside.worker.set(behind(config, &inside.common));
+            inside.apply(config);
+        }
+    }
+
+    /// What is to be done from time to time.
+    pub fn tick(&self) {
+        self.wants.tick(Instant::now());
+        if let Some(inside) = &self.inside {
+            inside.worker.tick();
+        }
+    }
+
+    /// The pacers that are in this process.
+    pub fn paces(&self) -> Vec<Pace> {
+        self.inside.as_ref().map(|inside| inside.paces.lock().clone()).unwrap_or_default()
+    }
+
+    /// Ends, and writes down what outlives the node.
+    pub async fn end(&self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        if let Some(inside) = &self.inside {
+            inside.tasks.lock().iter().for_each(JoinHandle::abort);
+        }
+        let wants = Arc::clone(&self.wants);
+        let _ = tokio::task::spawn_blocking(move || wants.write_down()).await;
+    }
+}
+
+impl Inside {
+    /// Paces and works for every hidden origin; those that do already go on as is now
+    /// agreed.
+    fn apply(&self, config: &Config) {
+        let mut paces = self.paces.lock();
+        for (origin, agreed) in hidden_origins(config) {
+            let name = &config.origins[origin].name;
+            let agreed = agreed.clone();
+            if let Some(pace) = paces.iter().find(|pace| pace.origin() == name) {
+                pace.set(&agreed);
+                continue;
+            }
+            let kit = (self.common.clock.clone(), Arc::clone(&self.common.counters));
+            let pace = Pace::new(name.clone(), &agreed, Arc::clone(&self.queues), kit);
+            paces.push(pace.clone());
+            // The pacer keeps to what was agreed; here is only room for it.
+            let at_once = u16::try_from(agreed.concurrency).unwrap_or(u16::MAX).saturating_mul(2);
+            let working = self.worker.clone().run(name.clone(), at_once);
+            self.tasks.lock().extend([tokio::spawn(pace.run()), tokio::spawn(working)]);
+        }
+    }
+}
+
+/// The origins of hidden routes, and what was agreed with their owners.
+fn hidden_origins(config: &Config) -> Vec<(usize, &crate::repopulate::Agreed)> {
+    let hides =
+        |origin: usize| config.rules().any(|rules| rules.mode == Mode::Hidden && rules.origin.0 == origin);
+    config.agreed.iter().enumerate().filter(|(origin, _)| hides(*origin)).collect()
+}
+
+/// What is hidden, and where it is got.
+fn behind(config: &Config, common: &Common) -> Behind {
+    let client = |origin: usize| {
+        let settings = config.origins[origin].clone();
+        (settings.name.clone(), Client::new(settings, Arc::clone(&common.counters)))
+    };
+    let origins = hidden_origins(config).into_iter().map(|(origin, _)| client(origin)).collect();
+    Behind { sites: config.sites.clone(), names: names(config), origins }
+}
+
+pub(super) fn names(config: &Config) -> Vec<String> {
+    config.origins.iter().map(|origin| origin.name.clone()).collect()
+}
+
+async fn write_down(wants: Arc<Wants>) {
+    let mut ticker = tokio::time::interval(WRITE_DOWN);
+    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticker.tick().await;
+        let wants = Arc::clone(&wants);
+        let _ = tokio::task::spawn_blocking(move || wants.write_down()).await;
+    }
+}
