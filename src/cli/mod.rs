@@ -18,6 +18,7 @@ use crate::admin::{self, Scope};
 use crate::config::{self, Config, Flags};
 
 mod operator;
+mod queue;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,6 +78,9 @@ enum Command {
     Purges(operator::Purges),
     /// Show the bans and prefixes that a running node still tests its responses against
     Bans(operator::Bans),
+    /// Show how hidden origins stand; list what was given up, and tell it once more
+    #[command(after_help = queue::EXAMPLES)]
+    Queue(queue::Queue),
     /// Make a token for the admin port, and its entry for `admin.tokens`
     Token(Token),
     /// Print what a shell needs to complete the command line
@@ -144,6 +148,7 @@ pub fn run() -> ExitCode {
         Command::Purge(purge) => operator::purge(&purge),
         Command::Purges(purges) => operator::purges(&purges),
         Command::Bans(bans) => operator::bans(&bans),
+        Command::Queue(queue) => queue::queue(&queue),
         Command::Token(token) => run_token(&token),
         Command::Completions(completions) => run_completions(&completions),
         Command::Config => print(&config::documented()),

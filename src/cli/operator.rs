@@ -169,7 +169,11 @@ fn http_date(millis: u64) -> String {
 }
 
 /// Prints what a node answered: as it is, or in words.
-fn told(node: &Node, answer: Result<Value, String>, words: impl Fn(&Value) -> Option<String>) -> ExitCode {
+pub(super) fn told(
+    node: &Node,
+    answer: Result<Value, String>,
+    words: impl Fn(&Value) -> Option<String>,
+) -> ExitCode {
     match answer {
         Ok(answer) if node.json => print(&format!("{answer}\n")),
         Ok(answer) => match words(&answer) {
@@ -180,7 +184,7 @@ fn told(node: &Node, answer: Result<Value, String>, words: impl Fn(&Value) -> Op
     }
 }
 
-fn ask(node: &Node, method: &str, path: &str, body: Option<&Value>) -> Result<Value, String> {
+pub(super) fn ask(node: &Node, method: &str, path: &str, body: Option<&Value>) -> Result<Value, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

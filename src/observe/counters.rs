@@ -305,6 +305,7 @@ table! {
     fills_refused_fenced: Counter "forebay_fills_refused_total" {"reason=\"fenced\""} "Fills that were not stored, by why.";
     fills_refused_older: Counter "forebay_fills_refused_total" {"reason=\"older\""} "Fills that were not stored, by why.";
     fills_refused_broken: Counter "forebay_fills_refused_total" {"reason=\"broken\""} "Fills that were not stored, by why.";
+    fills_refused_busy: Counter "forebay_fills_refused_total" {"reason=\"busy\""} "Fills that were not stored, by why.";
     fill_seconds: Histogram "forebay_fill_seconds" {""} "From the first miss of a key to its fill.";
 
     // The journal of purges.
