@@ -61,6 +61,11 @@ pub fn unique(name: &str) -> String {
     format!("{name}-{:08x}", fastrand::u32(..))
 }
 
+/// A broker's URL, as it is written in a configuration.
+pub fn url(address: SocketAddr) -> String {
+    format!("amqp://guest:guest@{address}/%2f")
+}
+
 impl Rabbit {
     /// Starts a broker, and returns when it takes connections.
     pub async fn start() -> Rabbit {
@@ -70,11 +75,6 @@ impl Rabbit {
     /// Where it listens, also while it does not run.
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
-    }
-
-    /// As it is written in a configuration.
-    pub fn url(address: SocketAddr) -> String {
-        format!("amqp://guest:guest@{address}/%2f")
     }
 
     /// Ends it as a crash would: at once, with nothing written down.

@@ -4,7 +4,7 @@ mod admin;
 mod client_port;
 mod clients;
 mod fence;
-mod journal;
+pub mod journal;
 mod kinds;
 mod model;
 mod tags;
