@@ -2,6 +2,7 @@
 
 mod away;
 mod broker;
+mod command;
 mod cut;
 mod spread;
 mod stream;
