@@ -4,6 +4,7 @@ mod away;
 mod broker;
 mod command;
 mod cut;
+mod propagation;
 mod spread;
 mod stream;
 
