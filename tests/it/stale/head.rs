@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::World;
-use crate::harness::origin::{Gate, Step, ok};
+use crate::harness::origin::{Gate, Step, ok, raw};
 
 #[tokio::test]
 async fn a_slow_origin_is_answered_with_stale_and_left_alone() {
@@ -22,4 +22,23 @@ async fn a_slow_origin_is_answered_with_stale_and_left_alone() {
     assert_eq!(head().await.cache_status(), "hit; ttl=-5; detail=stale-back-off");
     assert_eq!(world.origin.count("/x"), 2);
     gate.open();
+}
+
+#[tokio::test]
+async fn a_head_for_something_stale_refreshes_what_get_is_answered_with() {
+    let world = World::start("").await;
+    world.origin.on("/x", |seen, n| {
+        let body = if seen.method == "HEAD" { String::new() } else { format!("body {n}") };
+        let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=5, stale-while-revalidate=60\r\n";
+        vec![raw(&format!("{head}Content-Length: 6\r\n\r\n{body}"))]
+    });
+    world.get("/x").await;
+    world.settled().await;
+    world.advance(Duration::from_secs(10));
+    let head = world.client("client").await.ask("HEAD", "/x", &[], b"").await;
+    assert_eq!(head.cache_status(), "hit; ttl=-5; detail=stale-while-revalidate");
+    world.settled().await;
+    let get = world.get("/x").await;
+    assert_eq!((get.text(), get.is_hit(), get.complete), ("body 2", true, true));
+    assert_eq!(world.origin.requests()[1].method, "GET");
 }
