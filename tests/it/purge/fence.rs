@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
+use super::post;
 use crate::harness::origin::{Gate, Script, Step, ok, raw, response};
 use crate::harness::{Client, World};
 
@@ -201,4 +204,20 @@ async fn a_stale_response_is_no_fallback_once_it_is_purged() {
     gate.open();
     let reply = before.reply(false).await;
     assert_eq!((reply.status, reply.field("age")), (502, None), "{reply:?}");
+}
+
+#[tokio::test]
+async fn what_is_stored_stays_a_fallback_however_much_else_is_purged() {
+    let world = World::start("").await;
+    world.origin.on("/x", |_, n| if n == 1 { ok("max-age=5", "good") } else { vec![Step::Close] });
+    world.get("/x").await;
+    world.settled().await;
+    // More than the store remembers one by one.
+    for round in 0..7 {
+        let tags: Vec<String> = (0..10_000).map(|n| format!("{round}-{n}")).collect();
+        assert_eq!(post(&world, "/v1/purge", &json!({ "tags": tags })).await["purged"], 0);
+    }
+    world.advance(Duration::from_secs(10));
+    let stale = world.get("/x").await;
+    assert_eq!((stale.status, stale.text()), (200, "good"), "{stale:?}");
 }
