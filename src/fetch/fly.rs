@@ -162,9 +162,9 @@ async fn arrived(
         Admission::Refuse { fields, why } => {
             lease.close();
             let only_this_request = why.only_this_request();
-            if !only_this_request && !is_failure(head.status) {
+            if !only_this_request && speaks_for_all(head.status) {
                 fetcher.store().mark(&asked.key, moments.received.plus(asked.rules.hit_for_miss));
-                if let Some(stored) = plan.stored.as_ref().filter(|_| speaks_for_all(head.status)) {
+                if let Some(stored) = &plan.stored {
                     // The origin has something else now, and it is not for keeping.
                     fetcher.store().remove(&asked.key, stored);
                 }
@@ -275,10 +275,12 @@ fn rival(
     if newer || better { Rival::Stays } else { Rival::Yields }
 }
 
-/// Whether a response of this status tells of the resource, and not of the request
-/// that it answers: another client's credentials, or an odd field of its own.
+/// Whether a response of this status tells of the resource, and not of an outage or
+/// of the request that it answers: another client's credentials, or an odd field of
+/// its own.
 fn speaks_for_all(status: StatusCode) -> bool {
-    !status.is_client_error() || status == StatusCode::NOT_FOUND || status == StatusCode::GONE
+    !is_failure(status)
+        && (!status.is_client_error() || status == StatusCode::NOT_FOUND || status == StatusCode::GONE)
 }
 
 /// A body on its way, and those who wait for it.
