@@ -146,7 +146,8 @@ pub enum Failed {
     /// The exchange with the origin failed.
     #[error(transparent)]
     Origin(Failure),
-    /// The origin answered with an error, and something better is stored.
+    /// The origin answered with an error: something better is stored, or another
+    /// request's failure is this one's as well.
     #[error("the origin answered {0}")]
     Status(StatusCode),
     /// The origin answered 304 to a request without a condition.
@@ -178,6 +179,7 @@ impl Fetcher {
         let mut secondary = seen.map_or(0, |variants| known_secondary(variants, asked));
         let mut plan = plan.clone();
         let limits = self.limits(&asked.rules);
+        let mut has_failed = false;
         for _ in 0..MOST_TURNS {
             if !plan.collapse {
                 break;
@@ -191,6 +193,12 @@ impl Fetcher {
                 Joined::Follow(follower) => match self.follow(asked, follower).await {
                     Followed::Got(fetched) => return fetched,
                     Followed::OtherVariant(other) => secondary = other,
+                    // One failure may be due to the leader's own request. After two, those
+                    // who wait do not fall upon an origin that says that it cannot.
+                    Followed::OriginFailed(status) if has_failed => {
+                        return Fetched::Failed(Failed::Status(status));
+                    }
+                    Followed::OriginFailed(_) => has_failed = true,
                     Followed::GoAlone => plan.collapse = false,
                 },
             }
@@ -333,9 +341,10 @@ impl Fetcher {
                     None => Followed::Got(Fetched::Freshened { response, kept, collapsed: true }),
                 }
             }
-            Ok(Landing::Nothing { only_this_request: true }) if !is_personal(asked) => {
+            Ok(Landing::Nothing { only_this_request: true, .. }) if !is_personal(asked) => {
                 Followed::Got(Fetched::LookAgain)
             }
+            Ok(Landing::Nothing { failure: Some(status), .. }) => Followed::OriginFailed(status),
             Ok(Landing::Flowing { .. } | Landing::Freshened { .. } | Landing::Nothing { .. }) => {
                 Followed::GoAlone
             }
@@ -542,6 +551,8 @@ enum Followed {
     Got(Fetched),
     /// The response is another variant; it is to join the flight of its own.
     OtherVariant(u64),
+    /// The origin has failed, with this status.
+    OriginFailed(StatusCode),
     /// There is nothing to share.
     GoAlone,
 }

@@ -176,7 +176,8 @@ async fn arrived(
                 // The client may have left; then the exchange ends here.
                 let _ = private.send(Private { status: head.status, fields, length, body, why });
             }
-            lease.land(Landing::Nothing { only_this_request });
+            let failure = Some(head.status).filter(|status| is_failure(*status));
+            lease.land(Landing::Nothing { only_this_request, failure });
         }
         Admission::Store { head, withheld } => {
             let head = Arc::new(head);
