@@ -229,7 +229,9 @@ pub(super) fn carry(
                 let (status, requested) = (head.status, head.requested);
                 let response = StoredResponse::new(head, body, trailers);
                 let rival = |stored: &StoredResponse| rival(stored, status, requested, &fetcher, &asked);
-                fetcher.store().insert(&asked.key, response, rival, marker);
+                if let Inserted::Stored(_) = fetcher.store().insert(&asked.key, response, rival, marker) {
+                    writer.kept();
+                }
                 writer.complete();
             }
             (Err(Unfinished::Broken(why)), _) => {
