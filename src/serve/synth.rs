@@ -55,9 +55,8 @@ pub(super) fn not_cached(walk: Walk<'_>) -> Reply {
 /// There is no response, and nothing stored may answer.
 pub(super) fn failed(walk: Walk<'_>, why: &Failed) -> Reply {
     let (status, text) = match why {
-        Failed::Origin(Failure::ConnectTimeout(_) | Failure::FirstByteTimeout(_)) | Failed::Waited(_) => {
-            (StatusCode::GATEWAY_TIMEOUT, "The origin did not answer in time.")
-        }
+        Failed::Origin(Failure::ConnectTimeout(_) | Failure::FirstByteTimeout(_) | Failure::NotTaken(_))
+        | Failed::Waited(_) => (StatusCode::GATEWAY_TIMEOUT, "The origin did not answer in time."),
         Failed::Origin(Failure::Unresolved(_) | Failure::Connect(_) | Failure::Closed) => {
             (StatusCode::BAD_GATEWAY, "The origin could not be reached.")
         }
