@@ -207,6 +207,25 @@ async fn a_stale_response_is_no_fallback_once_it_is_purged() {
 }
 
 #[tokio::test]
+async fn a_stale_response_is_not_served_at_the_deadline_once_it_is_purged() {
+    let world = World::start("[rules]\nstale_deadline = \"2s\"").await;
+    let gate = Gate::default();
+    let at = gate.clone();
+    world.origin.on("/x", move |_, n| {
+        let wait = if n == 2 { vec![Step::Wait(at.clone())] } else { Vec::new() };
+        [wait, ok("max-age=5", &n.to_string())].concat()
+    });
+    world.get("/x").await;
+    world.settled().await;
+    world.advance(Duration::from_secs(10));
+    let mut before = asking(&world, "before").await;
+    gate.reached(1).await;
+    assert_eq!(world.purge("http://www.example.org/x").await, 1);
+    assert_eq!(before.reply(false).await.text(), "3", "the origin is asked again");
+    gate.open();
+}
+
+#[tokio::test]
 async fn what_is_stored_stays_a_fallback_however_much_else_is_purged() {
     let world = World::start("").await;
     world.origin.on("/x", |_, n| if n == 1 { ok("max-age=5", "good") } else { vec![Step::Close] });
