@@ -179,8 +179,10 @@ impl<'a> Walk<'a> {
                 Ok(fetched) => fetched,
                 Err(_) if !self.may_use(stored, since) => return Fetch::LookAgain(self),
                 Err(_) => {
+                    // The fetch goes on, and nobody else waits for it in vain.
                     self.server.counters.stale_deadline.up();
                     self.now = self.server.clock.now();
+                    stored.refresh_is_late(self.now, self.asked.rules.refresh_backoff);
                     return Fetch::Done(self.stale(stored, Stale::Deadline, None));
                 }
             },
