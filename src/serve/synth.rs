@@ -24,6 +24,7 @@ pub(super) fn refused(server: &Server, refusal: Refusal, mut record: Record) -> 
         Refusal::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Refusal::Connect => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::WrongScheme => StatusCode::MISDIRECTED_REQUEST,
+        Refusal::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
         Refusal::BadTarget
         | Refusal::NoHost
         | Refusal::TwoHosts
