@@ -171,3 +171,18 @@ async fn an_origin_that_takes_nothing_of_the_content_is_left() {
     world.until("the origin to be left", |c| c.origin_timeout_between_bytes.get() == 1).await;
     world.until("its connection to end", |c| c.origin_connections_open.get() == 0).await;
 }
+
+#[tokio::test]
+async fn content_that_comes_after_the_answer_does_not_keep_a_connection_for_ever() {
+    let world = World::start("listen.idle_timeout = \"200ms\"\nlisten.header_timeout = \"200ms\"").await;
+    world.origin.always("/early", ok("no-store", "enough"));
+    let mut client = world.client("client").await;
+    client
+        .send(
+            b"PUT /early HTTP/1.1\r\nHost: www.example.org\r\nX-Early: 1\r\nContent-Length: 10\r\n\r\n01234",
+        )
+        .await;
+    assert_eq!(client.reply(false).await.text(), "enough");
+    client.send(b"56789").await;
+    assert!(client.is_closed().await);
+}
