@@ -1,5 +1,6 @@
 //! The acts: fetch with others, refresh in the background, pass for one client.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::request::{self, Purpose};
 use crate::clock::Clock;
 use crate::message::{Body, Switched};
 use crate::observe::counters::Counters;
+use crate::observe::trace::Seldom;
 use crate::origin::{Client, Content, Failure, Outgoing};
 use crate::policy::Presented;
 use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
@@ -57,6 +59,8 @@ struct Shared {
     node: String,
     clock: Clock,
     counters: Arc<Counters>,
+    failures: Seldom,
+    recoveries: Seldom,
 }
 
 /// What all fetchers of a node share, through every reload.
@@ -169,7 +173,18 @@ impl Fetcher {
     pub fn new(origins: Vec<Client>, settings: Settings, node: String, common: Common) -> Self {
         let Common { store, flights, budget, clock, counters } = common;
         Fetcher {
-            shared: Arc::new(Shared { origins, store, flights, budget, settings, node, clock, counters }),
+            shared: Arc::new(Shared {
+                origins,
+                store,
+                flights,
+                budget,
+                settings,
+                node,
+                clock,
+                counters,
+                failures: Seldom::default(),
+                recoveries: Seldom::default(),
+            }),
         }
     }
 
@@ -237,8 +252,7 @@ impl Fetcher {
         let origin = self.origin(&asked.rules);
         let outcome = origin.exchange(Outgoing { head, body: content, upgrade }).await;
         let exchange = outcome.map_err(|failure| {
-            let url = &asked.key.text;
-            tracing::warn!(target: "forebay::origin", %url, origin = %origin.settings().name, "pass failed: {failure}");
+            self.complain(asked, format_args!("pass failed: {failure}"));
             Failed::Origin(failure)
         })?;
         let moments = Moments { requested, received: self.clock().now(), sequence };
@@ -492,6 +506,22 @@ impl Fetcher {
     fn patience(&self, rules: &Rules) -> Duration {
         let origin = self.origin(rules).settings();
         (origin.connect_timeout + origin.first_byte_timeout) * 2 + Duration::from_secs(1)
+    }
+
+    /// Tells the operator what an origin has done wrong.
+    pub(super) fn complain(&self, asked: &Asked, what: fmt::Arguments<'_>) {
+        let (url, origin) = (&asked.key.text, &self.origin(&asked.rules).settings().name);
+        self.shared.failures.tell(self.clock().now(), |left_out| {
+            tracing::warn!(target: "forebay::origin", %url, %origin, left_out, "{what}");
+        });
+    }
+
+    /// Tells the operator that an origin answers after so many failures.
+    pub(super) fn recovered(&self, asked: &Asked, failures: u32) {
+        let (url, origin) = (&asked.key.text, &self.origin(&asked.rules).settings().name);
+        self.shared.recoveries.tell(self.clock().now(), |left_out| {
+            tracing::info!(target: "forebay::origin", %url, %origin, left_out, "the origin answers again, after {failures} failed attempts");
+        });
     }
 
     pub(super) fn origin(&self, rules: &Rules) -> &Client {

@@ -61,8 +61,7 @@ pub(super) async fn fly(
     if let Some(stored) = plan.stored.as_ref().filter(|_| !is_failure(status))
         && stored.failed_refreshes() > 0
     {
-        let failures = stored.failed_refreshes();
-        tracing::info!(target: "forebay::origin", url = %asked.key.text, origin = %fetcher.origin(&asked.rules).settings().name, "the origin answers again, after {failures} failed attempts");
+        fetcher.recovered(&asked, stored.failed_refreshes());
     }
     if status == StatusCode::NOT_MODIFIED {
         return match &plan.stored {
@@ -94,7 +93,7 @@ pub(super) fn is_failure(status: StatusCode) -> bool {
 /// There is no response: those who wait are told, and the origin is left alone
 /// about what is stored for a while.
 fn failed(fetcher: &Fetcher, asked: &Asked, plan: &Plan, lease: &Lease, why: Failed) {
-    tracing::warn!(target: "forebay::origin", url = %asked.key.text, origin = %fetcher.origin(&asked.rules).settings().name, "fetch failed: {why}");
+    fetcher.complain(asked, format_args!("fetch failed: {why}"));
     if let Some(stored) = &plan.stored {
         fetcher.refresh_failed(asked, stored);
     }
@@ -235,7 +234,7 @@ pub(super) fn carry(
                 writer.complete();
             }
             (Err(Unfinished::Broken(why)), _) => {
-                tracing::warn!(target: "forebay::origin", url = %asked.key.text, "response broke off: {why}");
+                fetcher.complain(&asked, format_args!("response broke off: {why}"));
                 if let Some(stored) = &plan.stored {
                     fetcher.refresh_failed(&asked, stored);
                 }
