@@ -136,9 +136,13 @@ impl Store {
     }
 
     /// Whether a response that was found under this key may still be used: nothing
-    /// has purged it hard since.
-    pub fn may_use(&self, key: &CacheKey, found: &StoredResponse) -> bool {
-        let invalidated = self.invalidated_since(key, Some(&found.head), found.head.sequence);
+    /// has purged it hard since it was found, when `since` was the last invalidation.
+    /// What came before that has marked it, be it still remembered or not.
+    pub fn may_use(&self, key: &CacheKey, found: &StoredResponse, since: u64) -> bool {
+        if self.patterns.test(&key.text, found) {
+            self.counters.ban_tests.up();
+        }
+        let invalidated = self.invalidated_since(key, Some(&found.head), since);
         !found.is_gone() && !matches!(invalidated, Some(Invalidation::Hard(_)))
     }
 
