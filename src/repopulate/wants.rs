@@ -91,8 +91,10 @@ impl Wants {
         let mut book = self.book.lock();
         let Book { leases, known, budgets } = &mut *book;
         let class = match reason {
-            Reason::Stale | Reason::Purged => Class::Refresh,
+            Reason::Stale => Class::Refresh,
             Reason::Warm => Class::Warm,
+            // It was there, and now somebody waits for it.
+            Reason::Purged => Class::User,
             Reason::Absent if known.knows(key) => Class::User,
             Reason::Absent => Class::Unknown,
         };
@@ -133,11 +135,14 @@ impl Wants {
         }
     }
 
-    /// This key has been filled.
-    pub fn filled(&self, key: u128, now: Instant) {
+    /// This key has been filled, with something that exists or with word that it does
+    /// not; whoever invents URLs does not make them known.
+    pub fn filled(&self, key: u128, exists: bool, now: Instant) {
         let took = {
             let mut book = self.book.lock();
-            book.known.learn(key);
+            if exists {
+                book.known.learn(key);
+            }
             book.leases.filled(key, now)
         };
         if let Some(took) = took {

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-use super::{Outcome, Reply, Upstreams, Walk, synth};
+use super::{Outcome, Reply, Server, Upstreams, Walk, synth};
 use crate::fetch::{Asked, Fetcher};
 use crate::message::Switched;
 use crate::origin::Content;
 use crate::policy::decide::{Pass, PassReason, Stale};
 use crate::policy::site::{OriginId, Rules};
-use crate::policy::{Decision, decide};
+use crate::policy::{Decision, Presented, decide, narrow};
 use crate::repopulate::announce::Miss;
 use crate::repopulate::{Announced, Announcer, Reason, Unfillable, Wanted};
 use crate::stored::{StoredResponse, Variants};
@@ -111,6 +111,16 @@ pub(super) async fn serve(
     }
 }
 
+/// Tells that what is stored is to be got anew, though nobody has asked for it.
+pub(super) fn refresh(server: &Server, mut presented: Presented, rules: &Rules, stored: &StoredResponse) {
+    let Some(hidden) = server.upstreams.hidden(rules) else { return };
+    narrow::variant(&mut presented.fields, rules);
+    let wanted = Wanted::of(&presented, rules);
+    let origin = hidden.names.get(rules.origin.0).map_or("", String::as_str);
+    let (reason, stored) = (Reason::Stale, Some(stored));
+    hidden.announcer.miss(Miss { wanted, origin, reason, stored, client: None, traceparent: None });
+}
+
 /// Serves what is stale; it has been told that it is.
 fn stale<'a>(walk: Walk<'a>, response: &Arc<StoredResponse>, why: Stale) -> Reply {
     response.used(walk.now);
@@ -120,9 +130,10 @@ fn stale<'a>(walk: Walk<'a>, response: &Arc<StoredResponse>, why: Stale) -> Repl
 fn reason(found: Option<&Arc<Variants>>, stored: Option<&Arc<StoredResponse>>) -> Reason {
     let purged = |variants: &Arc<Variants>| variants.responses.iter().any(|response| response.is_gone());
     match stored {
-        Some(_) => Reason::Stale,
+        // That there was nothing once makes nobody want it less anew.
+        Some(stored) if stored.head.status.as_u16() < 400 => Reason::Stale,
         None if found.is_some_and(purged) => Reason::Purged,
-        None => Reason::Absent,
+        Some(_) | None => Reason::Absent,
     }
 }
 
@@ -144,7 +155,8 @@ fn announce(
 }
 
 fn unserved(announced: Announced, stored: Option<&StoredResponse>) -> Unserved {
-    let forbidden = stored.is_some_and(|stored| stored.head.status.as_u16() < 400);
+    let says_so = |stored: &StoredResponse| stored.head.terms.forbidden || stored.head.always_validate;
+    let forbidden = stored.is_some_and(|stored| stored.head.status.as_u16() < 400 && says_so(stored));
     match announced {
         Announced::Expected(after) if forbidden => Unserved::Forbidden(after),
         Announced::Expected(after) => Unserved::Expected(after),

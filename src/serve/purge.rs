@@ -14,13 +14,14 @@ use ipnet::IpNet;
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
-use super::Server;
+use super::{Server, hidden};
 use super::outcome::{Outcome, Record};
 use super::reply::{Reply, ReplyBody, ReplyContent};
 use crate::fetch::Asked;
 use crate::invalidate::wire::{self, Answer, Spoken};
 use crate::invalidate::{Accepted, Invalidator, Unclear, Wanted};
 use crate::policy::decide::Plan;
+use crate::policy::site::Mode;
 use crate::policy::{Received, normalise};
 use crate::rfc::date;
 use crate::rfc::fields::Fields;
@@ -110,7 +111,8 @@ fn understood(server: &Server, received: &Received) -> Result<Wanted, Unclear> {
 
 impl Server {
     /// Asks the origin anew, in the background, for what is stored under these URLs
-    /// and answers a request without special wishes.
+    /// and answers a request without special wishes. On a hidden route it is told, as
+    /// if somebody had got it stale.
     pub fn refresh(&self, what: &[Selector]) {
         for key in what.iter().flat_map(Selector::keys) {
             let Some(found) = self.store.find_in_memory(&key) else { continue };
@@ -129,7 +131,12 @@ impl Server {
             let route = self.sites.site(&presented.host).and_then(|site| site.route(presented.path()));
             let Some(rules) = route.map(|route| Arc::clone(&route.rules)) else { continue };
             let selected = found.select(&presented.fields, rules.sort_accept_language).cloned();
-            let (Some(response), Some(fetcher)) = (selected, &self.upstreams.direct) else { continue };
+            let Some(response) = selected else { continue };
+            if rules.mode == Mode::Hidden {
+                hidden::refresh(self, presented, &rules, &response);
+                continue;
+            }
+            let Some(fetcher) = &self.upstreams.direct else { continue };
             let asked = Arc::new(Asked { presented, rules, key });
             fetcher.refresh(&asked, Plan::refresh(&response), Some(&found));
         }
