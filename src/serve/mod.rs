@@ -40,7 +40,7 @@ use crate::stored::{CacheKey, StoredResponse, Variants};
 
 use deliver::{Answer, Source};
 pub use outcome::{Outcome, Record};
-pub use purge::{Purging, Settings as PurgeSettings};
+pub use purge::{Again, Purging, Settings as PurgeSettings};
 pub use reply::{Reply, ReplyBody, Tunnel};
 
 /// How often a request is decided anew because what is stored has changed.
