@@ -20,7 +20,7 @@ use super::typed::{
 };
 use super::units::{KIB, MIB};
 use crate::origin;
-use crate::policy::site::{HostPattern, Rules};
+use crate::policy::site::HostPattern;
 use crate::repopulate::Agreed;
 
 pub use rules::{RULES, RULES_TEXT};
