@@ -131,6 +131,7 @@ fn server(store: Arc<Store>, clock: Clock) -> Server {
             invalidator: Arc::new(Invalidator::new(
                 Arc::clone(&store),
                 None,
+                None,
                 clock.clone(),
                 Arc::clone(&counters),
             )),
