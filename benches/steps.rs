@@ -20,7 +20,7 @@ use forebay::observe::counters::Counters;
 use forebay::policy::admit::{Admission, Moments, admit};
 use forebay::policy::{Presented, Received, decide, normalise};
 use forebay::rfc::fields::Fields;
-use forebay::serve::{Purging, Request, Server};
+use forebay::serve::{Purging, Request, Server, Upstreams};
 use forebay::store::{Rival, Settings, Store};
 use forebay::stored::filling::{Budget, Seats, filling};
 use forebay::stored::{CacheKey, StoredBody, StoredResponse};
@@ -125,7 +125,11 @@ fn server(store: Arc<Store>, clock: Clock) -> Server {
     Server {
         sites: config.sites,
         presentation: config.presentation,
-        fetcher: Fetcher::new(Vec::new(), config.fetch, "forebay".to_owned(), common),
+        upstreams: Upstreams {
+            direct: Some(Fetcher::new(Vec::new(), config.fetch, "forebay".to_owned(), common)),
+            announcer: None,
+            names: Arc::default(),
+        },
         purging: Purging {
             settings: Default::default(),
             invalidator: Arc::new(Invalidator::new(

@@ -17,12 +17,13 @@
 //!
 //! | floor | module | what it is |
 //! |---|---|---|
-//! | 11 | [`cli`] | the command line |
-//! | 10 | [`demo`] | a sample origin with a cache in front, to try things on |
-//! | 9 | [`node`] | assembly; one path for start and reload |
-//! | 8 | [`config`] | the only place that knows the file format |
-//! | 7 | [`admin`], [`listen`] | the edges: the operators' port, the clients' port |
-//! | 6 | [`cluster`], [`serve`] | what the nodes tell each other; the walk of one request |
+//! | 12 | [`cli`] | the command line |
+//! | 11 | [`demo`] | a sample origin with a cache in front, to try things on |
+//! | 10 | [`node`] | assembly; one path for start and reload |
+//! | 9 | [`config`] | the only place that knows the file format |
+//! | 8 | [`admin`], [`listen`] | the edges: the operators' port, the clients' port |
+//! | 7 | [`serve`] | the walk of one request |
+//! | 6 | [`cluster`], [`repopulate`] | what the nodes tell each other; hide the origin: miss event, worker, fill |
 //! | 5 | [`fetch`], [`invalidate`] | acts: get a response; make responses unusable |
 //! | 4 | [`broker`], [`origin`], [`policy`], [`store`] | passes on, fetches, decides, keeps; none knows another |
 //! | 3 | [`stored`] | the nouns: a stored response, its variants, its body |
@@ -108,17 +109,19 @@ pub mod store;
 // Floor 5: acts.
 pub mod fetch;
 pub mod invalidate;
-// Floor 6: the other nodes, and the walk of one request.
+// Floor 6: the other nodes, and what is behind the cache.
 pub mod cluster;
+pub mod repopulate;
+// Floor 7: the walk of one request.
 pub mod serve;
-// Floor 7: the edges.
+// Floor 8: the edges.
 pub mod admin;
 pub mod listen;
-// Floor 8: the file format.
+// Floor 9: the file format.
 pub mod config;
-// Floor 9: assembly.
+// Floor 10: assembly.
 pub mod node;
-// Floor 10: programs.
+// Floor 11: programs.
 pub mod demo;
-// Floor 11: the command line.
+// Floor 12: the command line.
 pub mod cli;

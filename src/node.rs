@@ -5,6 +5,8 @@
 //! whole; the store, the flights and the counters live as long as the node; a
 //! configuration that cannot be used changes nothing.
 
+mod hidden;
+
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,12 +30,15 @@ use crate::listen::{self, Current};
 use crate::observe::access_log::AccessLog;
 use crate::observe::counters::Counters;
 use crate::observe::{render, trace};
-use crate::origin::Client;
+use crate::origin::{self, Client};
 use crate::policy::Sites;
-use crate::serve::{Purging, Server};
+use crate::repopulate::{DeadLetter, Keeper, QueueView};
+use crate::serve::{Purging, Server, Upstreams};
 use crate::store::{Lurker, Refused, Store};
 use crate::stored::filling::Budget;
 use crate::stored::pattern::Pattern;
+
+use hidden::Hidden;
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: u32 = 4096;
@@ -61,6 +66,9 @@ struct Shared {
     common: Common,
     invalidator: Arc<Invalidator>,
     cluster: Option<Cluster>,
+    /// What hidden routes need, if there are any.
+    hidden: Mutex<Option<Arc<Hidden>>>,
+    admin: String,
     access_log: AccessLog,
     draining: watch::Receiver<bool>,
     /// Whether the clients' port takes requests.
@@ -137,7 +145,11 @@ impl Node {
         let journal = journal.transpose().map_err(StartError::Journal)?;
         let admin = config.advertised_admin.clone().unwrap_or_else(|| admin_address.to_string());
         let (invalidator, cluster) = join(&config, &common, journal, &admin);
-        let server = build(&config, &common, &invalidator, &access_log);
+        let hidden = hidden::hides(&config)
+            .then(|| Hidden::start(&config, &common, &invalidator, &admin).map(Arc::new))
+            .transpose()
+            .map_err(|error| StartError::Runtime(io::Error::other(error.to_string())))?;
+        let server = build(&config, &common, &invalidator, hidden.as_deref(), &access_log);
         let current: Current = Arc::new(ArcSwap::from_pointee(server));
         let (drain, draining) = watch::channel(false);
         let listening = listen::listen(
@@ -148,7 +160,6 @@ impl Node {
             draining.clone(),
             config.node.drain,
         );
-        let ticking = tokio::spawn(tick(common.clone(), Arc::clone(&current)));
         let admin_settings = config.admin.clone();
         let auth = Auth::new(&admin_settings, common.clock.clone(), Arc::clone(&counters));
         let auth = Arc::new(auth.map_err(|faults| StartError::Tokens(faults.join("\n")))?);
@@ -158,11 +169,14 @@ impl Node {
             common,
             invalidator,
             cluster,
+            hidden: Mutex::new(hidden),
+            admin,
             access_log,
             draining,
             serving: watch::Sender::new(false),
             reread,
         });
+        let ticking = tokio::spawn(tick(Arc::clone(&shared)));
         let waiting = Arc::clone(&shared);
         let listening = tokio::spawn(async move {
             waiting.catch_up().await;
@@ -232,6 +246,10 @@ impl Node {
         self.ticking.abort();
         self.administering.abort();
         self.commanding.iter().for_each(JoinHandle::abort);
+        let hidden = self.shared.hidden.lock().clone();
+        if let Some(hidden) = hidden {
+            hidden.end().await;
+        }
         if let Some(cluster) = &self.shared.cluster {
             cluster.leave().await;
         }
@@ -240,17 +258,25 @@ impl Node {
 }
 
 /// The part that a reload replaces.
-fn build(config: &Config, common: &Common, invalidator: &Arc<Invalidator>, access_log: &AccessLog) -> Server {
-    let origins: Vec<Client> = config
-        .origins
-        .iter()
-        .map(|settings| Client::new(settings.clone(), Arc::clone(&common.counters)))
-        .collect();
-    let fetcher = Fetcher::new(origins, config.fetch.clone(), config.node.name.clone(), common.clone());
+fn build(
+    config: &Config,
+    common: &Common,
+    invalidator: &Arc<Invalidator>,
+    hidden: Option<&Hidden>,
+    access_log: &AccessLog,
+) -> Server {
+    // Where nothing is passed on, there is nobody who could.
+    let direct = hidden::asks_directly(config).then(|| {
+        let client =
+            |settings: &origin::Settings| Client::new(settings.clone(), Arc::clone(&common.counters));
+        let origins: Vec<Client> = config.origins.iter().map(client).collect();
+        Fetcher::new(origins, config.fetch.clone(), config.node.name.clone(), common.clone())
+    });
+    let announcer = hidden.map(|hidden| hidden.announcer.clone());
     Server {
         sites: config.sites.clone(),
         presentation: config.presentation.clone(),
-        fetcher,
+        upstreams: Upstreams { direct, announcer, names: hidden::names(config).into() },
         store: Arc::clone(&common.store),
         purging: Purging { settings: config.purge.clone(), invalidator: Arc::clone(invalidator) },
         node: config.node.name.clone(),
@@ -304,13 +330,19 @@ fn bind(what: &'static str, address: SocketAddr, flag: &'static str) -> Result<T
 }
 
 /// What has to be done from time to time.
-async fn tick(common: Common, current: Current) {
+async fn tick(shared: Arc<Shared>) {
     let mut ticker = tokio::time::interval(Store::TICK);
     ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticker.tick().await;
+        let common = &shared.common;
         common.store.tick();
-        current.load().fetcher.tick();
+        if let Some(fetcher) = &shared.current.load().upstreams.direct {
+            fetcher.tick();
+        }
+        if let Some(hidden) = &*shared.hidden.lock() {
+            hidden.tick();
+        }
         common.counters.filling_bytes.set(common.budget.held());
     }
 }
@@ -335,8 +367,23 @@ impl Shared {
 
     fn apply(&self, config: Config) -> Vec<String> {
         let mut old = self.config.lock();
-        let notes = reload::differences(&old, &config);
-        self.current.store(Arc::new(build(&config, &self.common, &self.invalidator, &self.access_log)));
+        let mut notes = reload::differences(&old, &config);
+        let hidden = {
+            let mut hidden = self.hidden.lock();
+            match &*hidden {
+                Some(hidden) => hidden.apply(&config),
+                None if hidden::hides(&config) => {
+                    match Hidden::start(&config, &self.common, &self.invalidator, &self.admin) {
+                        Ok(new) => *hidden = Some(Arc::new(new)),
+                        Err(error) => notes.push(format!("hidden routes cannot be served: {error}")),
+                    }
+                }
+                None => {}
+            }
+            hidden.clone()
+        };
+        let server = build(&config, &self.common, &self.invalidator, hidden.as_deref(), &self.access_log);
+        self.current.store(Arc::new(server));
         *old = config;
         self.common.counters.reloads.up();
         notes
@@ -370,7 +417,9 @@ impl Control for Shared {
     }
 
     fn purge(&self, wanted: &Wanted, by: &str) -> Result<Accepted, Refused> {
+        let again = self.current.load().hidden_by(wanted);
         let done = self.invalidator.invalidate(wanted, by);
+        self.current.load().want(again);
         if wanted.refresh {
             // Fetches run on the runtime, which this thread belongs to.
             self.current.load().refresh(&wanted.what);
@@ -396,6 +445,25 @@ impl Control for Shared {
 
     fn cluster(&self) -> Option<View> {
         self.cluster.as_ref().map(Cluster::view)
+    }
+
+    fn keeper(&self) -> Option<Keeper> {
+        self.hidden.lock().as_ref().map(|hidden| hidden.keeper.clone())
+    }
+
+    fn queue(&self) -> Option<QueueView> {
+        let backlog = self.common.counters.events_backlog.get();
+        self.hidden.lock().as_ref().map(|hidden| hidden.view(backlog))
+    }
+
+    fn dead(&self, origin: &str, most: usize) -> Result<Vec<DeadLetter>, String> {
+        let hidden = self.hidden.lock().clone();
+        hidden.map_or_else(|| Ok(Vec::new()), |hidden| hidden.dead(origin, most))
+    }
+
+    fn replay(&self, origin: &str, ids: &[String]) -> Result<usize, String> {
+        let (hidden, ttl) = (self.hidden.lock().clone(), self.config.lock().hidden.event_ttl);
+        hidden.map_or(Ok(0), |hidden| hidden.replay(origin, ids, ttl))
     }
 
     fn bans(&self) -> Vec<Arc<Pattern>> {

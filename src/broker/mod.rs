@@ -8,6 +8,8 @@
 //! What it never does: know what the messages mean.
 
 mod announce;
+mod local;
+pub mod queue;
 mod stream;
 
 use std::future::Future;
@@ -18,6 +20,8 @@ use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
 
 pub use announce::{Announcer, Listener};
+pub use local::{Limits, LocalQueues};
+pub use queue::{Address, Delivery, Letter, Queues, Subscription, Unpublished};
 pub use stream::{From, Message, Reader, Stream, StreamSettings};
 
 /// Where the broker is.

@@ -15,7 +15,7 @@ use super::settings::{self, Origin, Route, SECTIONS, Setting, Site};
 use super::typed::{Wrong, print_host_pattern, wrong};
 use super::written::{self, Place, Table, Value, Written};
 use super::{Config, Flags};
-use crate::policy::site::{self, OriginId, PathPattern, Rules, Sites};
+use crate::policy::site::{self, Mode, OriginId, PathPattern, Rules, Sites};
 
 /// What may stand in a file beside the sections.
 const LISTS: [&str; 3] = ["rules", "origin", "site"];
@@ -42,7 +42,11 @@ pub fn check(source: &str, text: &str, flags: &Flags) -> Result<Config, Faults> 
     checker.ports(&config, &tree);
     let origins = checker.origins(&tree);
     config.sites = Sites::new(checker.sites(&tree, &rules, &origins));
+    config.agreed = origins.iter().map(|origin| origin.agreed.clone()).collect();
     config.origins = origins.into_iter().map(|origin| origin.settings).collect();
+    checker.hidden(&config, &tree);
+    let hides = config.rules().any(|rules| rules.mode == Mode::Hidden);
+    config.store.admit_all = hides;
 
     // What is left of a broken line is not worth another word.
     checker.faults.retain(|fault| fault.line.is_none() || !broken_lines.contains(&fault.line));
@@ -189,6 +193,26 @@ impl Checker<'_> {
         }
     }
 
+    /// What holds of hidden routes.
+    fn hidden(&mut self, config: &Config, tree: &Table) {
+        for rules in config.rules().filter(|rules| rules.mode == Mode::Hidden && !rules.cache) {
+            let refusal = wrong(
+                format!("a hidden route of the site {:?} that does not cache", rules.site),
+                "Leave away cache = false, or mode = \"hidden\": what is not cached cannot be served.",
+            );
+            let written = value_at(tree, "rules", "cache");
+            self.fault_at(written, "rules.cache", refusal);
+        }
+        let hides = config.rules().any(|rules| rules.mode == Mode::Hidden);
+        if hides && !config.broker.urls.is_empty() && config.hidden.secrets.is_empty() {
+            let refusal = wrong(
+                "hidden routes and a broker, and no secret that edges and workers share",
+                "Set hidden.secrets; `openssl rand -hex 32` makes one.",
+            );
+            self.fault_at(value_at(tree, "hidden", "secrets"), "hidden.secrets", refusal);
+        }
+    }
+
     fn origins(&mut self, tree: &Table) -> Vec<Origin> {
         let mut origins: Vec<Origin> = Vec::new();
         for (path, place, table) in self.tables(tree, "", "origin") {
@@ -273,7 +297,8 @@ impl Checker<'_> {
             if let Some(table) = self.table(table, &path, "rules") {
                 self.part(&join(&path, "rules"), table, settings::RULES, &[], &mut rules);
             }
-            let origin = self.origin(table, &path, draft.origin.as_deref(), origins);
+            let origin = self.origin(table, &path, "origin", draft.origin.as_deref(), origins);
+            rules.write_origin = self.write_origin(table, &path, draft.write_origin.as_deref(), origins);
             let routes = self.routes(table, &path, place, &rules, origin, origins);
             sites.push(site::Site { name, hosts: draft.hosts, routes });
         }
@@ -298,9 +323,10 @@ impl Checker<'_> {
             let written_name = draft.name.take();
             // What a route names and cannot have is a fault of its own; nothing is open then.
             let origin = match table.get("origin") {
-                Some(_) => {
-                    Some(self.origin(table, &path, draft.origin.as_deref(), origins).unwrap_or(OriginId(0)))
-                }
+                Some(_) => Some(
+                    self.origin(table, &path, "origin", draft.origin.as_deref(), origins)
+                        .unwrap_or(OriginId(0)),
+                ),
                 None => origin,
             };
             undecided |= origin.is_none();
@@ -335,6 +361,9 @@ impl Checker<'_> {
                 self.part(&join(&path, "rules"), table, settings::RULES, &[], &mut rules);
             }
             rules.origin = origin.unwrap_or(OriginId(0));
+            if draft.write_origin.is_some() {
+                rules.write_origin = self.write_origin(table, &path, draft.write_origin.as_deref(), origins);
+            }
             routes.push(site::Route { name, path: pattern, rules: Arc::new(rules) });
         }
         if !routes.iter().any(|route| covers(&route.path, &PathPattern::Any)) {
@@ -357,11 +386,24 @@ impl Checker<'_> {
         routes
     }
 
-    /// The origin that `table` names, or the only one; `None` when that is open.
+    /// The origin that `table` names for writing, if it does.
+    fn write_origin(
+        &mut self,
+        table: &Table,
+        path: &str,
+        name: Option<&str>,
+        origins: &[Origin],
+    ) -> Option<OriginId> {
+        name.and_then(|name| self.origin(table, path, "write_origin", Some(name), origins))
+    }
+
+    /// The origin that `table` names under this key, or the only one; `None` when that
+    /// is open.
     fn origin(
         &mut self,
         table: &Table,
         path: &str,
+        key: &str,
         name: Option<&str>,
         origins: &[Origin],
     ) -> Option<OriginId> {
@@ -378,10 +420,10 @@ impl Checker<'_> {
                 None => format!("Add an [[origin]] of this name, or name one of {}.", quoted.join(", ")),
             };
             let refusal = wrong("no such origin", cure);
-            let written = table.get("origin");
+            let written = table.get(key);
             self.fault(
                 written.map(|written| &written.place),
-                &join(path, "origin"),
+                &join(path, key),
                 written.map(Written::shown),
                 refusal,
             );

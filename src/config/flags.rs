@@ -14,6 +14,14 @@ pub struct Flags {
     #[arg(long, value_name = "URL")]
     pub origin: Option<String>,
 
+    /// Never forward a miss: answer at once, and fill the cache from behind at the agreed --rate
+    #[arg(long)]
+    pub hidden: bool,
+
+    /// How many requests the origin agreed to, with --hidden [default: 50/s]
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<String>,
+
     #[arg(long, value_name = "ADDRESS", help = flag_help("listen.address"))]
     #[allow(missing_docs)]
     pub listen: Option<String>,
@@ -62,6 +70,20 @@ impl Flags {
             let origin = Written { place: place.clone(), value: Value::Table(origin) };
             tree.put("origin", Written { place, value: Value::List(vec![origin]) });
             tree.remove("site");
+        }
+        if self.hidden {
+            let place = Place::Flag("--hidden".to_owned());
+            if let Some(rules) = tree.table_mut("rules", &place) {
+                rules.put("mode", bare(&place, "hidden"));
+            }
+        }
+        if let Some(rate) = &self.rate {
+            let place = Place::Flag("--rate".to_owned());
+            let mut index = 0;
+            while let Some(origin) = tree.listed_mut("origin", index) {
+                origin.put("rate", bare(&place, rate));
+                index += 1;
+            }
         }
         for text in &self.set {
             if let Err((problem, cure)) = set(tree, text) {

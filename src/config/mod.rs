@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::observe::access_log;
-use crate::policy::site::{Presentation, Sites};
+use crate::policy::site::{Presentation, Rules, Sites};
+use crate::repopulate::{self, Agreed};
 use crate::{admin, broker, cluster, fetch, listen, origin, serve, store};
 
 mod check;
@@ -53,6 +54,10 @@ pub struct Config {
     pub sites: Sites,
     /// The origins; an `OriginId` counts in this list.
     pub origins: Vec<origin::Settings>,
+    /// What was agreed with the owners of the origins, in the same order.
+    pub agreed: Vec<Agreed>,
+    /// Hidden routes.
+    pub hidden: repopulate::Settings,
     /// One line for each request.
     pub access_log: access_log::Settings,
     /// The program's own log.
@@ -117,6 +122,11 @@ impl Config {
         render::json(self)
     }
 
+    /// All rules of all routes.
+    pub fn rules(&self) -> impl Iterator<Item = &Rules> {
+        self.sites.iter().flat_map(|site| &site.routes).map(|route| &*route.rules)
+    }
+
     /// What holds where nothing is said: no origin, no site.
     fn built_in() -> Self {
         Config {
@@ -129,6 +139,8 @@ impl Config {
             presentation: Presentation::default(),
             sites: Sites::default(),
             origins: Vec::new(),
+            agreed: Vec::new(),
+            hidden: repopulate::Settings::default(),
             access_log: access_log::Settings {
                 output: access_log::Output::Off,
                 format: access_log::Format::Json,

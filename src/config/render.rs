@@ -62,9 +62,9 @@ pub fn json(config: &Config) -> Value {
     for section in SECTIONS {
         root.insert(section.name.to_owned(), object(section.settings, &mut config));
     }
-    let origins = config.origins.iter().map(|settings| {
+    let origins = config.origins.iter().zip(&config.agreed).map(|(settings, agreed)| {
         let url = Url { host: settings.host.clone(), port: settings.port };
-        object(settings::ORIGIN, &mut Origin { url, settings: settings.clone() })
+        object(settings::ORIGIN, &mut Origin { url, settings: settings.clone(), agreed: agreed.clone() })
     });
     root.insert("origin".to_owned(), origins.collect());
     let sites = config.sites.iter().map(|site| {

@@ -18,6 +18,7 @@ use super::typed::{
 use super::units::{KIB, MIB};
 use crate::origin;
 use crate::policy::site::{HostPattern, Rules};
+use crate::repopulate::Agreed;
 
 /// One setting of a `T`.
 pub struct Setting<T: 'static> {
@@ -54,6 +55,8 @@ pub struct Origin {
     pub url: Url,
     /// All the rest; host and port are those of `url` once it is read.
     pub settings: origin::Settings,
+    /// What was agreed with its owner.
+    pub agreed: Agreed,
 }
 
 /// A `[[site]]` as it is written, its rules and routes apart.
@@ -65,6 +68,8 @@ pub struct Site {
     pub hosts: Vec<HostPattern>,
     /// The name of the origin that its routes ask.
     pub origin: Option<String>,
+    /// The name of the origin that takes unsafe methods on its hidden routes.
+    pub write_origin: Option<String>,
 }
 
 /// A `[[site.route]]` as it is written, its rules apart.
@@ -78,6 +83,8 @@ pub struct Route {
     pub matches: Option<Regex>,
     /// The name of the origin that it asks.
     pub origin: Option<String>,
+    /// The name of the origin that takes unsafe methods, if it is hidden.
+    pub write_origin: Option<String>,
 }
 
 impl<T> Setting<T> {
@@ -167,6 +174,13 @@ pub static SECTIONS: &[Section] = &[
         text: "Requests that want the same response at the same time share one request to the origin: \
                the first leads, the others follow and get its bytes while they arrive.",
         settings: COLLAPSE,
+    },
+    Section {
+        name: "hidden",
+        text: "Routes with mode = \"hidden\": a miss is never forwarded. It is told as a miss event, and the \
+               cache is filled from behind, at the rate that was agreed with the origin's owner (`rate` of \
+               [[origin]]).",
+        settings: HIDDEN,
     },
     Section { name: "access_log", text: "One line for each request.", settings: ACCESS_LOG },
     Section { name: "log", text: "The program's own log, on the standard error output.", settings: LOG },
@@ -376,6 +390,121 @@ const BROKER: &[Setting<Config>] = &[
         |config: &mut Config| &mut config.broker.timeout,
         "How long it may take to connect to it, and to answer anything. No client's request waits for it.",
     )
+    .at_restart(),
+];
+
+const HIDDEN: &[Setting<Config>] = &[
+    Setting::new(
+        "lease",
+        DEADLINE,
+        |config: &mut Config| &mut config.hidden.lease.duration,
+        "How long a key that was told is not told again unless it is filled. The next miss after that tells \
+         it once more, with the number of misses since.",
+    )
+    .at_restart(),
+    Setting::new(
+        "max_leases",
+        Count { least: 1, most: 100_000_000 },
+        |config: &mut Config| &mut config.hidden.lease.max,
+        "The most keys that are wanted at once, those that cannot be filled included. Misses of more are \
+         answered and not told.",
+    )
+    .at_restart(),
+    Setting::new(
+        "hold_down",
+        DEADLINE,
+        |config: &mut Config| &mut config.hidden.lease.hold_down,
+        "How long a key is left alone that could not be filled: the origin failed, or its response may not \
+         be stored. Doubles with each further time.",
+    )
+    .at_restart(),
+    Setting::new(
+        "max_hold_down",
+        DEADLINE,
+        |config: &mut Config| &mut config.hidden.lease.max_hold_down,
+        "How long at most.",
+    )
+    .at_restart(),
+    Setting::new(
+        "event_ttl",
+        DEADLINE,
+        |config: &mut Config| &mut config.hidden.event_ttl,
+        "How long a miss event is of use. What has not been got by then is told again by the next miss.",
+    )
+    .at_restart(),
+    Setting::new(
+        "backlog",
+        Count { least: 1, most: 10_000_000 },
+        |config: &mut Config| &mut config.hidden.backlog,
+        "How many miss events wait for the broker at most. Clients never wait for it.",
+    )
+    .at_restart(),
+    Setting::new(
+        "attempts",
+        Count { least: 1, most: 100 },
+        |config: &mut Config| &mut config.hidden.attempts,
+        "How often the origin is asked for a key before it is given up.",
+    )
+    .at_restart(),
+    Setting::new(
+        "retry_pause",
+        DEADLINE,
+        |config: &mut Config| &mut config.hidden.retry_pause,
+        "The pause before the origin is asked again; four times as long with each further attempt. Rounded up \
+         to 1 s, 4 s, 16 s and so on.",
+    )
+    .at_restart(),
+    Setting::new(
+        "inline_max",
+        Bytes { least: 0, most: 64 * MIB },
+        |config: &mut Config| &mut config.hidden.inline_max,
+        "Fills with larger bodies do not go through the broker to every node, but over HTTP to the one that \
+         wants them.",
+    )
+    .at_restart(),
+    Setting::new(
+        "known_keys",
+        Count { least: 1000, most: 1_000_000_000 },
+        |config: &mut Config| &mut config.hidden.known_keys,
+        "About how many keys are known to exist, from good fills; 2.5 bytes each. They are kept in node.state, \
+         if that is set, and outlive the cache: after a loss they go before all others.",
+    )
+    .at_restart(),
+    Setting::new(
+        "unknown_rate",
+        Plain,
+        |config: &mut Config| &mut config.hidden.budget.unknown,
+        "How many keys are told that nothing is known of, of all clients together. Whoever invents URLs delays \
+         no known one.",
+    ),
+    Setting::new(
+        "client_rate",
+        Plain,
+        |config: &mut Config| &mut config.hidden.budget.per_client,
+        "How many new keys each client may ask for; more are answered with 429. Keys are counted and not \
+         requests. \"off\" sets no limit.",
+    ),
+    Setting::new(
+        "client_burst",
+        Count { least: 1, most: 1_000_000 },
+        |config: &mut Config| &mut config.hidden.budget.client_burst,
+        "How many of them at once.",
+    ),
+    Setting::new(
+        "client_v6_prefix",
+        Count { least: 1, most: 128 },
+        |config: &mut Config| &mut config.hidden.budget.v6_prefix,
+        "Addresses of IPv6 that agree in so many bits are one client.",
+    ),
+    Setting::new(
+        "secrets",
+        Text(typed::shared_secret),
+        |config: &mut Config| &mut config.hidden.secrets,
+        "What edges and workers sign fills with. The first one signs, all of them are good: to change it, put \
+         the new one behind the old one everywhere, then before it, then take the old one away. Needed where \
+         there is a broker; without one it is made at each start.",
+    )
+    .secret()
     .at_restart(),
 ];
 
@@ -684,6 +813,54 @@ pub static RULES: &[Setting<Rules>] = &[
         "The `Host` that the origin sees: \"client\" for the one that the client asked for, or a fixed \
          host, such as \"www.example.org\".",
     ),
+    Setting::new(
+        "mode",
+        Plain,
+        |rules: &mut Rules| &mut rules.mode,
+        "What becomes of a miss. \"proxy\" asks the origin while the client waits. \"hidden\" never does: the \
+         client is answered at once (503, or stale), and the cache is filled from behind; see [hidden].",
+    ),
+    Setting::new(
+        "query",
+        Plain,
+        |rules: &mut Rules| &mut rules.query,
+        "Which parameters of a query count: \"all\", or a list, in whose order they are brought; the others \
+         are taken away. A cache-busting parameter then makes no new key.",
+    ),
+    Setting::new(
+        "allow",
+        Plain,
+        |rules: &mut Rules| &mut rules.allow,
+        "Hidden routes: regular expressions for the paths that there are; others get 404 and are not told. \
+         Every path where there are none.",
+    ),
+    Setting::new(
+        "vary_on",
+        Text(typed::vary_field),
+        |rules: &mut Rules| &mut rules.vary_on,
+        "Hidden routes: the request fields by which responses may vary. The origin is sent these alone, in a \
+         normal form; a response that varies on another one cannot be served.",
+    ),
+    Setting::new(
+        "encodings",
+        Plain,
+        |rules: &mut Rules| &mut rules.encodings,
+        "Hidden routes: the content codings that the origin is asked for, the best first. Each client gets the \
+         first that it takes.",
+    ),
+    Setting::new(
+        "wait",
+        Time { least: Duration::ZERO, most: Duration::from_secs(2) },
+        |rules: &mut Rules| &mut rules.wait,
+        "Hidden routes: how long a client that missed waits for the fill before it is answered.",
+    ),
+    Setting::new(
+        "serve_forbidden_stale",
+        Plain,
+        |rules: &mut Rules| &mut rules.serve_forbidden_stale,
+        "Hidden routes: whether a stale response answers that forbids it, as with must-revalidate. Without, \
+         clients get 504 until it is filled.",
+    ),
 ];
 
 /// What `[[origin]]` is about.
@@ -753,6 +930,32 @@ pub static ORIGIN: &[Setting<Origin>] = &[
         |origin: &mut Origin| &mut origin.settings.max_header_lines,
         "The most lines of a response's header section. More make a 502.",
     ),
+    Setting::new(
+        "rate",
+        Plain,
+        |origin: &mut Origin| &mut origin.agreed.rate,
+        "Hidden routes: how many requests were agreed with its owner, such as \"50/s\" or \"30/m\". It is asked \
+         for no more, however many clients there are and however much is missing. While it is slow, fails or \
+         says 429 it is asked for less.",
+    ),
+    Setting::new(
+        "concurrency",
+        Count { least: 1, most: 10_000 },
+        |origin: &mut Origin| &mut origin.agreed.concurrency,
+        "Hidden routes: how many requests may be under way at once.",
+    ),
+    Setting::new(
+        "slow",
+        TIME,
+        |origin: &mut Origin| &mut origin.agreed.slow,
+        "Hidden routes: when its answers take longer on average, it is asked for less.",
+    ),
+    Setting::new(
+        "max_waiting",
+        Count { least: 1, most: 1_000_000 },
+        |origin: &mut Origin| &mut origin.agreed.max_waiting,
+        "Hidden routes: how many keys wait for their turn at most. When there are more, the least wanted go.",
+    ),
 ];
 
 /// What `[[site]]` is about.
@@ -780,6 +983,14 @@ pub static SITE: &[Setting<Site>] = &[
         Text(typed::any_text),
         |site: &mut Site| &mut site.origin,
         "The name of the origin that it asks. May be left away where there is only one.",
+    )
+    .example("origin"),
+    Setting::new(
+        "write_origin",
+        Text(typed::any_text),
+        |site: &mut Site| &mut site.write_origin,
+        "The name of the origin that gets requests with unsafe methods (POST and its like) on hidden routes. \
+         Without one they are answered with 405.",
     )
     .example("origin"),
 ];
@@ -819,6 +1030,13 @@ pub static ROUTE: &[Setting<Route>] = &[
         "The name of the origin that it asks, in place of the site's.",
     )
     .example("origin"),
+    Setting::new(
+        "write_origin",
+        Text(typed::any_text),
+        |route: &mut Route| &mut route.write_origin,
+        "The name of the origin that gets its requests with unsafe methods, in place of the site's.",
+    )
+    .example("origin"),
 ];
 
 /// The setting at a dotted path of a section, such as `store.memory`.
@@ -841,12 +1059,13 @@ pub fn flag_help(path: &str) -> String {
 impl Default for Origin {
     fn default() -> Self {
         let settings = origin::Settings::default();
-        Origin { url: Url { host: settings.host.clone(), port: settings.port }, settings }
+        let url = Url { host: settings.host.clone(), port: settings.port };
+        Origin { url, settings, agreed: Agreed::default() }
     }
 }
 
 impl Default for Site {
     fn default() -> Self {
-        Site { name: None, hosts: vec![HostPattern::Any], origin: None }
+        Site { name: None, hosts: vec![HostPattern::Any], origin: None, write_origin: None }
     }
 }

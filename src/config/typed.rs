@@ -14,7 +14,10 @@ use super::units;
 use super::written::Value;
 use crate::admin::Scope;
 use crate::observe::access_log;
-use crate::policy::site::{FieldNames, Forwarded, HonourRequest, HostPattern, OriginHost, SetCookie};
+use crate::policy::site::{
+    FieldNames, Forwarded, HonourRequest, HostPattern, Mode, OriginHost, Patterns, QueryRule, SetCookie,
+};
+use crate::repopulate::PerSecond;
 
 /// A value that can stand in a configuration.
 pub trait Typed {
@@ -78,6 +81,10 @@ pub struct Url {
     pub host: String,
     /// TCP port.
     pub port: u16,
+}
+
+impl Words for Mode {
+    const WORDS: &'static [(&'static str, Self)] = &[("proxy", Mode::Proxy), ("hidden", Mode::Hidden)];
 }
 
 impl Words for SetCookie {
@@ -296,17 +303,83 @@ impl Typed for Vec<IpNet> {
 }
 
 impl Typed for FieldNames {
-    fn read(&mut self, value: &Value, _: &Kind) -> Result<(), Wrong> {
+    fn read(&mut self, value: &Value, kind: &Kind) -> Result<(), Wrong> {
         let cure = "Write a list of header names, such as [\"surrogate-key\", \"cache-tag\"].";
         let names = members(value, cure, "not the name of a header", |text| {
             http::HeaderName::try_from(text).ok().map(|name| Box::from(name.as_str()))
         })?;
+        if let Kind::Text(check) = kind {
+            names.iter().try_for_each(|name| check(name))?;
+        }
         *self = FieldNames(names.into());
         Ok(())
     }
 
     fn shown(&self, _: &Kind) -> Shown {
         Shown::List(self.iter().map(str::to_owned).collect())
+    }
+}
+
+impl Typed for Patterns {
+    fn read(&mut self, value: &Value, _: &Kind) -> Result<(), Wrong> {
+        let cure = "Write a list of regular expressions for paths, such as [\"^/p/[0-9]+$\", \"^/img/\"].";
+        *self = Patterns(members(value, cure, "not a regular expression", |text| Regex::new(text).ok())?);
+        Ok(())
+    }
+
+    fn shown(&self, _: &Kind) -> Shown {
+        Shown::List(self.0.iter().map(|pattern| pattern.as_str().to_owned()).collect())
+    }
+}
+
+impl Typed for QueryRule {
+    fn read(&mut self, value: &Value, _: &Kind) -> Result<(), Wrong> {
+        let cure = "Write \"all\", or a list of parameters, such as [\"id\", \"page\"].";
+        *self = match value {
+            Value::Text(text) | Value::Bare(text) if text == "all" => QueryRule::All,
+            _ => QueryRule::Only(members(value, cure, "not the name of a parameter", |text| {
+                let plain = !text.is_empty() && !text.contains(['&', '=', '#']) && !text.contains(' ');
+                plain.then(|| text.to_owned())
+            })?),
+        };
+        Ok(())
+    }
+
+    fn shown(&self, _: &Kind) -> Shown {
+        match self {
+            QueryRule::All => Shown::Text("all".to_owned()),
+            QueryRule::Only(names) => Shown::List(names.clone()),
+        }
+    }
+}
+
+impl Typed for PerSecond {
+    fn read(&mut self, value: &Value, _: &Kind) -> Result<(), Wrong> {
+        let cure = || "Write a rate, such as \"50/s\", \"30/m\" or \"1000/h\".".to_owned();
+        let text = text(value, cure)?;
+        *self = units::rate(text).map(PerSecond).ok_or_else(|| wrong("not a rate", cure()))?;
+        Ok(())
+    }
+
+    fn shown(&self, _: &Kind) -> Shown {
+        Shown::Text(units::print_rate(self.0))
+    }
+}
+
+impl Typed for Option<PerSecond> {
+    fn read(&mut self, value: &Value, kind: &Kind) -> Result<(), Wrong> {
+        if matches!(value, Value::Text(text) | Value::Bare(text) if text == "off") {
+            *self = None;
+            return Ok(());
+        }
+        let mut rate = PerSecond(0.0);
+        rate.read(value, kind)?;
+        *self = Some(rate);
+        Ok(())
+    }
+
+    fn shown(&self, kind: &Kind) -> Shown {
+        self.map_or_else(|| Shown::Text("off".to_owned()), |rate| rate.shown(kind))
     }
 }
 
@@ -456,6 +529,27 @@ impl Typed for Option<Regex> {
     fn shown(&self, _: &Kind) -> Shown {
         self.as_ref().map_or(Shown::Unset, |expression| Shown::Text(expression.as_str().to_owned()))
     }
+}
+
+/// A secret that is long enough not to be guessed.
+pub fn shared_secret(text: &str) -> Result<(), Wrong> {
+    if text.len() >= 16 {
+        return Ok(());
+    }
+    let mut wrong =
+        wrong("a secret of less than 16 bytes", "Write a longer one; `openssl rand -hex 32` makes one.");
+    wrong.secret = true;
+    Err(wrong)
+}
+
+/// A field that responses of hidden routes may vary on: nothing that is a client's own.
+pub fn vary_field(name: &str) -> Result<(), Wrong> {
+    const PERSONAL: [&str; 5] = ["cookie", "authorization", "proxy-authorization", "host", "x-request-id"];
+    if PERSONAL.contains(&name) {
+        let cure = "Leave it away: what is kept for everybody cannot depend on who asks.";
+        return Err(wrong(format!("`{name}` is a client's own"), cure));
+    }
+    Ok(())
 }
 
 /// Any text that is not empty and has no control characters.

@@ -36,6 +36,9 @@ const PRINTED_SIZES: [(&str, u64); 5] =
 /// Units of time with their worth in milliseconds, the largest first.
 const TIMES: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
+/// Units of rates with their length in seconds.
+const RATES: [(&str, f64); 3] = [("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+
 /// Reads a size such as `512MiB`, in any letter case; `None` when it is none.
 pub fn size(text: &str) -> Option<u64> {
     in_units(text, &SIZES)
@@ -44,6 +47,25 @@ pub fn size(text: &str) -> Option<u64> {
 /// Reads a time such as `300ms`, in any letter case; `None` when it is none.
 pub fn time(text: &str) -> Option<Duration> {
     in_units(text, &TIMES).map(Duration::from_millis)
+}
+
+/// Reads a rate such as `50/s`, `30/m` or `1000/h` as a number a second; `None` when it
+/// is none, or nothing.
+pub fn rate(text: &str) -> Option<f64> {
+    let (number, unit) = text.split_once('/')?;
+    let number: u64 = number.trim().parse().ok().filter(|number| (1..=1_000_000_000).contains(number))?;
+    let (_, seconds) = RATES.into_iter().find(|(name, _)| unit.trim().eq_ignore_ascii_case(name))?;
+    Some(number as f64 / seconds)
+}
+
+/// Prints a rate so that [`rate`] reads the same one.
+pub fn print_rate(per_second: f64) -> String {
+    let whole = |(unit, seconds): (&str, f64)| {
+        let number = per_second * seconds;
+        ((number - number.round()).abs() < 1e-6 && number >= 0.5)
+            .then(|| format!("{}/{unit}", number.round()))
+    };
+    RATES.into_iter().find_map(whole).unwrap_or_else(|| format!("{per_second}/s"))
 }
 
 /// Prints a size so that [`size`] reads the same one.

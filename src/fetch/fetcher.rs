@@ -28,7 +28,7 @@ use crate::rfc::vary::SecondaryKey;
 use crate::rfc::{connection, groups, storable, unsafe_method};
 use crate::store::Store;
 use crate::stored::filling::Budget;
-use crate::stored::{CacheKey, Head, Selector, StoredResponse, Variants};
+use crate::stored::{CacheKey, Head, Selector, StoredResponse, Strength, Variants};
 
 /// How often one request may find its circumstances changed before it goes alone.
 const MOST_TURNS: usize = 8;
@@ -447,7 +447,7 @@ impl Fetcher {
             .collect();
         if !groups.is_empty() {
             // Groups are names, which nothing refuses.
-            let _ = self.store().invalidate(&groups, false, self.clock().now(), |_| {});
+            let _ = self.store().invalidate(&groups, Strength::Forced, self.clock().now(), |_| {});
         }
         number
     }

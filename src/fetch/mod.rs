@@ -18,7 +18,7 @@ use std::time::Duration;
 pub use fetcher::{Asked, Common, Failed, Fetched, Fetcher, Passed, Private};
 pub use flights::{Flights, Follower, Joined, Limits};
 pub use fly::Flowing;
-pub use request::via_member;
+pub use request::{Purpose, request as origin_request, via_member};
 
 /// Limits of collapsing and streaming.
 #[derive(Clone, PartialEq, Eq, Debug)]

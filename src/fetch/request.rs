@@ -86,9 +86,12 @@ fn forward(fields: &mut Fields, received: &Fields, presented: &Presented, rules:
     match rules.forwarded {
         Forwarded::Off => {}
         Forwarded::XForwarded => {
-            let mut told = joined(received, "x-forwarded-for", trusted);
-            told.extend_from_slice(presented.peer.to_string().as_bytes());
-            fields.add("x-forwarded-for", told);
+            // What this node asks for by itself it asks for on nobody's behalf.
+            if !presented.peer.is_unspecified() {
+                let mut told = joined(received, "x-forwarded-for", trusted);
+                told.extend_from_slice(presented.peer.to_string().as_bytes());
+                fields.add("x-forwarded-for", told);
+            }
             fields.add("x-forwarded-proto", presented.scheme);
             let host = received.get("x-forwarded-host").filter(|_| trusted);
             fields.add("x-forwarded-host", host.map_or_else(|| presented.authority().into(), <[u8]>::to_vec));
@@ -99,8 +102,8 @@ fn forward(fields: &mut Fields, received: &Fields, presented: &Presented, rules:
                 std::net::IpAddr::V4(v4) => v4.to_string(),
                 std::net::IpAddr::V6(v6) => format!("\"[{v6}]\""),
             };
-            let member =
-                format!("for={address};host=\"{}\";proto={}", presented.authority(), presented.scheme);
+            let whom = if presented.peer.is_unspecified() { "unknown".to_owned() } else { address };
+            let member = format!("for={whom};host=\"{}\";proto={}", presented.authority(), presented.scheme);
             told.extend_from_slice(member.as_bytes());
             fields.add("forwarded", told);
         }

@@ -6,6 +6,7 @@
 
 pub mod history;
 pub mod journal;
+mod moment;
 pub mod outbox;
 pub mod target;
 pub mod wire;
@@ -19,11 +20,12 @@ use parking_lot::Mutex;
 use crate::clock::{Clock, Wall};
 use crate::observe::counters::Counters;
 use crate::store::{self, Refused, Store};
-use crate::stored::Selector;
+use crate::stored::{Selector, Strength};
 
 pub use history::{Entry, History, Identity};
 use journal::{Appending, Record};
 pub use journal::{Journal, JournalError, Recovered};
+pub use moment::{Moment, ReadTo};
 pub use outbox::Outbox;
 pub use target::Unclear;
 
@@ -34,6 +36,8 @@ pub struct Wanted {
     pub what: Vec<Selector>,
     /// Whether it becomes stale only.
     pub soft: bool,
+    /// Whether it is gone on hidden routes as well, and not stale only.
+    pub forced: bool,
     /// Whether it is only counted.
     pub dry_run: bool,
     /// Whether URLs among it are fetched anew at once.
@@ -74,6 +78,8 @@ pub enum Spread {
 
 /// The invalidations of a node.
 pub struct Invalidator {
+    /// This start of this node; its name in the cluster, if there is one.
+    name: String,
     store: Arc<Store>,
     history: Mutex<History>,
     journal: Option<Journal>,
@@ -88,6 +94,9 @@ struct Membership {
     node: String,
     outbox: Outbox,
     applied: Mutex<Applied>,
+    /// Those of other nodes that the journal was given, where nobody has waited for the
+    /// disk yet. An error stays: then the journal lacks something.
+    unwritten: Mutex<Result<Vec<Appending>, JournalError>>,
 }
 
 /// Up to which number the invalidations of each node have been applied: they arrive
@@ -103,8 +112,8 @@ struct Applied {
 /// of requests with unsafe methods are not in the journal.
 const JUMP: u64 = 1 << 32;
 
-/// How long an invalidation is told to the others before it is answered.
-const SPREAD: Duration = Duration::from_secs(1);
+/// How long an answer waits for the broker: there are clients that give up after a second.
+const SPREAD: Duration = Duration::from_millis(500);
 
 /// How many nodes' numbers are remembered; each start of a node makes a new one.
 const REMEMBERED_NODES: usize = 10_000;
@@ -138,10 +147,14 @@ impl Invalidator {
         counters: Arc<Counters>,
     ) -> Self {
         let mut history = History::default();
+        let name = match &cluster {
+            Some((node, _)) => node.clone(),
+            None => format!("{:032x}", fastrand::u128(..)),
+        };
         let told = cluster.as_ref().map_or(u64::MAX, |(_, told)| *told);
         let cluster = cluster.map(|(node, _)| {
             let outbox = Outbox::new(Arc::clone(&counters));
-            Membership { node, outbox, applied: Mutex::default() }
+            Membership { node, outbox, applied: Mutex::default(), unwritten: Mutex::new(Ok(Vec::new())) }
         });
         let journal = journal.map(|(journal, recovered)| {
             store.begin_after(recovered.horizon);
@@ -150,7 +163,7 @@ impl Invalidator {
                 let noted = read.map_err(|error| error.to_string()).and_then(|entry| {
                     let at = Wall::from_millis(entry.at_ms);
                     store
-                        .remember(record.sequence, &entry.what, entry.soft, at)
+                        .remember(record.sequence, &entry.what, entry.strength(), at)
                         .map_err(|refused| refused.to_string())?;
                     if let (Some(cluster), Some(identity)) = (&cluster, &entry.identity) {
                         cluster.applied.lock().note(identity);
@@ -172,7 +185,7 @@ impl Invalidator {
             }
             journal
         });
-        Invalidator { store, history: Mutex::new(history), journal, cluster, clock, counters }
+        Invalidator { name, store, history: Mutex::new(history), journal, cluster, clock, counters }
     }
 
     /// Invalidates what is wanted in the name of `by`. May take a moment: not to be
@@ -184,16 +197,22 @@ impl Invalidator {
             return Ok(Accepted { responses, ..Accepted::default() });
         }
         let mut noted = None;
-        let done = self.store.invalidate(&wanted.what, wanted.soft, at, |sequence| {
-            let (by, what) = (by.to_owned(), wanted.what.clone());
-            let identity = self
-                .cluster
-                .as_ref()
-                .map(|cluster| Identity { node: cluster.node.clone(), number: sequence });
-            let soft = wanted.soft;
-            let entry = Entry { at_ms: at.millis(), by, what, soft, identity, own: true, ..Entry::default() };
-            noted = Some(self.note(sequence, entry));
-        })?;
+        let done = self.store.invalidate(
+            &wanted.what,
+            Strength::of(wanted.soft, wanted.forced),
+            at,
+            |sequence| {
+                let (by, what) = (by.to_owned(), wanted.what.clone());
+                let identity = self
+                    .cluster
+                    .as_ref()
+                    .map(|cluster| Identity { node: cluster.node.clone(), number: sequence });
+                let (soft, forced) = (wanted.soft, wanted.forced);
+                let at_ms = at.millis();
+                let entry = Entry { at_ms, by, what, soft, forced, identity, own: true, ..Entry::default() };
+                noted = Some(self.note(sequence, entry));
+            },
+        )?;
         self.history.lock().told(done.sequence, done.responses);
         let (appending, sent) = noted.unwrap_or_default();
         let written = appending.map(|appending| appending.and_then(Appending::wait));
@@ -227,6 +246,32 @@ impl Invalidator {
         (appending, sent)
     }
 
+    /// Notes one of another node. Whoever reads it at its source has it: nobody waits for
+    /// the disk but who tells up to where it was read.
+    fn note_foreign(&self, cluster: &Membership, sequence: u64, entry: Entry) {
+        let Some(appending) = self.note(sequence, entry).0 else { return };
+        let mut unwritten = cluster.unwritten.lock();
+        match (&mut *unwritten, appending) {
+            (Ok(all), Ok(appending)) => all.push(appending),
+            (Ok(_), Err(error)) => *unwritten = Err(error),
+            (Err(_), _) => {}
+        }
+    }
+
+    /// Waits until what was applied so far is on disk, if there is a journal. Says whether
+    /// all of it is.
+    pub fn is_written(&self) -> bool {
+        let Some(cluster) = &self.cluster else { return true };
+        let unwritten = match &mut *cluster.unwritten.lock() {
+            Ok(all) => std::mem::take(all),
+            Err(_) => return false,
+        };
+        let Err(error) = unwritten.into_iter().try_for_each(Appending::wait) else { return true };
+        tracing::error!(target: "forebay::journal", "a purge of another node is not on disk; the next start reads from before it: {error}");
+        *cluster.unwritten.lock() = Err(error);
+        false
+    }
+
     fn spread(&self, sequence: u64, sent: bool) -> Spread {
         let Some(cluster) = &self.cluster else { return Spread::Alone };
         if !sent {
@@ -236,10 +281,10 @@ impl Invalidator {
     }
 
     /// Applies an invalidation that a node of the cluster accepted, at this place of
-    /// their order; the same one may come again. From the moment that this returns it
-    /// holds here. It is refused where there is no room for its bans yet. Says whether
+    /// their order; the same one may come again. It means what was asked for before the
+    /// number `before`. From the moment that this returns it holds here. It is refused where there is no room for its bans yet. Says whether
     /// this node had accepted it.
-    pub fn apply(&self, entry: Entry, offset: u64) -> Result<bool, Refused> {
+    pub fn apply(&self, entry: Entry, offset: u64, before: u64) -> Result<bool, Refused> {
         let (Some(cluster), Some(identity)) = (&self.cluster, entry.identity.clone()) else {
             return Ok(false);
         };
@@ -253,17 +298,21 @@ impl Invalidator {
         let now = self.clock.now();
         let at = Wall::from_millis(entry.at_ms.min(now.millis()));
         let (what, soft, by) = (entry.what.clone(), entry.soft, entry.by.clone());
+        let strength = entry.strength();
         let entry = Entry { own: false, offset: Some(offset), responses: None, ..entry };
-        let begun = self.store.begin(&what, soft, at, |sequence| {
-            // Whoever reads it at its source has it: nobody waits for the disk.
-            self.note(sequence, entry.clone());
+        let begun = self.store.begin(&what, strength, at, before, |sequence| {
+            self.note_foreign(cluster, sequence, entry.clone());
         });
         let done = match begun {
             Ok((done, _)) => done,
             Err(Refused::BadBan(why)) => {
                 tracing::error!(target: "forebay::cluster", by, "a ban of another node is not understood, so it means everything: {why}");
                 let all = [Selector::All];
-                self.store.begin(&all, soft, at, |sequence| drop(self.note(sequence, entry)))?.0
+                self.store
+                    .begin(&all, strength, at, before, |sequence| {
+                        self.note_foreign(cluster, sequence, entry)
+                    })?
+                    .0
             }
             Err(refused) => return Err(refused),
         };
@@ -276,8 +325,8 @@ impl Invalidator {
     }
 
     /// Makes everything stale that was asked for before now: it is not known what the
-    /// other nodes have invalidated. Returns how many responses that are.
-    pub fn distrust_all(&self, why: &str) -> usize {
+    /// other nodes have invalidated. Returns its number, and how many responses that are.
+    pub fn distrust_all(&self, why: &str) -> (u64, usize) {
         let now = self.clock.now();
         let by = format!("forebay: {why}");
         let entry = Entry {
@@ -288,13 +337,19 @@ impl Invalidator {
             own: true,
             ..Entry::default()
         };
-        let begun =
-            self.store.begin(&[Selector::All], true, now, |sequence| drop(self.note(sequence, entry)));
+        let begun = self.store.begin(&[Selector::All], Strength::Soft, now, u64::MAX, |sequence| {
+            drop(self.note(sequence, entry))
+        });
         let done = begun.map(|(done, _)| done).unwrap_or_default();
         self.history.lock().told(done.sequence, done.responses);
         self.counters.cluster_distrusted.up();
         log(&[Selector::All], &by, true, &done);
-        done.responses
+        (done.sequence, done.responses)
+    }
+
+    /// A number for now: what was asked for before has a lower one, and nothing else.
+    pub fn turn(&self) -> u64 {
+        self.store.turn()
     }
 
     /// The order in which the nodes of the cluster apply is another one than it was:
@@ -307,6 +362,18 @@ impl Invalidator {
         let own = history.own_since(since);
         drop(history);
         cluster.outbox.push_front(own);
+    }
+
+    /// This moment, for a response that is asked for now.
+    pub fn moment(&self) -> Moment {
+        Moment { node: self.name.clone(), number: self.store.sequence(), read: None }
+    }
+
+    /// The number of the last invalidation here that a moment is known to be later
+    /// than. None where that cannot be said: it is another node's, and this one has
+    /// nothing to compare it with.
+    pub fn number_of(&self, moment: &Moment) -> Option<u64> {
+        (moment.node == self.name).then_some(moment.number)
     }
 
     /// What the other nodes of a cluster are to be told, if there is a cluster.

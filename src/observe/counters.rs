@@ -193,6 +193,7 @@ table! {
     requests_miss: Counter "forebay_requests_total" {"outcome=\"miss\""} "Requests, by outcome.";
     requests_collapsed: Counter "forebay_requests_total" {"outcome=\"collapsed\""} "Requests, by outcome.";
     requests_pass: Counter "forebay_requests_total" {"outcome=\"pass\""} "Requests, by outcome.";
+    requests_queued: Counter "forebay_requests_total" {"outcome=\"queued\""} "Requests, by outcome.";
     requests_purge: Counter "forebay_requests_total" {"outcome=\"purge\""} "Requests, by outcome.";
     requests_refused: Counter "forebay_requests_total" {"outcome=\"refused\""} "Requests, by outcome.";
     requests_failed: Counter "forebay_requests_total" {"outcome=\"failed\""} "Requests, by outcome.";
@@ -262,6 +263,51 @@ table! {
     cluster_distrusted: Counter "forebay_cluster_distrusted_total" {""} "Times that everything held was taken for stale because purges may have been missed.";
     cluster_lost: Counter "forebay_cluster_lost_total" {""} "Times that the stream no longer had what this node had yet to read.";
     cluster_unread: Counter "forebay_cluster_unread_total" {""} "Messages of the cluster that were not understood.";
+
+    // Hidden origins: what is wanted.
+    leases: Gauge "forebay_leases" {""} "Keys that are wanted, or held down because they cannot be filled; hidden.max_leases bounds them.";
+    leases_full: Counter "forebay_leases_full_total" {""} "Misses that were not told because hidden.max_leases was reached.";
+    leases_renewed: Counter "forebay_leases_renewed_total" {""} "Keys that were told once more, with the misses since.";
+    leases_expired: Counter "forebay_leases_expired_total" {""} "Keys that were told and neither filled nor given up in time.";
+    known_keys: Gauge "forebay_known_keys" {""} "About how many keys are known to exist.";
+    oldest_wanted: Gauge "forebay_oldest_wanted_seconds" {""} "For how long the key has been wanted that has been wanted for longest.";
+    misses_held_down: Counter "forebay_misses_held_down_total" {""} "Misses of keys that could not be filled and are left alone for a while.";
+    hidden_refused_client: Counter "forebay_misses_refused_total" {"reason=\"client\""} "Misses that were not told because of a limit, by which.";
+    hidden_refused_unknown: Counter "forebay_misses_refused_total" {"reason=\"unknown\""} "Misses that were not told because of a limit, by which.";
+    events_published: Counter "forebay_miss_events_total" {"event=\"published\""} "Miss events, by what became of them.";
+    events_deduplicated: Counter "forebay_miss_events_total" {"event=\"deduplicated\""} "Miss events, by what became of them.";
+    events_nacked: Counter "forebay_miss_events_total" {"event=\"nacked\""} "Miss events, by what became of them.";
+    events_unconfirmed: Counter "forebay_miss_events_total" {"event=\"unconfirmed\""} "Miss events, by what became of them.";
+    events_dropped: Counter "forebay_miss_events_total" {"event=\"dropped\""} "Miss events, by what became of them.";
+    events_expired: Counter "forebay_miss_events_total" {"event=\"expired\""} "Miss events, by what became of them.";
+    events_merged: Counter "forebay_miss_events_total" {"event=\"merged\""} "Miss events, by what became of them.";
+    events_crowded_out: Counter "forebay_miss_events_total" {"event=\"crowded-out\""} "Miss events, by what became of them.";
+    events_released: Counter "forebay_miss_events_total" {"event=\"released\""} "Miss events, by what became of them.";
+    events_refused: Counter "forebay_miss_events_total" {"event=\"refused\""} "Miss events, by what became of them.";
+    events_retried: Counter "forebay_miss_events_total" {"event=\"retried\""} "Miss events, by what became of them.";
+    events_dead: Counter "forebay_miss_events_total" {"event=\"dead\""} "Miss events, by what became of them.";
+    events_backlog: Gauge "forebay_miss_events_backlog" {""} "Miss events that wait to be published; hidden.backlog bounds them.";
+    pacer_waiting: Gauge "forebay_pacer_waiting" {""} "Keys that wait for their turn at an origin.";
+    pacer_wait_seconds: Histogram "forebay_pacer_wait_seconds" {""} "How long keys have waited for their turn.";
+
+    // Hidden origins: what is got.
+    worker_requests: Counter "forebay_worker_total" {"what=\"asked\""} "What workers did, by what.";
+    worker_fills: Counter "forebay_worker_total" {"what=\"filled\""} "What workers did, by what.";
+    worker_from_store: Counter "forebay_worker_total" {"what=\"from-store\""} "What workers did, by what.";
+    worker_pushed: Counter "forebay_worker_total" {"what=\"pushed\""} "What workers did, by what.";
+    worker_failures: Counter "forebay_worker_total" {"what=\"failed\""} "What workers did, by what.";
+    worker_not_storable: Counter "forebay_worker_total" {"what=\"not-storable\""} "What workers did, by what.";
+    fills_kept: Counter "forebay_fills_kept_total" {""} "Fills that were stored.";
+    fills_refused_token: Counter "forebay_fills_refused_total" {"reason=\"token\""} "Fills that were not stored, by why.";
+    fills_refused_malformed: Counter "forebay_fills_refused_total" {"reason=\"malformed\""} "Fills that were not stored, by why.";
+    fills_refused_route: Counter "forebay_fills_refused_total" {"reason=\"route\""} "Fills that were not stored, by why.";
+    fills_refused_status: Counter "forebay_fills_refused_total" {"reason=\"status\""} "Fills that were not stored, by why.";
+    fills_refused_not_storable: Counter "forebay_fills_refused_total" {"reason=\"not-storable\""} "Fills that were not stored, by why.";
+    fills_refused_fenced: Counter "forebay_fills_refused_total" {"reason=\"fenced\""} "Fills that were not stored, by why.";
+    fills_refused_older: Counter "forebay_fills_refused_total" {"reason=\"older\""} "Fills that were not stored, by why.";
+    fills_refused_broken: Counter "forebay_fills_refused_total" {"reason=\"broken\""} "Fills that were not stored, by why.";
+    fills_refused_busy: Counter "forebay_fills_refused_total" {"reason=\"busy\""} "Fills that were not stored, by why.";
+    fill_seconds: Histogram "forebay_fill_seconds" {""} "From the first miss of a key to its fill.";
 
     // The journal of purges.
     journal_records: Counter "forebay_journal_records_total" {""} "Purges written to the journal.";

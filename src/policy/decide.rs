@@ -45,6 +45,8 @@ pub enum Stale {
     Deadline,
     /// The origin has failed just now.
     OnError,
+    /// The origin is hidden, and has been told.
+    Hidden,
 }
 
 /// How to get a response that may be stored.
@@ -125,6 +127,7 @@ impl Stale {
             Stale::BackOff => "stale-back-off",
             Stale::Deadline => "stale-deadline",
             Stale::OnError => "stale-on-error",
+            Stale::Hidden => "stale-hidden",
         }
     }
 }

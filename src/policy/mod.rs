@@ -6,6 +6,7 @@
 
 pub mod admit;
 pub mod decide;
+pub mod narrow;
 pub mod normalise;
 pub mod site;
 pub mod tags;

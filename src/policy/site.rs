@@ -111,6 +111,51 @@ pub struct Rules {
     pub forwarded: Forwarded,
     /// The `Host` that the origin sees.
     pub origin_host: OriginHost,
+    /// What becomes of a miss.
+    pub mode: Mode,
+    /// Which parameters of a query count.
+    pub query: QueryRule,
+    /// Hidden: which paths there are, where the operator says so.
+    pub allow: Patterns,
+    /// Hidden: the request fields by which responses may vary, in lower case.
+    pub vary_on: FieldNames,
+    /// Hidden: the content codings that are asked for, the best first, in lower case.
+    pub encodings: FieldNames,
+    /// Hidden: how long a client that missed waits for a fill.
+    pub wait: Duration,
+    /// Hidden: whether a stale response answers that says itself that it must not.
+    pub serve_forbidden_stale: bool,
+    /// Hidden: which origin gets requests with unsafe methods.
+    pub write_origin: Option<OriginId>,
+}
+
+/// What becomes of a miss.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// The origin is asked while the client waits.
+    Proxy,
+    /// The client is answered at once, and the cache is filled from behind.
+    Hidden,
+}
+
+/// Which parameters of a query count; the others are taken away before anything is
+/// looked up or asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum QueryRule {
+    /// All of them, as they come.
+    All,
+    /// These, in this order.
+    Only(Vec<String>),
+}
+
+/// Regular expressions, of which one has to find a match.
+#[derive(Clone, Debug, Default)]
+pub struct Patterns(pub Vec<Regex>);
+
+impl PartialEq for Patterns {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.iter().map(Regex::as_str).eq(other.0.iter().map(Regex::as_str))
+    }
 }
 
 /// Names of fields, in lower case.
@@ -118,6 +163,11 @@ pub struct Rules {
 pub struct FieldNames(pub Arc<[Box<str>]>);
 
 impl FieldNames {
+    /// These names.
+    fn of(names: &[&str]) -> Self {
+        FieldNames(names.iter().copied().map(Box::from).collect())
+    }
+
     /// Where the purge clients that exist have their tags.
     fn tags() -> Self {
         let names = [
@@ -176,6 +226,13 @@ pub enum OriginHost {
     Fixed(String),
 }
 
+impl Rules {
+    /// Whether a hidden route says that there may be something at this path.
+    pub fn lists(&self, path: &str) -> bool {
+        self.allow.0.is_empty() || self.allow.0.iter().any(|pattern| pattern.is_match(path))
+    }
+}
+
 impl Default for Rules {
     fn default() -> Self {
         Rules {
@@ -199,6 +256,14 @@ impl Default for Rules {
             strip_tags: true,
             forwarded: Forwarded::XForwarded,
             origin_host: OriginHost::Client,
+            mode: Mode::Proxy,
+            query: QueryRule::All,
+            allow: Patterns::default(),
+            vary_on: FieldNames::of(&["accept-encoding"]),
+            encodings: FieldNames::of(&["gzip"]),
+            wait: Duration::ZERO,
+            serve_forbidden_stale: false,
+            write_origin: None,
         }
     }
 }

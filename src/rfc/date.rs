@@ -34,6 +34,53 @@ pub fn parse(text: &[u8], now: Wall) -> Option<u64> {
     parsed.filter(|_| scan.rest.is_empty())
 }
 
+/// A moment as RFC 3339 writes it, in UTC, to the millisecond.
+pub fn rfc3339(at: Wall) -> String {
+    let at = at.min(LAST);
+    let (year, month, day) = at.date();
+    let (second, millis) = (at.secs() % 86_400, at.millis() % 1000);
+    let (hours, minutes, seconds) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z")
+}
+
+/// What [`rfc3339`] and others write: a date and a time, perhaps with a fraction, in
+/// UTC or with an offset. Dates before 1970 count as its beginning.
+pub fn parse_rfc3339(text: &str) -> Option<Wall> {
+    let mut scan = Scan { rest: text.as_bytes() };
+    let year = scan.digits(4)?;
+    scan.exactly(b"-")?;
+    let month = scan.digits(2).filter(|month| (1..=12).contains(month))?;
+    scan.exactly(b"-")?;
+    let day = scan.digits(2)?;
+    scan.exactly(b"t").or_else(|| scan.exactly(b" "))?;
+    let seconds = seconds(year, month, day, scan.time()?)?;
+    let mut millis = 0;
+    if scan.exactly(b".").is_some() {
+        let mut weight = 100;
+        let first = scan.rest.first()?;
+        first.is_ascii_digit().then_some(())?;
+        while let Some(digit) = scan.digits(1) {
+            millis += digit * weight;
+            weight /= 10;
+        }
+    }
+    let at = seconds * 1000 + millis;
+    let at = if scan.exactly(b"z").is_some() {
+        at
+    } else {
+        let east = scan.exactly(b"+").is_some();
+        if !east {
+            scan.exactly(b"-")?;
+        }
+        let hours = scan.digits(2).filter(|hours| *hours < 24)?;
+        scan.exactly(b":")?;
+        let minutes = scan.digits(2).filter(|minutes| *minutes < 60)?;
+        let offset = (hours * 60 + minutes) * 60_000;
+        if east { at.saturating_sub(offset) } else { at + offset }
+    };
+    scan.rest.is_empty().then(|| Wall::from_millis(at))
+}
+
 /// `Sun, 06 Nov 1994 08:49:37 GMT`
 fn imf_fixdate(scan: &mut Scan<'_>) -> Option<u64> {
     scan.weekday(true)?;
@@ -141,4 +188,31 @@ fn seconds(year: u64, month: u64, day: u64, time: u64) -> Option<u64> {
         - 1;
     // 1970-01-01 is day 719468 of that count.
     Some((days * 86_400 + time).saturating_sub(719_468 * 86_400))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc_3339_reads_back_and_nothing_else_is_read() {
+        let at = Wall::from_millis(1_800_000_000_123);
+        assert_eq!(rfc3339(at), "2027-01-15T08:00:00.123Z");
+        for (text, millis) in [
+            ("2027-01-15T08:00:00.123Z", Some(1_800_000_000_123)),
+            ("2027-01-15t08:00:00z", Some(1_800_000_000_000)),
+            ("2027-01-15 09:30:00.5+01:30", Some(1_800_000_000_500)),
+            ("2027-01-15T06:00:00.1234567-02:00", Some(1_800_000_000_123)),
+            ("1960-01-01T00:00:00Z", Some(0)),
+            ("2027-02-29T00:00:00Z", None),
+            ("2027-13-01T00:00:00Z", None),
+            ("2027-01-15T08:00:00", None),
+            ("2027-01-15T08:00:00.Z", None),
+            ("2027-01-15T08:00:00Zx", None),
+            ("2027-01-15T08:00:00+1:00", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_rfc3339(text).map(Wall::millis), millis, "{text}");
+        }
+    }
 }

@@ -90,7 +90,8 @@ impl SecondaryKey {
         self.bytes.len()
     }
 
-    fn entries(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+    /// The nominated names, each with its value unless it was absent.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
         let mut rest = &*self.bytes;
         std::iter::from_fn(move || {
             let end = rest.iter().position(|&b| b == NAME_END)?;
@@ -106,7 +107,7 @@ impl SecondaryKey {
 }
 
 /// The value of a request field in the form in which it is compared.
-fn normalised<'a>(name: &str, request: &'a Fields, sort_accept_language: bool) -> Option<Cow<'a, [u8]>> {
+pub fn normalised<'a>(name: &str, request: &'a Fields, sort_accept_language: bool) -> Option<Cow<'a, [u8]>> {
     let mut lines = request.get_all(name);
     // The fields of a request outlive the name they are looked up by.
     let first = request.get(name)?;

@@ -12,6 +12,7 @@
 //! nothing else; only a pass takes its exchange with the origin along.
 
 mod deliver;
+mod hidden;
 mod outcome;
 mod purge;
 mod reply;
@@ -30,15 +31,16 @@ use crate::observe::counters::Counters;
 use crate::observe::request_id;
 use crate::origin::Content;
 use crate::policy::decide::{Pass, Plan, Stale};
-use crate::policy::site::{Presentation, Sites};
-use crate::policy::{Decision, Received, decide, normalise};
+use crate::policy::site::{Mode, Presentation, Sites};
+use crate::policy::{Decision, Received, decide, narrow, normalise};
+use crate::repopulate::Announcer;
 use crate::rfc::cache_status::Fwd;
 use crate::store::Store;
 use crate::stored::{CacheKey, StoredResponse, Variants};
 
 use deliver::{Answer, Source};
 pub use outcome::{Outcome, Record};
-pub use purge::{Purging, Settings as PurgeSettings};
+pub use purge::{Again, Purging, Settings as PurgeSettings};
 pub use reply::{Reply, ReplyBody, Tunnel};
 
 /// How often a request is decided anew because what is stored has changed.
@@ -60,8 +62,8 @@ pub struct Server {
     pub sites: Sites,
     /// What a request may look like.
     pub presentation: Presentation,
-    /// How responses are got.
-    pub fetcher: Fetcher,
+    /// What routes have of their origins.
+    pub upstreams: Upstreams,
     /// Where they are kept.
     pub store: Arc<Store>,
     /// Purging by clients.
@@ -74,6 +76,17 @@ pub struct Server {
     pub counters: Arc<Counters>,
     /// One line for each request.
     pub access_log: AccessLog,
+}
+
+/// What routes have of their origins. A node whose every route is hidden has no fetcher
+/// at all.
+pub struct Upstreams {
+    /// How responses are got, for routes that ask their origin.
+    pub direct: Option<Fetcher>,
+    /// How misses are told, for hidden ones.
+    pub announcer: Option<Announcer>,
+    /// What the origins are called, in the order in which rules count them.
+    pub names: Arc<[String]>,
 }
 
 /// What every step of the walk needs to know about its request.
@@ -110,21 +123,40 @@ impl Server {
             return synth::no_site(self, record);
         };
         let rules = Arc::clone(&route.rules);
+        narrow::query(&mut presented, &rules);
+        let hides = rules.mode == Mode::Hidden;
+        if hides {
+            // Nothing is asked for that would have to be passed on.
+            presented.upgrade = None;
+            narrow::variant(&mut presented.fields, &rules);
+        }
         let key = CacheKey::new(presented.scheme, &presented.host, presented.port, &presented.path_and_query);
         let asked = Arc::new(Asked { presented, rules, key });
         let mut walk = Walk { server: self, asked, now, record };
+        let fetcher = match (hides, &self.upstreams.direct) {
+            (false, Some(fetcher)) => fetcher,
+            (false, None) => return synth::lost(walk),
+            (true, _) => {
+                return match self.upstreams.hidden(&walk.asked.rules) {
+                    Some(hidden) => hidden::serve(walk, hidden, content, switched).await,
+                    None => synth::lost(walk),
+                };
+            }
+        };
 
         for turn in 0.. {
             let found = self.store.find_in_memory(&walk.asked.key);
             let decision = decide(&walk.asked.presented, found.as_deref(), &walk.asked.rules, walk.now);
             match decision {
                 Decision::Deliver(response) => return walk.hit(&response),
-                Decision::DeliverStale(response, why) => return walk.stale(&response, why, found.as_ref()),
+                Decision::DeliverStale(response, why) => {
+                    return walk.stale(fetcher, &response, why, found.as_ref());
+                }
                 Decision::NotCached => return synth::not_cached(walk),
-                Decision::Pass(pass) => return walk.pass(pass, content.take(), switched).await,
+                Decision::Pass(pass) => return walk.pass(fetcher, pass, content.take(), switched).await,
                 Decision::Fetch(mut plan) => {
                     plan.collapse &= turn < MOST_TURNS;
-                    match walk.fetch(plan, found.as_ref()).await {
+                    match walk.fetch(fetcher, plan, found.as_ref()).await {
                         Fetch::Done(reply) => return reply,
                         Fetch::LookAgain(same) => walk = same,
                     }
@@ -146,20 +178,29 @@ impl<'a> Walk<'a> {
     /// A fresh stored response answers.
     fn hit(self, response: &Arc<StoredResponse>) -> Reply {
         response.used(self.now);
-        let answer = Answer { outcome: Outcome::Hit, hit: true, ..Answer::default() };
+        self.stored(response, Outcome::Hit, None)
+    }
+
+    /// A stored response answers, for this reason if it is stale.
+    fn stored(self, response: &Arc<StoredResponse>, outcome: Outcome, detail: Option<&'static str>) -> Reply {
+        let answer = Answer { outcome, hit: true, detail, ..Answer::default() };
         deliver::deliver(self, Source::Stored(response), answer)
     }
 
     /// A stale stored response answers; the origin is asked in the background
     /// where that is what makes it usable.
-    fn stale(self, response: &Arc<StoredResponse>, why: Stale, seen: Option<&Arc<Variants>>) -> Reply {
+    fn stale(
+        self,
+        fetcher: &Fetcher,
+        response: &Arc<StoredResponse>,
+        why: Stale,
+        seen: Option<&Arc<Variants>>,
+    ) -> Reply {
         response.used(self.now);
         if why == Stale::WhileRevalidate && response.may_refresh(self.now) {
-            self.server.fetcher.refresh(&self.asked, Plan::refresh(response), seen);
+            fetcher.refresh(&self.asked, Plan::refresh(response), seen);
         }
-        let answer =
-            Answer { outcome: Outcome::Stale, hit: true, detail: Some(why.name()), ..Answer::default() };
-        deliver::deliver(self, Source::Stored(response), answer)
+        self.stored(response, Outcome::Stale, Some(why.name()))
     }
 
     /// Whether what was found when `since` was the last invalidation may still be used.
@@ -169,9 +210,9 @@ impl<'a> Walk<'a> {
 
     /// Gets a response that may be stored. Where a stale one may answer instead,
     /// the client waits no longer than the route's `stale_deadline`.
-    async fn fetch(mut self, plan: Plan, seen: Option<&Arc<Variants>>) -> Fetch<'a> {
+    async fn fetch(mut self, fetcher: &Fetcher, plan: Plan, seen: Option<&Arc<Variants>>) -> Fetch<'a> {
         let since = self.server.store.sequence();
-        let fetching = self.server.fetcher.fetch(&self.asked, &plan, seen);
+        let fetching = fetcher.fetch(&self.asked, &plan, seen);
         let fallback = plan.stored.as_ref().filter(|_| plan.stale_on_error);
         let fetched = match fallback {
             None => fetching.await,
@@ -182,8 +223,8 @@ impl<'a> Walk<'a> {
                     // The fetch goes on, and nobody else waits for it in vain.
                     self.server.counters.stale_deadline.up();
                     self.now = self.server.clock.now();
-                    self.server.fetcher.is_late(stored);
-                    return Fetch::Done(self.stale(stored, Stale::Deadline, None));
+                    fetcher.is_late(stored);
+                    return Fetch::Done(self.stale(fetcher, stored, Stale::Deadline, None));
                 }
             },
         };
@@ -218,7 +259,7 @@ impl<'a> Walk<'a> {
             Fetched::Failed(why) => match fallback.filter(|stored| self.may_use(stored, since)) {
                 Some(stored) => {
                     self.record.failure = Some(why.to_string());
-                    self.stale(stored, Stale::OnError, None)
+                    self.stale(fetcher, stored, Stale::OnError, None)
                 }
                 None => synth::failed(self, &why),
             },
@@ -226,10 +267,16 @@ impl<'a> Walk<'a> {
     }
 
     /// Asks the origin for this client alone.
-    async fn pass(mut self, pass: Pass, content: Option<Content>, switched: Option<Switched>) -> Reply {
+    async fn pass(
+        mut self,
+        fetcher: &Fetcher,
+        pass: Pass,
+        content: Option<Content>,
+        switched: Option<Switched>,
+    ) -> Reply {
         let since = self.server.store.sequence();
         let asked = Arc::clone(&self.asked);
-        let mut passing = pin!(self.server.fetcher.pass(&asked, &pass, content));
+        let mut passing = pin!(fetcher.pass(&asked, &pass, content));
         let fallback = pass.stored.as_ref().filter(|_| pass.stale_on_error);
         let passed = match fallback {
             None => passing.await,
@@ -239,9 +286,9 @@ impl<'a> Walk<'a> {
                 Err(_) => {
                     // Unlike a fetch, a pass does not go on without its client.
                     self.server.counters.stale_deadline.up();
-                    self.server.fetcher.refresh_failed(&self.asked, stored);
+                    fetcher.refresh_failed(&self.asked, stored);
                     self.now = self.server.clock.now();
-                    return self.stale(stored, Stale::Deadline, None);
+                    return self.stale(fetcher, stored, Stale::Deadline, None);
                 }
             },
         };
@@ -266,9 +313,9 @@ impl<'a> Walk<'a> {
             }
             Err(why) => match fallback.filter(|stored| self.may_use(stored, since)) {
                 Some(stored) => {
-                    self.server.fetcher.refresh_failed(&self.asked, stored);
+                    fetcher.refresh_failed(&self.asked, stored);
                     self.record.failure = Some(why.to_string());
-                    self.stale(stored, Stale::OnError, None)
+                    self.stale(fetcher, stored, Stale::OnError, None)
                 }
                 None => synth::failed(self, &why),
             },

@@ -28,6 +28,8 @@ pub enum Outcome {
     Collapsed,
     /// The origin's response for this client alone.
     Pass,
+    /// Nothing yet: it has been told that the response is wanted.
+    Queued,
     /// Whether a purge was done.
     Purge,
     /// Nothing: the request was not acceptable.
@@ -49,6 +51,7 @@ impl Outcome {
             Outcome::Miss => &counters.requests_miss,
             Outcome::Collapsed => &counters.requests_collapsed,
             Outcome::Pass => &counters.requests_pass,
+            Outcome::Queued => &counters.requests_queued,
             Outcome::Purge => &counters.requests_purge,
             Outcome::Refused => &counters.requests_refused,
             Outcome::Failed => &counters.requests_failed,

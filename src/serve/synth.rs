@@ -4,9 +4,12 @@
 //! What it never does: name an origin, or claim to come from the cache
 //! (RFC 9211 section 2: no `Cache-Status`).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
+use super::hidden::Unserved;
 use super::outcome::{Outcome, Record};
 use super::reply::{Reply, ReplyBody, ReplyContent};
 use super::{Server, Walk};
@@ -75,6 +78,82 @@ pub(super) fn failed(walk: Walk<'_>, why: &Failed) -> Reply {
     of_walk(walk, status, text, why.to_string())
 }
 
+/// A request with an unsafe method on a hidden route that takes none.
+pub(super) fn read_only(walk: Walk<'_>) -> Reply {
+    let text = "Here only GET and HEAD are answered.";
+    let why = "an unsafe method on a hidden route".to_owned();
+    let mut reply = of_walk(walk, StatusCode::METHOD_NOT_ALLOWED, text, why);
+    reply.fields.add("allow", "GET, HEAD");
+    reply
+}
+
+/// Content has no meaning in a request to read, and nobody here could pass it on.
+pub(super) fn with_content(walk: Walk<'_>) -> Reply {
+    let mut reply = of_walk(
+        walk,
+        StatusCode::BAD_REQUEST,
+        "GET and HEAD are answered here without content only.",
+        "content in a request to read".to_owned(),
+    );
+    reply.close = true;
+    reply
+}
+
+/// On a hidden route nothing stored may answer.
+pub(super) fn unserved(mut walk: Walk<'_>, why: &Unserved) -> Reply {
+    let (status, error, details, after) = match why {
+        Unserved::Expected(after) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "destination_unavailable", "queued", Some(*after))
+        }
+        Unserved::NotNow(after) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "destination_unavailable", "not queued", Some(*after))
+        }
+        Unserved::Failed(after) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "destination_unavailable", "failed", Some(*after))
+        }
+        Unserved::Forbidden(after) => {
+            (StatusCode::GATEWAY_TIMEOUT, "destination_unavailable", "queued, stale", Some(*after))
+        }
+        Unserved::NotStorable(reason, after) => {
+            (StatusCode::BAD_GATEWAY, "proxy_internal_response", &**reason, Some(*after))
+        }
+        Unserved::TooManyNew(after) => {
+            (StatusCode::TOO_MANY_REQUESTS, "http_request_denied", "too many new URLs", Some(*after))
+        }
+        Unserved::NotListed => (StatusCode::NOT_FOUND, "http_request_denied", "not listed", None),
+    };
+    let text = match why {
+        Unserved::Expected(_) | Unserved::Forbidden(_) => {
+            "This page is being prepared; try again in a moment."
+        }
+        Unserved::NotNow(_) => "Too much is asked for at the moment; try again later.",
+        Unserved::Failed(_) => "This page cannot be had at the moment; try again later.",
+        Unserved::NotStorable(..) => "This page cannot be served from here.",
+        Unserved::TooManyNew(_) => "You have asked for too many different pages; try again later.",
+        Unserved::NotListed => "There is nothing here.",
+    };
+    let outcome = match why {
+        Unserved::Expected(_) | Unserved::Forbidden(_) => Outcome::Queued,
+        Unserved::TooManyNew(_) | Unserved::NotListed => Outcome::Refused,
+        Unserved::NotNow(_) | Unserved::Failed(_) | Unserved::NotStorable(..) => Outcome::Failed,
+    };
+    walk.record.failure = Some(format!("hidden: {details}"));
+    let seconds = after.map(jittered);
+    let is_head = walk.asked.presented.method == Method::HEAD;
+    let page = Page { status, text, outcome, is_head, retry_after: seconds };
+    let form = Form::wanted(walk.asked.presented.fields.members("accept"));
+    let mut reply = page.reply(walk.server, form, walk.record);
+    reply.fields.add("proxy-status", format!("{}; error={error}; details=\"{details}\"", walk.server.node));
+    reply
+}
+
+/// Seconds to wait, spread so that those who were told together do not come back
+/// together.
+fn jittered(after: Duration) -> u64 {
+    let spread = after.as_secs_f64() * (1.0 + fastrand::f64() / 2.0) + fastrand::f64();
+    (spread.ceil() as u64).clamp(1, 3600)
+}
+
 /// The walk found no end; only a fault of the program brings it here.
 pub(super) fn lost(walk: Walk<'_>) -> Reply {
     failed(walk, &Failed::Lost)
@@ -93,25 +172,116 @@ fn page(
     text: &str,
     outcome: Outcome,
     is_head: bool,
-    mut record: Record,
+    record: Record,
 ) -> Reply {
-    let reason = status.canonical_reason().unwrap_or_default();
-    let mut body = format!("{} {reason}\n\n{text}\n", status.as_u16());
-    let mut fields = Fields::new();
-    fields.add("date", date::format(server.clock.now()));
-    fields.add("content-type", "text/plain; charset=utf-8");
-    fields.add("cache-control", "no-store");
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        fields.add("retry-after", "1");
+    let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+    Page { status, text, outcome, is_head, retry_after }.reply(server, Form::Text, record)
+}
+
+/// In which form a page is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    Text,
+    Html,
+    Json,
+}
+
+impl Form {
+    /// The first form that the client names.
+    fn wanted<'a>(accepted: impl Iterator<Item = &'a [u8]>) -> Form {
+        let named = accepted.filter_map(|member| {
+            let kind = member.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+            if kind.eq_ignore_ascii_case(b"text/html") {
+                Some(Form::Html)
+            } else if kind.eq_ignore_ascii_case(b"application/json") || kind.ends_with(b"+json") {
+                Some(Form::Json)
+            } else {
+                None
+            }
+        });
+        named.into_iter().next().unwrap_or(Form::Text)
     }
-    if !record.request_id.is_empty() {
-        fields.add("x-request-id", &record.request_id);
-        body.push_str(&format!("Request {}\n", record.request_id));
+}
+
+/// A page that forebay makes itself.
+struct Page<'a> {
+    status: StatusCode,
+    text: &'a str,
+    outcome: Outcome,
+    is_head: bool,
+    /// When to come again, in seconds; a page for people does so by itself.
+    retry_after: Option<u64>,
+}
+
+impl Page<'_> {
+    fn reply(self, server: &Server, form: Form, mut record: Record) -> Reply {
+        let Page { status, text, outcome, is_head, retry_after } = self;
+        let reason = status.canonical_reason().unwrap_or_default();
+        let id = record.request_id.clone();
+        let number = status.as_u16();
+        let (kind, body) = match form {
+            Form::Text => {
+                let request = if id.is_empty() { String::new() } else { format!("Request {id}\n") };
+                ("text/plain; charset=utf-8", format!("{number} {reason}\n\n{text}\n{request}"))
+            }
+            Form::Json => {
+                let body = serde_json::json!({ "status": number, "error": text, "retry_after": retry_after, "request": id });
+                ("application/json", format!("{body}\n"))
+            }
+            Form::Html => {
+                let again =
+                    status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::GATEWAY_TIMEOUT;
+                let reload = retry_after.filter(|_| again).map_or_else(String::new, |seconds| {
+                    format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">")
+                });
+                ("text/html; charset=utf-8", html(number, reason, text, &reload, &id))
+            }
+        };
+        let mut fields = Fields::new();
+        fields.add("date", date::format(server.clock.now()));
+        fields.add("content-type", kind);
+        fields.add("cache-control", "no-store");
+        if let Some(seconds) = retry_after {
+            fields.add("retry-after", seconds.to_string());
+        }
+        if !id.is_empty() {
+            fields.add("x-request-id", &id);
+        }
+        fields.add("content-length", body.len().to_string());
+        record.head(outcome, status, "");
+        let length = Some(body.len() as u64);
+        let content =
+            if is_head { ReplyContent::Empty } else { ReplyContent::Made(Bytes::from(body.into_bytes())) };
+        Reply { status, fields, body: ReplyBody::new(content, record), length, close: false, tunnel: None }
     }
-    fields.add("content-length", body.len().to_string());
-    record.head(outcome, status, "");
-    let length = Some(body.len() as u64);
-    let content =
-        if is_head { ReplyContent::Empty } else { ReplyContent::Made(Bytes::from(body.into_bytes())) };
-    Reply { status, fields, body: ReplyBody::new(content, record), length, close: false, tunnel: None }
+}
+
+/// A page for people. Whatever comes from outside into it is a request id, of which
+/// every character is harmless.
+fn html(number: u16, reason: &str, text: &str, reload: &str, id: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">{reload}\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>{number} {reason}</title>\
+         <style>body{{font:1.1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:20vh auto;padding:0 1rem}}\
+         small{{color:#666}}</style></head>\n<body><h1>{reason}</h1><p>{text}</p>\
+         <p><small>Request {id}</small></p></body></html>\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_form_that_is_named_is_taken() {
+        for (accept, form) in [
+            (&[][..], Form::Text),
+            (&["*/*"], Form::Text),
+            (&["text/html", "application/xhtml+xml", "*/*;q=0.8"], Form::Html),
+            (&["application/json"], Form::Json),
+            (&["application/problem+json;q=0.9", "text/html"], Form::Json),
+        ] {
+            assert_eq!(Form::wanted(accept.iter().map(|member| member.as_bytes())), form, "{accept:?}");
+        }
+    }
 }

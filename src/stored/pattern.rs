@@ -4,16 +4,19 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ban::{Ban, Described};
-use super::{CacheKey, Head, Selector, StoredResponse};
+use super::{CacheKey, Head, Selector, StoredResponse, Strength};
 use crate::clock::Wall;
 
 /// A pattern that stored responses are tested against.
 #[derive(Debug)]
 pub struct Pattern {
-    /// The number of its invalidation: it means responses from before.
+    /// The number of its invalidation.
     pub number: u64,
-    /// Whether those that match become stale only.
-    pub soft: bool,
+    /// It means responses that were asked for before the invalidation of this number:
+    /// its own, as a rule.
+    pub before: u64,
+    /// What becomes of those that match.
+    pub strength: Strength,
     /// When it was accepted; ages are as of then.
     pub at: Wall,
     /// What is tested.
@@ -40,8 +43,13 @@ pub enum Test {
 
 impl Pattern {
     /// A pattern that has hit nothing yet.
-    pub fn new(number: u64, soft: bool, at: Wall, test: Test) -> Self {
-        Pattern { number, soft, at, test, hits: AtomicU64::new(0) }
+    pub fn new((number, before): (u64, u64), strength: Strength, at: Wall, test: Test) -> Self {
+        Pattern { number, before, strength, at, test, hits: AtomicU64::new(0) }
+    }
+
+    /// Whether it means this stored response.
+    pub fn matches(&self, key: &str, response: &StoredResponse) -> bool {
+        response.head.sequence < self.before && self.test.matches(key, response, self.at)
     }
 
     /// Notes a hit.

@@ -14,7 +14,7 @@ use http::StatusCode;
 
 use super::body::allocated;
 use super::index::Place;
-use super::{Names, StoredBody};
+use super::{Names, StoredBody, Strength};
 use crate::clock::Wall;
 use crate::rfc::age;
 use crate::rfc::fields::Fields;
@@ -49,6 +49,8 @@ pub struct Head {
     pub names: Names,
     /// The site under whose rules it was fetched.
     pub site: Arc<str>,
+    /// Whether it answers on a hidden route: nobody gets it anew for the client that asks.
+    pub hidden: bool,
 }
 
 /// A response that is complete and may be reused.
@@ -131,13 +133,18 @@ impl StoredResponse {
 
     /// Ends its freshness at once. Says whether that is news.
     pub fn soft_purge(&self) -> bool {
-        self.place.as_ref().is_some_and(Place::mark_stale)
+        self.purge(Strength::Soft)
     }
 
-    /// Ends its use at once, also by those who have found it already. Says whether
-    /// that is news.
-    pub fn hard_purge(&self) -> bool {
-        self.place.as_ref().is_some_and(Place::mark_gone)
+    /// Ends its use at once, also by those who have found it already; on a hidden route
+    /// its freshness, unless that is forced. Says whether that is news.
+    pub fn purge(&self, strength: Strength) -> bool {
+        let Some(place) = &self.place else { return false };
+        match strength {
+            Strength::Soft => place.mark_stale(),
+            Strength::Hard => place.mark_gone(),
+            Strength::Forced => place.mark_forced(),
+        }
     }
 
     /// Notes that it is not stored any more; who has found it may still use it.

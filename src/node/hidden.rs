@@ -1,0 +1,250 @@
+//! What a node has for its hidden routes: who tells what is wanted, who keeps the
+//! fills, and, where there is no broker, the pacer and the worker as well.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::broker::{Limits, LocalQueues, Queues};
+use crate::config::Config;
+use crate::fetch::Common;
+use crate::invalidate::Invalidator;
+use crate::origin::Client;
+use crate::policy::site::Mode;
+use crate::repopulate::pace::Pace;
+use crate::repopulate::worker::{Behind, Parts, Worker};
+use crate::repopulate::{Announcer, DeadLetter, Keeper, OriginView, QueueView, Secrets, Wants, dead};
+
+/// How often known keys and dead letters are written down, if they have changed.
+const WRITE_DOWN: Duration = Duration::from_secs(5);
+/// Known keys are written down one time in so many: they are large.
+const KNOWN_EVERY: u64 = 12;
+
+/// The name of the file with the dead letters.
+const DEAD_FILE: &str = "dead-letters.json";
+
+/// What a node has for its hidden routes.
+pub(super) struct Hidden {
+    pub announcer: Announcer,
+    pub keeper: Keeper,
+    queues: Arc<dyn Queues>,
+    wants: Arc<Wants>,
+    /// Where the queues are in this process.
+    inside: Option<Inside>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// The origin's side, in the same process and reached through the queues alone.
+struct Inside {
+    local: LocalQueues,
+    queues: Arc<dyn Queues>,
+    worker: Worker,
+    paces: Mutex<Vec<Pace>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    common: Common,
+}
+
+/// Whether any route is hidden.
+pub(super) fn hides(config: &Config) -> bool {
+    config.rules().any(|rules| rules.mode == Mode::Hidden)
+}
+
+/// Whether any request is passed on to an origin.
+pub(super) fn asks_directly(config: &Config) -> bool {
+    config.rules().any(|rules| rules.mode == Mode::Proxy || rules.write_origin.is_some())
+}
+
+impl Hidden {
+    /// Starts what hidden routes need; `admin` is where this node is filled.
+    pub fn start(
+        config: &Config,
+        common: &Common,
+        invalidator: &Arc<Invalidator>,
+        admin: &str,
+    ) -> Result<Self, getrandom::Error> {
+        let (clock, counters) = (common.clock.clone(), Arc::clone(&common.counters));
+        let settings = &config.hidden;
+        let state: Option<&Path> = config.node.state.as_deref();
+        let wants = Arc::new(Wants::new(settings, state, Arc::clone(&counters), Instant::now()));
+        let secrets = match Secrets::shared(&settings.secrets) {
+            Some(secrets) => secrets,
+            None => Secrets::random()?,
+        };
+        let keeper = Keeper::new(
+            common,
+            config.fetch.max_filling_bytes,
+            config.sites.clone(),
+            Arc::clone(&wants),
+            secrets.clone(),
+            Arc::clone(invalidator),
+        );
+        let local = LocalQueues::new(Limits::default());
+        if let Some(trouble) = state.and_then(|state| local.read_from(state.join(DEAD_FILE))) {
+            tracing::error!(target: "forebay::repopulate", "{trouble}");
+        }
+        let queues: Arc<dyn Queues> = Arc::new(local.clone());
+        let name = config.node.name.clone();
+        let announcer = Announcer::start(
+            settings,
+            Arc::clone(&wants),
+            secrets.clone(),
+            Arc::clone(invalidator),
+            Arc::clone(&queues),
+            (name.clone(), admin.to_owned()),
+            (clock.clone(), Arc::clone(&counters)),
+        );
+        let place = admin.to_owned();
+        let worker = Worker::new(Parts {
+            behind: behind(config, common),
+            // What it would keep is in the store of this very node.
+            store: None,
+            secrets,
+            invalidator: Arc::clone(invalidator),
+            queues: Arc::clone(&queues),
+            places: Arc::new(move |edge| (edge == name).then(|| place.clone())),
+            node: config.node.name.clone(),
+            settings: settings.clone(),
+            clock,
+            counters,
+        });
+        let inside = Inside {
+            local: local.clone(),
+            queues: Arc::clone(&queues),
+            worker,
+            paces: Mutex::default(),
+            tasks: Mutex::default(),
+            common: common.clone(),
+        };
+        inside.apply(config);
+        let tasks = vec![
+            tokio::spawn(keeper.clone().run(Arc::clone(&queues))),
+            tokio::spawn(write_down(Arc::clone(&wants), Some(local))),
+        ];
+        Ok(Hidden { announcer, keeper, queues, wants, inside: Some(inside), tasks })
+    }
+
+    /// Another configuration from now on.
+    pub fn apply(&self, config: &Config) {
+        self.keeper.set_sites(config.sites.clone());
+        self.wants.set(&config.hidden);
+        if let Some(inside) = &self.inside {
+            inside.worker.set(behind(config, &inside.common));
+            inside.apply(config);
+        }
+    }
+
+    /// What is to be done from time to time.
+    pub fn tick(&self) {
+        self.wants.tick(Instant::now());
+        if let Some(inside) = &self.inside {
+            inside.worker.tick();
+        }
+    }
+
+    /// How it all stands.
+    pub fn view(&self, backlog: u64) -> QueueView {
+        let (leases, known_keys, oldest) = self.wants.extent(Instant::now());
+        let paces = self.inside.as_ref().map(|inside| inside.paces.lock().clone()).unwrap_or_default();
+        let view = |pace: &Pace| OriginView { origin: pace.origin().to_owned(), pace: pace.view() };
+        QueueView {
+            leases: leases as u64,
+            oldest_wanted_seconds: oldest.as_secs(),
+            usual_fill_ms: self.wants.usual().as_millis() as u64,
+            known_keys: known_keys as u64,
+            backlog,
+            origins: paces.iter().map(view).collect(),
+        }
+    }
+
+    /// The events of an origin that were given up. Blocks.
+    pub fn dead(&self, origin: &str, most: usize) -> Result<Vec<DeadLetter>, String> {
+        Handle::current().block_on(dead::list(&*self.queues, origin, most))
+    }
+
+    /// Tells some of them once more. Blocks.
+    pub fn replay(&self, origin: &str, ids: &[String], ttl: Duration) -> Result<usize, String> {
+        let right = (self.keeper.secrets(), self.keeper.moment());
+        let time = (self.keeper.now(), ttl);
+        Handle::current().block_on(dead::replay(&*self.queues, origin, ids, right, time))
+    }
+
+    /// Ends, and writes down what outlives the node.
+    pub async fn end(&self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        if let Some(inside) = &self.inside {
+            inside.tasks.lock().iter().for_each(JoinHandle::abort);
+        }
+        write_down_once(Some(&self.wants), self.inside.as_ref().map(|inside| &inside.local)).await;
+    }
+}
+
+impl Inside {
+    /// Paces and works for every hidden origin; those that do already go on as is now
+    /// agreed.
+    fn apply(&self, config: &Config) {
+        let mut paces = self.paces.lock();
+        for (origin, agreed) in hidden_origins(config) {
+            let name = &config.origins[origin].name;
+            let agreed = agreed.clone();
+            if let Some(pace) = paces.iter().find(|pace| pace.origin() == name) {
+                pace.set(&agreed);
+                continue;
+            }
+            let kit = (self.common.clock.clone(), Arc::clone(&self.common.counters));
+            let pace = Pace::new(name.clone(), &agreed, Arc::clone(&self.queues), kit);
+            paces.push(pace.clone());
+            // The pacer keeps to what was agreed; here is only room for it.
+            let at_once = u16::try_from(agreed.concurrency).unwrap_or(u16::MAX).saturating_mul(2);
+            let working = self.worker.clone().run(name.clone(), at_once);
+            self.tasks.lock().extend([tokio::spawn(pace.run()), tokio::spawn(working)]);
+        }
+    }
+}
+
+/// The origins of hidden routes, and what was agreed with their owners.
+fn hidden_origins(config: &Config) -> Vec<(usize, &crate::repopulate::Agreed)> {
+    let hides =
+        |origin: usize| config.rules().any(|rules| rules.mode == Mode::Hidden && rules.origin.0 == origin);
+    config.agreed.iter().enumerate().filter(|(origin, _)| hides(*origin)).collect()
+}
+
+/// What is hidden, and where it is got.
+fn behind(config: &Config, common: &Common) -> Behind {
+    let client = |origin: usize| {
+        let settings = config.origins[origin].clone();
+        (settings.name.clone(), Client::new(settings, Arc::clone(&common.counters)))
+    };
+    let origins = hidden_origins(config).into_iter().map(|(origin, _)| client(origin)).collect();
+    Behind { sites: config.sites.clone(), names: names(config), origins }
+}
+
+pub(super) fn names(config: &Config) -> Vec<String> {
+    config.origins.iter().map(|origin| origin.name.clone()).collect()
+}
+
+async fn write_down(wants: Arc<Wants>, local: Option<LocalQueues>) {
+    let mut ticker = tokio::time::interval(WRITE_DOWN);
+    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for tick in 1_u64.. {
+        ticker.tick().await;
+        let known = tick.is_multiple_of(KNOWN_EVERY).then_some(&wants);
+        write_down_once(known, local.as_ref()).await;
+    }
+}
+
+async fn write_down_once(wants: Option<&Arc<Wants>>, local: Option<&LocalQueues>) {
+    let (wants, local) = (wants.cloned(), local.cloned());
+    let work = tokio::task::spawn_blocking(move || {
+        if let Some(wants) = wants {
+            wants.write_down();
+        }
+        if let Some(Err(error)) = local.map(|local| local.write_down()) {
+            tracing::error!(target: "forebay::repopulate", "dead letters are not on disk: {error}");
+        }
+    });
+    let _ = work.await;
+}

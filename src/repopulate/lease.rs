@@ -1,0 +1,404 @@
+//! Leases: who has been asked for what, and what is left alone for a while.
+//!
+//! The first miss of a key takes a lease and is told to the origin's side; as long as
+//! the lease lives further misses are only counted. Their number goes along when the
+//! lease is renewed, so that what many clients want comes first. What cannot be got,
+//! or may not be kept, is *held down*: for a time that doubles with each failure
+//! nobody is asked for it.
+//!
+//! What always holds: one event a key while its lease lives, but for renewals, which
+//! come no oftener than [`Settings::renew_after`]; every lease ends, be it filled or
+//! not; there are never more than [`Settings::max`], and where there is no room for
+//! one more, one that is over makes way, or the miss is refused.
+//!
+//! What it never does: read the clock, publish, or wait.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Limits and times of leases.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// How long a lease lives unless it is filled.
+    pub duration: Duration,
+    /// How soon a lease is renewed that very many clients wait for.
+    pub renew_after: Duration,
+    /// The most leases, those that hold a key down included.
+    pub max: usize,
+    /// How long a key is held down at first.
+    pub hold_down: Duration,
+    /// How long at most.
+    pub max_hold_down: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            duration: Duration::from_secs(10),
+            renew_after: Duration::from_secs(1),
+            max: 100_000,
+            hold_down: Duration::from_secs(5),
+            max_hold_down: Duration::from_secs(600),
+        }
+    }
+}
+
+/// A lease is renewed before its time when so many times more clients have missed
+/// than it was told with.
+const GROWTH: u64 = 8;
+
+/// What a miss leads to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is to be told.
+    Tell {
+        /// How many misses there were since this was last told, this one included.
+        misses: u64,
+        /// Whether a lease of this key lived already.
+        renewal: bool,
+    },
+    /// It has been told; its lease lives for so long.
+    Leased(Duration),
+    /// Nobody is asked for it for so long.
+    HeldDown(Unfillable, Duration),
+    /// There are too many leases.
+    Full,
+}
+
+/// Why a key cannot be filled for a while.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Unfillable {
+    /// The response may not be stored, for this reason.
+    NotStorable(Arc<str>),
+    /// The origin could not be asked, or failed, as often as was tried.
+    Failed,
+}
+
+/// The leases of a node.
+#[derive(Debug)]
+pub struct Leases {
+    settings: Settings,
+    by_key: HashMap<u128, Lease>,
+    /// Keys in the order in which their leases were last begun or changed; stale
+    /// entries are skipped.
+    order: VecDeque<(u128, u32)>,
+    /// How long a fill takes as a rule, in milliseconds.
+    usual: f64,
+}
+
+#[derive(Debug)]
+struct Lease {
+    state: State,
+    /// Misses since it was last told.
+    misses: u64,
+    /// Misses that it was last told with.
+    told_with: u64,
+    told_at: Instant,
+    /// When somebody first missed it, of those who still wait.
+    wanted_since: Instant,
+    /// Failures in a row.
+    failures: u32,
+    /// Changes whenever its place in `order` does.
+    turn: u32,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Asked { until: Instant },
+    HeldDown { why: Unfillable, until: Instant },
+}
+
+impl Leases {
+    /// No leases.
+    pub fn new(settings: Settings) -> Self {
+        Leases { settings, by_key: HashMap::new(), order: VecDeque::new(), usual: 1000.0 }
+    }
+
+    /// Somebody has missed this key.
+    pub fn miss(&mut self, key: u128, now: Instant) -> Verdict {
+        let Settings { duration, renew_after, .. } = self.settings;
+        if let Some(lease) = self.by_key.get_mut(&key) {
+            lease.misses += 1;
+            return match &lease.state {
+                State::HeldDown { why, until } if now < *until => {
+                    Verdict::HeldDown(why.clone(), until.duration_since(now))
+                }
+                &State::Asked { until } => {
+                    let crowded = lease.misses >= lease.told_with.saturating_mul(GROWTH)
+                        && now.saturating_duration_since(lease.told_at) >= renew_after;
+                    if now < until && !crowded {
+                        return Verdict::Leased(until.duration_since(now));
+                    }
+                    self.tell(key, now + duration, now, true)
+                }
+                State::HeldDown { .. } => {
+                    lease.wanted_since = now;
+                    self.tell(key, now + duration, now, false)
+                }
+            };
+        }
+        if !self.make_room(now) {
+            return Verdict::Full;
+        }
+        let state = State::Asked { until: now + duration };
+        let lease =
+            Lease { state, misses: 1, told_with: 0, told_at: now, wanted_since: now, failures: 0, turn: 0 };
+        self.by_key.insert(key, lease);
+        self.tell(key, now + duration, now, false)
+    }
+
+    /// It has been filled. Returns how long it was wanted, if it was.
+    pub fn filled(&mut self, key: u128, now: Instant) -> Option<Duration> {
+        let lease = self.by_key.remove(&key)?;
+        let took = now.saturating_duration_since(lease.wanted_since);
+        if matches!(lease.state, State::Asked { .. }) {
+            // What took long counts slowly, so that one straggler frightens nobody.
+            self.usual += (took.as_millis() as f64 - self.usual) / 8.0;
+        }
+        Some(took)
+    }
+
+    /// It was given up: it is held down, longer with each time.
+    pub fn unfillable(&mut self, key: u128, why: Unfillable, now: Instant) {
+        let Settings { hold_down, max_hold_down, .. } = self.settings;
+        if !self.by_key.contains_key(&key) && !self.make_room(now) {
+            return;
+        }
+        let lease = self.by_key.entry(key).or_insert(Lease {
+            state: State::Asked { until: now },
+            misses: 0,
+            told_with: 0,
+            told_at: now,
+            wanted_since: now,
+            failures: 0,
+            turn: 0,
+        });
+        let time = hold_down.saturating_mul(1 << lease.failures.min(20)).min(max_hold_down);
+        lease.failures = lease.failures.saturating_add(1);
+        lease.state = State::HeldDown { why, until: now + time };
+        lease.misses = 0;
+        self.requeue(key);
+    }
+
+    /// It is tried again after `pause`; until then, and for a lease's time after, it
+    /// counts as told.
+    pub fn postponed(&mut self, key: u128, pause: Duration, now: Instant) {
+        let until = now + pause.min(self.settings.max_hold_down) + self.settings.duration;
+        if let Some(lease) = self.by_key.get_mut(&key) {
+            lease.state = State::Asked { until };
+            lease.told_at = now + pause;
+            self.requeue(key);
+        }
+    }
+
+    /// It could not be told after all. Its lease lives, so that what has no room is not
+    /// tried again at once.
+    pub fn untold(&mut self, key: u128) {
+        if let Some(lease) = self.by_key.get_mut(&key) {
+            lease.misses += lease.told_with;
+            lease.told_with = 0;
+        }
+    }
+
+    /// It is no matter any more, whatever it was: the next miss is told.
+    pub fn forget(&mut self, key: u128) {
+        self.by_key.remove(&key);
+    }
+
+    /// Ends the leases that are over. Returns how many of them were never filled.
+    pub fn expire(&mut self, now: Instant) -> usize {
+        let mut unfilled = 0;
+        while let Some((key, turn)) = self.order.front().copied() {
+            match self.by_key.get(&key) {
+                Some(lease) if lease.turn == turn => {
+                    if !lease.is_forgettable(now, self.settings.max_hold_down) {
+                        break;
+                    }
+                    unfilled += usize::from(matches!(lease.state, State::Asked { .. }));
+                    self.by_key.remove(&key);
+                }
+                _ => {}
+            }
+            self.order.pop_front();
+        }
+        unfilled
+    }
+
+    /// How long a client had best wait before it asks again for something that was
+    /// told just now.
+    pub fn usual(&self) -> Duration {
+        Duration::from_millis(self.usual.clamp(1.0, 3_600_000.0) as u64)
+    }
+
+    /// Whether there is a lease of this key, or it is held down.
+    pub fn knows(&self, key: u128) -> bool {
+        self.by_key.contains_key(&key)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// Since when the key has been wanted that has been wanted for longest, as far as
+    /// the oldest leases tell.
+    pub fn oldest(&self, now: Instant) -> Option<Duration> {
+        let asked = self.order.iter().take(64).filter_map(|(key, turn)| {
+            let lease = self.by_key.get(key).filter(|lease| lease.turn == *turn)?;
+            matches!(lease.state, State::Asked { .. }).then_some(lease.wanted_since)
+        });
+        asked.min().map(|since| now.saturating_duration_since(since))
+    }
+
+    fn tell(&mut self, key: u128, until: Instant, now: Instant, renewal: bool) -> Verdict {
+        let Some(lease) = self.by_key.get_mut(&key) else { return Verdict::Full };
+        let misses = lease.misses;
+        lease.state = State::Asked { until };
+        (lease.told_with, lease.misses, lease.told_at) = (misses, 0, now);
+        self.requeue(key);
+        Verdict::Tell { misses, renewal }
+    }
+
+    /// Puts a key last in the order of those that may be dropped.
+    fn requeue(&mut self, key: u128) {
+        if let Some(lease) = self.by_key.get_mut(&key) {
+            lease.turn = lease.turn.wrapping_add(1);
+            self.order.push_back((key, lease.turn));
+        }
+        // Entries of keys that have moved on or ended are skipped, but not for ever.
+        if self.order.len() > 4 * self.settings.max.max(1024) {
+            let by_key = &self.by_key;
+            self.order.retain(|(key, turn)| by_key.get(key).is_some_and(|lease| lease.turn == *turn));
+        }
+    }
+
+    fn make_room(&mut self, now: Instant) -> bool {
+        if self.by_key.len() < self.settings.max {
+            return true;
+        }
+        self.expire(now);
+        if self.by_key.len() < self.settings.max {
+            return true;
+        }
+        // The oldest of those that are over makes way, even if its failures are
+        // forgotten with it.
+        while let Some((key, turn)) = self.order.front().copied() {
+            match self.by_key.get(&key) {
+                Some(lease) if lease.turn == turn => {
+                    if now < lease.until() {
+                        return false;
+                    }
+                    self.by_key.remove(&key);
+                    self.order.pop_front();
+                    return true;
+                }
+                _ => self.order.pop_front(),
+            };
+        }
+        false
+    }
+}
+
+impl Lease {
+    fn until(&self) -> Instant {
+        match self.state {
+            State::Asked { until } | State::HeldDown { until, .. } => until,
+        }
+    }
+
+    /// Whether nobody needs to remember it: it is over, and so is the time in which a
+    /// further failure would count as one in a row.
+    fn is_forgettable(&self, now: Instant, max_hold_down: Duration) -> bool {
+        let memory = if self.failures > 0 { max_hold_down } else { Duration::ZERO };
+        now >= self.until() + memory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn one_event_while_a_lease_lives_and_the_misses_with_its_renewal() {
+        let (mut leases, start) = (Leases::new(Settings::default()), Instant::now());
+        assert_eq!(leases.miss(1, start), Verdict::Tell { misses: 1, renewal: false });
+        for _ in 0..5 {
+            assert!(matches!(leases.miss(1, start + seconds(3)), Verdict::Leased(_)));
+        }
+        assert_eq!(leases.miss(1, start + seconds(10)), Verdict::Tell { misses: 6, renewal: true });
+        assert_eq!(leases.filled(1, start + seconds(12)), Some(seconds(12)));
+        assert_eq!(leases.filled(1, start + seconds(12)), None, "a second fill ends nothing");
+        assert!(leases.is_empty());
+    }
+
+    #[test]
+    fn what_very_many_wait_for_is_told_sooner() {
+        let (mut leases, start) = (Leases::new(Settings::default()), Instant::now());
+        leases.miss(1, start);
+        let told: Vec<u64> = (0..1000)
+            .filter_map(|n| match leases.miss(1, start + Duration::from_millis(n * 5)) {
+                Verdict::Tell { misses, .. } => Some(misses),
+                _ => None,
+            })
+            .collect();
+        assert!((1..=3).contains(&told.len()), "{told:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_filled_is_held_down_for_longer_each_time() {
+        let (mut leases, start) = (Leases::new(Settings::default()), Instant::now());
+        let (mut now, mut times) = (start, Vec::new());
+        for _ in 0..9 {
+            assert!(matches!(leases.miss(1, now), Verdict::Tell { .. }));
+            leases.unfillable(1, Unfillable::Failed, now);
+            let Verdict::HeldDown(Unfillable::Failed, time) = leases.miss(1, now) else {
+                panic!("held down")
+            };
+            times.push(time.as_secs());
+            now += time;
+        }
+        assert_eq!(times, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
+        leases.filled(1, now);
+        assert!(matches!(leases.miss(1, now), Verdict::Tell { renewal: false, .. }), "a fill forgives");
+    }
+
+    #[test]
+    fn there_is_a_limit_and_what_is_over_makes_way() {
+        let settings = Settings { max: 3, ..Settings::default() };
+        let (mut leases, start) = (Leases::new(settings), Instant::now());
+        (1..=3).for_each(|key| assert!(matches!(leases.miss(key, start), Verdict::Tell { .. })));
+        assert_eq!(leases.miss(4, start), Verdict::Full);
+        assert!(matches!(leases.miss(4, start + seconds(10)), Verdict::Tell { .. }));
+        assert!(leases.len() <= 3);
+    }
+
+    #[test]
+    fn every_lease_ends() {
+        let (mut leases, start) = (Leases::new(Settings::default()), Instant::now());
+        (0..100).for_each(|key| drop(leases.miss(key, start)));
+        leases.unfillable(7, Unfillable::NotStorable("no-store".into()), start);
+        leases.postponed(8, seconds(30), start);
+        assert_eq!(leases.expire(start + seconds(9)), 0);
+        assert_eq!(leases.expire(start + seconds(1000)), 99);
+        assert!(leases.is_empty() && leases.order.is_empty());
+    }
+
+    #[test]
+    fn a_postponed_key_is_not_told_again_before_its_time() {
+        let (mut leases, start) = (Leases::new(Settings::default()), Instant::now());
+        leases.miss(1, start);
+        leases.postponed(1, seconds(60), start);
+        (1..1000).for_each(|_| assert!(matches!(leases.miss(1, start + seconds(50)), Verdict::Leased(_))));
+        assert!(matches!(leases.miss(1, start + seconds(70)), Verdict::Tell { renewal: true, .. }));
+    }
+}

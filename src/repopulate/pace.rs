@@ -1,0 +1,310 @@
+//! The pacer of an origin at work: reads miss events, and releases them as work at the
+//! agreed rate. The judgement is [`Pacer`]'s; here are the queues and the time.
+//!
+//! What always holds: an event is acknowledged when it has been released, merged into
+//! one that waits, or is of no more use, and not before; so a pacer that ends loses
+//! none, and whoever takes over begins with them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::announce;
+use super::event::{Class, MissEvent};
+use super::fill::{EndedAs, Outcome};
+use super::pacer::{Ended, Next, Offer, Offered, Pacer, View};
+use super::{Agreed, pacer};
+use crate::broker::{Address, Delivery, Letter, Queues, Subscription, Unpublished};
+use crate::clock::Clock;
+use crate::observe::counters::Counters;
+
+/// Work that nobody takes within this time is dropped: what is not done now is not to
+/// be done later, together with what is released then.
+const WORK_TTL: Duration = Duration::from_secs(5);
+/// By then a worker has begun with a piece of work, or nobody does.
+const UNBEGUN: Duration = Duration::from_secs(WORK_TTL.as_secs() + 2);
+/// How long a piece of work may take before it counts as lost; longer than an origin
+/// may take for an answer.
+const LOST_AFTER: Duration = Duration::from_secs(90);
+/// Between two attempts to read.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How many events are delivered ahead at most: RabbitMQ counts them in 16 bits.
+const MOST_AHEAD: usize = 60_000;
+/// Outcomes that are delivered ahead.
+const OUTCOMES_AHEAD: u16 = 256;
+/// Between two looks at what is over.
+const TICK: Duration = Duration::from_millis(500);
+
+/// The pacer of one origin; cheap to clone.
+#[derive(Clone)]
+pub struct Pace {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    origin: String,
+    settings: Mutex<pacer::Settings>,
+    pacer: Mutex<Pacer<Held>>,
+    /// Released, and no worker has begun with it yet; the oldest first.
+    unbegun: Mutex<VecDeque<(Instant, u128)>>,
+    queues: Arc<dyn Queues>,
+    clock: Clock,
+    counters: Arc<Counters>,
+}
+
+/// An event that waits for its turn, and its place in the queue.
+struct Held {
+    event: MissEvent,
+    receipt: Box<dyn crate::broker::queue::Receipt>,
+}
+
+impl Pace {
+    /// The pacer of an origin with whose owner this was agreed.
+    pub fn new(
+        origin: String,
+        agreed: &Agreed,
+        queues: Arc<dyn Queues>,
+        (clock, counters): (Clock, Arc<Counters>),
+    ) -> Self {
+        let settings = settings(agreed);
+        let pacer = Mutex::new(Pacer::new(settings.clone(), Instant::now()));
+        let settings = Mutex::new(settings);
+        Pace {
+            inner: Arc::new(Inner {
+                origin,
+                settings,
+                pacer,
+                unbegun: Mutex::default(),
+                queues,
+                clock,
+                counters,
+            }),
+        }
+    }
+
+    /// The name of the origin.
+    pub fn origin(&self) -> &str {
+        &self.inner.origin
+    }
+
+    /// Something else was agreed.
+    pub fn set(&self, agreed: &Agreed) {
+        let settings = settings(agreed);
+        *self.inner.settings.lock() = settings.clone();
+        let over = self.inner.pacer.lock().set_settings(settings, Instant::now());
+        // Their places in the queue are given up with them; the next miss asks again.
+        self.inner.counters.events_dropped.add(over.len() as u64);
+        tokio::spawn(async move {
+            for held in over {
+                let _ = held.receipt.acknowledge().await;
+            }
+        });
+    }
+
+    /// How it stands.
+    pub fn view(&self) -> View {
+        self.inner.pacer.lock().view(Instant::now())
+    }
+
+    /// Paces for as long as it is polled, whenever it is this one's turn to read.
+    pub async fn run(self) {
+        loop {
+            if let Err(error) = self.inner.pace().await {
+                tracing::warn!(target: "forebay::pacer", origin = %self.inner.origin, "no events arrive: {error}");
+            }
+            // What was delivered goes back, and to whoever reads next; an own bucket that
+            // is not empty any more must not come on top of another one's.
+            self.inner.begin_anew();
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+fn settings(agreed: &Agreed) -> pacer::Settings {
+    pacer::Settings {
+        rate: agreed.rate.0,
+        concurrency: agreed.concurrency,
+        max_waiting: agreed.max_waiting,
+        slow: agreed.slow,
+        lost_after: LOST_AFTER,
+    }
+}
+
+impl Inner {
+    async fn pace(&self) -> Result<(), crate::broker::BrokerError> {
+        let outcomes = Address::Outcomes(self.origin.clone());
+        let mut outcomes = self.queues.subscribe(outcomes, OUTCOMES_AHEAD).await?;
+        let ahead = self.settings.lock().max_waiting.min(MOST_AHEAD);
+        let ahead = u16::try_from(ahead).unwrap_or(u16::MAX);
+        let mut misses = self.queues.subscribe(Address::Misses(self.origin.clone()), ahead).await?;
+        let mut ticker = tokio::time::interval(TICK);
+        loop {
+            let until = self.release().await;
+            tokio::select! {
+                biased;
+                ended = outcomes.next() => self.ended(ended?).await,
+                // Several at once, so that the most wanted is known before one is released.
+                offered = many(&mut misses) => {
+                    for delivery in offered? {
+                        self.offer(delivery).await;
+                    }
+                }
+                _ = ticker.tick() => self.tick().await,
+                () = sleep_until(until) => {}
+            }
+        }
+    }
+
+    /// Takes an event in.
+    async fn offer(&self, delivery: Delivery) {
+        let Delivery { letter, receipt, .. } = delivery;
+        let event = match MissEvent::read(&letter.body) {
+            Ok(event) => event,
+            Err(bad) => {
+                self.counters.events_refused.up();
+                tracing::warn!(target: "forebay::pacer", origin = %self.origin, id = %letter.id, "an event is refused: {bad}");
+                let _ = receipt.refuse().await;
+                return;
+            }
+        };
+        let (now, wall) = (Instant::now(), self.clock.now());
+        if event.expires <= wall {
+            self.counters.events_expired.up();
+            let _ = receipt.acknowledge().await;
+            return;
+        }
+        let expires = now + event.expires.since(wall);
+        let (key, class, misses) = (event.wanted.id(), event.class, event.misses);
+        let payload = Held { event, receipt };
+        let offered = self.pacer.lock().offer(Offer { key, class, misses, expires, payload }, now);
+        let over = match offered {
+            Offered::Held => return,
+            Offered::Merged(held) => {
+                self.counters.events_merged.up();
+                held
+            }
+            Offered::Dropped(held) => {
+                self.counters.events_crowded_out.up();
+                held
+            }
+        };
+        let _ = over.receipt.acknowledge().await;
+    }
+
+    /// Releases what may be released now. Returns when to look again.
+    async fn release(&self) -> Option<Instant> {
+        self.drop_expired().await;
+        loop {
+            let next = self.pacer.lock().next(Instant::now());
+            match next {
+                Next::Idle => return None,
+                Next::Wait(until) => return Some(until),
+                Next::Release { key, misses, payload, waited, class } => {
+                    self.put_out(key, misses, class, payload, waited).await;
+                }
+            }
+        }
+    }
+
+    async fn put_out(&self, key: u128, misses: u64, class: Class, held: Held, waited: Duration) {
+        let Held { event, receipt } = held;
+        let event = MissEvent { misses, class, ..event };
+        let letter = Letter { expires: Some(WORK_TTL), ..announce::letter(&event, self.clock.now()) };
+        match self.queues.publish(Address::Work(self.origin.clone()), letter).await {
+            Ok(()) => {
+                self.counters.events_released.up();
+                self.unbegun.lock().push_back((Instant::now(), key));
+                self.counters.pacer_wait_seconds.record(waited);
+                let _ = receipt.acknowledge().await;
+            }
+            Err(unpublished) => {
+                // It may have been published all the same, so its turn is used up. The
+                // event goes back to its queue and comes again.
+                if unpublished == Unpublished::Full {
+                    self.pacer.lock().ended(key, Ended::NotAsked, Instant::now());
+                } else {
+                    self.pacer.lock().ended(key, Ended::Answered { latency: Duration::ZERO }, Instant::now());
+                }
+                tracing::warn!(target: "forebay::pacer", origin = %self.origin, "work cannot be released: {unpublished}");
+                drop(receipt);
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Heeds how a piece of work has ended.
+    async fn ended(&self, delivery: Delivery) {
+        let read: Result<Outcome, _> = serde_json::from_slice(&delivery.letter.body);
+        if let Ok(outcome) = &read
+            && let Ok(key) = u128::from_str_radix(&outcome.key, 16)
+        {
+            self.unbegun.lock().retain(|(_, unbegun)| *unbegun != key);
+            let latency = Duration::from_millis(outcome.took_ms);
+            let retry_after = outcome.retry_after_ms.map(Duration::from_millis);
+            let ended = match outcome.ended {
+                EndedAs::Begun => None,
+                EndedAs::Answered => Some(Ended::Answered { latency }),
+                EndedAs::TooMany => Some(Ended::TooMany { retry_after, latency }),
+                EndedAs::Failed => Some(Ended::Failed { latency }),
+                EndedAs::NotAsked => Some(Ended::NotAsked),
+            };
+            if let Some(ended) = ended {
+                self.pacer.lock().ended(key, ended, Instant::now());
+            }
+        }
+        let _ = delivery.receipt.acknowledge().await;
+    }
+
+    async fn tick(&self) {
+        self.drop_expired().await;
+        let now = Instant::now();
+        let waiting = self.pacer.lock().view(now).waiting;
+        let waiting = waiting.user + waiting.refresh + waiting.unknown + waiting.warm;
+        self.counters.pacer_waiting.set(waiting as u64);
+        // What no worker has begun with has been dropped by its queue: its place is free.
+        let dropped = |(at, key): &(Instant, u128)| (now.duration_since(*at) > UNBEGUN).then_some(*key);
+        while let Some(key) =
+            self.unbegun.lock().pop_front_if(|front| dropped(front).is_some()).map(|it| it.1)
+        {
+            self.counters.events_expired.up();
+            self.pacer.lock().ended(key, Ended::NotAsked, now);
+        }
+    }
+
+    /// Gives up what has waited for longer than it is of use.
+    async fn drop_expired(&self) {
+        let over = self.pacer.lock().expire(Instant::now());
+        self.counters.events_expired.add(over.len() as u64);
+        for held in over {
+            let _ = held.receipt.acknowledge().await;
+        }
+    }
+
+    /// Forgets what was delivered, which goes back to its queue.
+    fn begin_anew(&self) {
+        let settings = self.settings.lock().clone();
+        self.unbegun.lock().clear();
+        *self.pacer.lock() = Pacer::new(settings, Instant::now());
+    }
+}
+
+/// The next delivery, and those that are there already.
+async fn many(reading: &mut Box<dyn Subscription>) -> Result<Vec<Delivery>, crate::broker::BrokerError> {
+    const MOST: usize = 256;
+    let mut all = vec![reading.next().await?];
+    while all.len() < MOST
+        && let Some(next) = futures_util::FutureExt::now_or_never(reading.next())
+    {
+        all.push(next?);
+    }
+    Ok(all)
+}
+
+async fn sleep_until(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
+        None => std::future::pending().await,
+    }
+}

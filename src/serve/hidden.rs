@@ -1,0 +1,191 @@
+//! The walk of a request on a hidden route: what is stored answers, or nobody does.
+//!
+//! What always holds: nothing here can reach an origin, for there is nothing here that
+//! knows one; only a request with an unsafe method is passed on, and only where the
+//! route names an origin for writing. Whoever misses is answered at once, or after the
+//! short wait that the route allows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+
+use super::{Outcome, Reply, Upstreams, Walk, synth};
+use crate::fetch::{Asked, Fetcher};
+use crate::message::Switched;
+use crate::origin::Content;
+use crate::policy::decide::{Pass, PassReason, Stale};
+use crate::policy::site::{OriginId, Rules};
+use crate::policy::{Decision, decide};
+use crate::repopulate::announce::Miss;
+use crate::repopulate::{Announced, Announcer, Reason, Unfillable, Wanted};
+use crate::stored::{StoredResponse, Variants};
+
+/// What a hidden route has instead of an origin.
+pub(super) struct Hidden<'a> {
+    /// Tells what is missed.
+    pub announcer: &'a Announcer,
+    /// The names of the origins, for the events alone.
+    pub names: &'a [String],
+    /// Who gets requests with unsafe methods.
+    pub writes: Option<(&'a Fetcher, OriginId)>,
+}
+
+impl Upstreams {
+    /// What this route has of its origin.
+    pub(super) fn hidden<'a>(&'a self, rules: &Rules) -> Option<Hidden<'a>> {
+        let writes = rules.write_origin.and_then(|origin| Some((self.direct.as_ref()?, origin)));
+        Some(Hidden { announcer: self.announcer.as_ref()?, names: &self.names, writes })
+    }
+}
+
+/// How a client is answered for whom nothing is stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Unserved {
+    /// It is expected after about so long.
+    Expected(Duration),
+    /// The origin failed, and is not asked for so long.
+    Failed(Duration),
+    /// The response may not be stored, so nobody can be served with it.
+    NotStorable(Arc<str>, Duration),
+    /// What is stored is stale and forbids its use.
+    Forbidden(Duration),
+    /// The client has asked for too many new things.
+    TooManyNew(Duration),
+    /// There is no room to ask for it now.
+    NotNow(Duration),
+    /// There is nothing at this path.
+    NotListed,
+}
+
+/// Answers a request on a hidden route.
+pub(super) async fn serve(
+    mut walk: Walk<'_>,
+    hidden: Hidden<'_>,
+    content: Option<Content>,
+    switched: Option<Switched>,
+) -> Reply {
+    let method = &walk.asked.presented.method;
+    if method != Method::GET && method != Method::HEAD {
+        return match hidden.writes {
+            Some((fetcher, origin)) => write(walk, &hidden, fetcher, origin, content, switched).await,
+            None => synth::read_only(walk),
+        };
+    }
+    if walk.asked.presented.has_body {
+        return synth::with_content(walk);
+    }
+    let mut waited = walk.asked.rules.wait.is_zero();
+    loop {
+        let found = walk.server.store.find_in_memory(&walk.asked.key);
+        let decision = decide(&walk.asked.presented, found.as_deref(), &walk.asked.rules, walk.now);
+        let (stored, may_be_stale) = match decision {
+            Decision::Deliver(response) => return walk.hit(&response),
+            Decision::DeliverStale(response, why) => {
+                announce(&walk, &hidden, Reason::Stale, Some(&response));
+                return stale(walk, &response, why);
+            }
+            Decision::NotCached => return synth::not_cached(walk),
+            Decision::Fetch(plan) => (plan.stored, plan.stale_on_error),
+            Decision::Pass(pass) => (pass.stored, pass.stale_on_error),
+        };
+        if let Some(response) = &stored {
+            let is_error = response.head.status.as_u16() >= 400;
+            if may_be_stale || (walk.asked.rules.serve_forbidden_stale && !is_error) {
+                announce(&walk, &hidden, Reason::Stale, Some(response));
+                return stale(walk, response, Stale::Hidden);
+            }
+        }
+        if !walk.asked.rules.lists(walk.asked.presented.path()) {
+            return synth::unserved(walk, &Unserved::NotListed);
+        }
+        let (announced, key) =
+            announce(&walk, &hidden, reason(found.as_ref(), stored.as_ref()), stored.as_deref());
+        if !waited && matches!(announced, Announced::Expected(_)) {
+            waited = true;
+            hidden.announcer.wants().wait(key, walk.asked.rules.wait).await;
+            walk.now = walk.server.clock.now();
+            continue;
+        }
+        return synth::unserved(walk, &unserved(announced, stored.as_deref()));
+    }
+}
+
+/// Serves what is stale; it has been told that it is.
+fn stale<'a>(walk: Walk<'a>, response: &Arc<StoredResponse>, why: Stale) -> Reply {
+    response.used(walk.now);
+    walk.stored(response, Outcome::Stale, Some(why.name()))
+}
+
+fn reason(found: Option<&Arc<Variants>>, stored: Option<&Arc<StoredResponse>>) -> Reason {
+    let purged = |variants: &Arc<Variants>| variants.responses.iter().any(|response| response.is_gone());
+    match stored {
+        Some(_) => Reason::Stale,
+        None if found.is_some_and(purged) => Reason::Purged,
+        None => Reason::Absent,
+    }
+}
+
+/// Tells that this was missed, or is stale.
+fn announce(
+    walk: &Walk<'_>,
+    hidden: &Hidden<'_>,
+    reason: Reason,
+    stored: Option<&StoredResponse>,
+) -> (Announced, u128) {
+    let presented = &walk.asked.presented;
+    let wanted = Wanted::of(presented, &walk.asked.rules);
+    let key = wanted.id();
+    let origin = hidden.names.get(walk.asked.rules.origin.0).map_or("", String::as_str);
+    let client = Some(presented.client);
+    let traceparent = presented.fields.get_str("traceparent").map(str::to_owned);
+    let miss = Miss { wanted, origin, reason, stored, client, traceparent };
+    (hidden.announcer.miss(miss), key)
+}
+
+fn unserved(announced: Announced, stored: Option<&StoredResponse>) -> Unserved {
+    let forbidden = stored.is_some_and(|stored| stored.head.status.as_u16() < 400);
+    match announced {
+        Announced::Expected(after) if forbidden => Unserved::Forbidden(after),
+        Announced::Expected(after) => Unserved::Expected(after),
+        Announced::HeldDown(Unfillable::Failed, left) => Unserved::Failed(left),
+        Announced::HeldDown(Unfillable::NotStorable(reason), left) => Unserved::NotStorable(reason, left),
+        Announced::TooManyNew(wait) => Unserved::TooManyNew(wait),
+        Announced::NotNow(wait) => Unserved::NotNow(wait),
+    }
+}
+
+/// Passes a request with an unsafe method to the origin that takes them. What it has
+/// changed is asked for again at once.
+async fn write<'a>(
+    walk: Walk<'a>,
+    hidden: &Hidden<'_>,
+    fetcher: &Fetcher,
+    origin: OriginId,
+    content: Option<Content>,
+    switched: Option<Switched>,
+) -> Reply {
+    let Walk { server, asked, now, record } = walk;
+    let Asked { presented, rules, key } = match Arc::try_unwrap(asked) {
+        Ok(asked) => asked,
+        // Nobody else has it yet.
+        Err(asked) => return synth::lost(Walk { server, asked, now, record }),
+    };
+    let writing = Arc::new(Rules { origin, ..Rules::clone(&rules) });
+    let wanted = Wanted::of(&presented, &rules);
+    let asked = Arc::new(Asked { presented, rules: writing, key });
+    let walk = Walk { server, asked, now, record };
+    let pass = Pass { why: PassReason::Method, stored: None, stale_on_error: false };
+    let reply = walk.pass(fetcher, pass, content, switched).await;
+    if is_change(reply.status) {
+        let origin = hidden.names.get(rules.origin.0).map_or("", String::as_str);
+        let (stored, client, traceparent) = (None, None, None);
+        hidden.announcer.miss(Miss { wanted, origin, reason: Reason::Purged, stored, client, traceparent });
+    }
+    reply
+}
+
+/// Whether an answer says that something was done (RFC 9111 4.4).
+fn is_change(status: StatusCode) -> bool {
+    status.is_success() || status.is_redirection()
+}
