@@ -33,6 +33,10 @@ use crate::stored::{CacheKey, Head, Selector, StoredResponse, Strength, Variants
 /// How often one request may find its circumstances changed before it goes alone.
 const MOST_TURNS: usize = 8;
 
+/// How long nobody else waits for a fetch that is late: after that somebody looks
+/// whether it still is.
+const LATE: Duration = Duration::from_secs(5);
+
 /// A presented request, its rules and its key: what every act needs.
 #[derive(Debug)]
 pub struct Asked {
@@ -286,6 +290,11 @@ impl Fetcher {
     pub fn refresh_failed(&self, asked: &Asked, stored: &StoredResponse) {
         self.counters().refresh_failed.up();
         stored.refresh_failed(self.clock().now(), asked.rules.refresh_backoff);
+    }
+
+    /// Notes that a client has waited in vain for the fetch that is to replace `stored`.
+    pub fn is_late(&self, stored: &StoredResponse) {
+        stored.refresh_is_late(self.clock().now(), LATE);
     }
 
     /// Closes connections that have been idle for too long. To be called from a

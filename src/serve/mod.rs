@@ -223,7 +223,7 @@ impl<'a> Walk<'a> {
                     // The fetch goes on, and nobody else waits for it in vain.
                     self.server.counters.stale_deadline.up();
                     self.now = self.server.clock.now();
-                    stored.refresh_is_late(self.now, self.asked.rules.refresh_backoff);
+                    fetcher.is_late(stored);
                     return Fetch::Done(self.stale(fetcher, stored, Stale::Deadline, None));
                 }
             },

@@ -69,7 +69,7 @@ pub struct StoredResponse {
     tested: AtomicU64,
     /// No refresh before this moment, in milliseconds of wall time.
     refresh_not_before: AtomicU64,
-    /// Nobody waits for a refresh before this moment, in milliseconds of wall time.
+    /// Nobody waits for the late refresh before this moment, in milliseconds of wall time.
     late_until: AtomicU64,
     /// Refreshes that have failed since it was stored.
     refresh_failures: AtomicU32,
@@ -186,10 +186,15 @@ impl StoredResponse {
         self.refresh_not_before.store(until.millis(), Ordering::Release);
     }
 
-    /// Notes that a refresh is under way and late: for `base` nobody waits for it any
-    /// more, and nobody asks the origin again.
-    pub fn refresh_is_late(&self, now: Wall, base: Duration) {
-        self.late_until.fetch_max(now.plus(base).millis(), Ordering::Release);
+    /// Notes that a refresh is under way and late: until it comes to something, and for
+    /// `patience` at most, nobody else waits for it.
+    pub fn refresh_is_late(&self, now: Wall, patience: Duration) {
+        self.late_until.store(now.plus(patience).millis(), Ordering::Release);
+    }
+
+    /// Notes that a refresh has come to something, whatever that is.
+    pub fn refresh_has_come(&self) {
+        self.late_until.store(0, Ordering::Release);
     }
 
     /// How many refreshes have failed since it was stored.
