@@ -282,8 +282,8 @@ impl Invalidator {
 
     /// Applies an invalidation that a node of the cluster accepted, at this place of
     /// their order; the same one may come again. It means what was asked for before the
-    /// number `before`. From the moment that this returns it holds here. It is refused where there is no room for its bans yet. Says whether
-    /// this node had accepted it.
+    /// number `before`. From the moment that this returns it holds here. It is refused
+    /// where there is no room for its bans yet. Says whether this node had accepted it.
     pub fn apply(&self, entry: Entry, offset: u64, before: u64) -> Result<bool, Refused> {
         let (Some(cluster), Some(identity)) = (&self.cluster, entry.identity.clone()) else {
             return Ok(false);
