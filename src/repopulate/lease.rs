@@ -120,7 +120,13 @@ enum State {
 impl Leases {
     /// No leases.
     pub fn new(settings: Settings) -> Self {
-        Leases { settings, by_key: HashMap::new(), order: VecDeque::new(), parked: BTreeSet::new(), usual: 1000.0 }
+        Leases {
+            settings,
+            by_key: HashMap::new(),
+            order: VecDeque::new(),
+            parked: BTreeSet::new(),
+            usual: 1000.0,
+        }
     }
 
     /// Somebody has missed this key.
@@ -355,7 +361,6 @@ impl Lease {
             State::Asked { until } | State::HeldDown { until, .. } => until,
         }
     }
-
 }
 
 #[cfg(test)]
@@ -432,7 +437,8 @@ mod tests {
         leases.miss(3, start + seconds(10));
         assert!(matches!(leases.miss(4, start + seconds(20)), Verdict::Tell { .. }));
         // Held down no longer, it is remembered, and makes way before one that lives.
-        (5..=6).for_each(|key| assert!(matches!(leases.miss(key, start + seconds(299)), Verdict::Tell { .. })));
+        (5..=6)
+            .for_each(|key| assert!(matches!(leases.miss(key, start + seconds(299)), Verdict::Tell { .. })));
         assert_eq!(leases.miss(7, start + seconds(299)), Verdict::Full);
         assert!(matches!(leases.miss(7, start + seconds(300)), Verdict::Tell { .. }));
         assert!(leases.parked.is_empty() && leases.len() == 3);

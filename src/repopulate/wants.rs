@@ -91,10 +91,10 @@ impl Wants {
         let mut book = self.book.lock();
         let Book { leases, known, budgets } = &mut *book;
         let class = match reason {
-            Reason::Stale => Class::Refresh,
-            Reason::Warm => Class::Warm,
             // It was there, and now somebody waits for it.
-            Reason::Purged => Class::User,
+            Reason::Purged if client.is_some() => Class::User,
+            Reason::Stale | Reason::Purged => Class::Refresh,
+            Reason::Warm => Class::Warm,
             Reason::Absent if known.knows(key) => Class::User,
             Reason::Absent => Class::Unknown,
         };

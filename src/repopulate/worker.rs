@@ -364,9 +364,7 @@ impl Worker {
                 self.keep(asked, stored_head, &bytes);
                 Ok(Got::Letter(fill::letter(secrets, &head, bytes, moment, received)))
             }
-            Content::Large(first) => {
-                self.push(event, &head, moment, first, body).await.map(|()| Got::Pushed)
-            }
+            Content::Large(first) => self.push(event, &head, moment, first, body).await.map(|()| Got::Pushed),
         }
     }
 

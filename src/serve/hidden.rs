@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-use super::{Outcome, Reply, Server, Upstreams, Walk, synth};
+use super::{Outcome, Reply, Upstreams, Walk, synth};
 use crate::fetch::{Asked, Fetcher};
 use crate::message::Switched;
 use crate::origin::Content;
 use crate::policy::decide::{Pass, PassReason, Stale};
 use crate::policy::site::{OriginId, Rules};
-use crate::policy::{Decision, Presented, decide, narrow};
+use crate::policy::{Decision, decide};
 use crate::repopulate::announce::Miss;
 use crate::repopulate::{Announced, Announcer, Reason, Unfillable, Wanted};
 use crate::stored::{StoredResponse, Variants};
@@ -109,16 +109,6 @@ pub(super) async fn serve(
         }
         return synth::unserved(walk, &unserved(announced, stored.as_deref()));
     }
-}
-
-/// Tells that what is stored is to be got anew, though nobody has asked for it.
-pub(super) fn refresh(server: &Server, mut presented: Presented, rules: &Rules, stored: &StoredResponse) {
-    let Some(hidden) = server.upstreams.hidden(rules) else { return };
-    narrow::variant(&mut presented.fields, rules);
-    let wanted = Wanted::of(&presented, rules);
-    let origin = hidden.names.get(rules.origin.0).map_or("", String::as_str);
-    let (reason, stored) = (Reason::Stale, Some(stored));
-    hidden.announcer.miss(Miss { wanted, origin, reason, stored, client: None, traceparent: None });
 }
 
 /// Serves what is stale; it has been told that it is.

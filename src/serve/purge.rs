@@ -14,15 +14,17 @@ use ipnet::IpNet;
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
-use super::{Server, hidden};
+use super::Server;
 use super::outcome::{Outcome, Record};
 use super::reply::{Reply, ReplyBody, ReplyContent};
 use crate::fetch::Asked;
 use crate::invalidate::wire::{self, Answer, Spoken};
 use crate::invalidate::{Accepted, Invalidator, Unclear, Wanted};
 use crate::policy::decide::Plan;
-use crate::policy::site::Mode;
+use crate::policy::site::{Mode, OriginId};
 use crate::policy::{Received, normalise};
+use crate::repopulate::announce::Miss;
+use crate::repopulate::{self, Reason};
 use crate::rfc::date;
 use crate::rfc::fields::Fields;
 use crate::store::Refused;
@@ -83,7 +85,9 @@ pub(super) async fn purge(server: &Server, received: Received, mut record: Recor
         Err(unclear) => wire::unclear(&unclear),
         Ok(wanted) => {
             let by = format!("client {client}");
+            let again = server.hidden_by(&wanted);
             let done = invalidate(Arc::clone(&purging.invalidator), wanted.clone(), by).await;
+            server.want(again);
             if wanted.refresh {
                 server.refresh(&wanted.what);
             }
@@ -111,8 +115,7 @@ fn understood(server: &Server, received: &Received) -> Result<Wanted, Unclear> {
 
 impl Server {
     /// Asks the origin anew, in the background, for what is stored under these URLs
-    /// and answers a request without special wishes. On a hidden route it is told, as
-    /// if somebody had got it stale.
+    /// and answers a request without special wishes.
     pub fn refresh(&self, what: &[Selector]) {
         for key in what.iter().flat_map(Selector::keys) {
             let Some(found) = self.store.find_in_memory(&key) else { continue };
@@ -130,15 +133,46 @@ impl Server {
             let Ok(presented) = normalise::normalise(received, &self.presentation) else { continue };
             let route = self.sites.site(&presented.host).and_then(|site| site.route(presented.path()));
             let Some(rules) = route.map(|route| Arc::clone(&route.rules)) else { continue };
-            let selected = found.select(&presented.fields, rules.sort_accept_language).cloned();
-            let Some(response) = selected else { continue };
             if rules.mode == Mode::Hidden {
-                hidden::refresh(self, presented, &rules, &response);
+                // As with every purge of it, it has been told that it is wanted.
                 continue;
             }
-            let Some(fetcher) = &self.upstreams.direct else { continue };
+            let selected = found.select(&presented.fields, rules.sort_accept_language).cloned();
+            let (Some(response), Some(fetcher)) = (selected, &self.upstreams.direct) else { continue };
             let asked = Arc::new(Asked { presented, rules, key });
             fetcher.refresh(&asked, Plan::refresh(&response), Some(&found));
+        }
+    }
+}
+
+/// Something on a hidden route that is to be got anew.
+pub struct Again {
+    wanted: repopulate::Wanted,
+    origin: OriginId,
+}
+
+impl Server {
+    /// What is stored on hidden routes under the URLs that a purge names: nobody who
+    /// asks for it afterwards gets it for them.
+    pub fn hidden_by(&self, wanted: &Wanted) -> Vec<Again> {
+        let mut all = Vec::new();
+        for key in wanted.what.iter().flat_map(Selector::keys).filter(|_| !wanted.dry_run) {
+            let Some(found) = self.store.find_in_memory(&key) else { continue };
+            for response in found.responses.iter().filter(|response| response.head.hidden) {
+                let again = repopulate::again(&key, &response.head.secondary, &self.sites);
+                all.extend(again.map(|(wanted, origin)| Again { wanted, origin }));
+            }
+        }
+        all
+    }
+
+    /// Tells that these are wanted.
+    pub fn want(&self, again: Vec<Again>) {
+        let Some(announcer) = &self.upstreams.announcer else { return };
+        for Again { wanted, origin } in again {
+            let origin = self.upstreams.names.get(origin.0).map_or("", String::as_str);
+            let (reason, stored, client, traceparent) = (Reason::Purged, None, None, None);
+            announcer.miss(Miss { wanted, origin, reason, stored, client, traceparent });
         }
     }
 }

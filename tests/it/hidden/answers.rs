@@ -155,7 +155,10 @@ async fn with_a_short_wait_the_fill_answers_the_very_request_that_missed() {
     assert_eq!((reply.status, reply.text(), reply.is_hit()), (200, "a", true));
     world.origin.always("/private", ok("private", "for one"));
     let reply = world.get("/private").await;
-    assert_eq!((reply.status, proxy_status(&reply)), (502, "error=proxy_internal_response; details=\"private\""));
+    assert_eq!(
+        (reply.status, proxy_status(&reply)),
+        (502, "error=proxy_internal_response; details=\"private\"")
+    );
 }
 
 #[tokio::test]

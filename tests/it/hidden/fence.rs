@@ -41,13 +41,12 @@ fn every_kind() -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_fill_that_was_purged_on_its_way_is_not_kept_and_the_next_miss_asks_again() {
-    for what in every_kind() {
+async fn a_fill_that_was_purged_by_force_on_its_way_is_not_kept_and_the_next_miss_asks_again() {
+    for mut what in every_kind() {
         let gate = Gate::default();
         let world = under_way(&gate).await;
-        let mut hard = what.clone();
-        hard["soft"] = json!(false);
-        post(&world, "/v1/purge", &hard).await;
+        what["hard"] = json!(true);
+        post(&world, "/v1/purge", &what).await;
         assert_eq!(world.get("/x").await.status, 503, "{what}");
         gate.open();
         world.until("the fill to be refused", |c| c.fills_refused_fenced.get() == 1).await;
@@ -58,13 +57,14 @@ async fn a_fill_that_was_purged_on_its_way_is_not_kept_and_the_next_miss_asks_ag
 }
 
 #[tokio::test]
-async fn a_fill_that_was_purged_softly_on_its_way_is_kept_stale_and_got_anew() {
-    for what in every_kind() {
+async fn a_fill_that_was_purged_on_its_way_is_kept_stale_and_got_anew() {
+    for (soft, mut what) in
+        [true, false].into_iter().flat_map(|soft| every_kind().into_iter().map(move |what| (soft, what)))
+    {
         let gate = Gate::default();
         let world = under_way(&gate).await;
-        let mut soft = what.clone();
-        soft["soft"] = json!(true);
-        post(&world, "/v1/purge", &soft).await;
+        what["soft"] = json!(soft);
+        post(&world, "/v1/purge", &what).await;
         gate.open();
         fills(&world, 1).await;
         let stale = world.get("/x").await;
@@ -76,10 +76,34 @@ async fn a_fill_that_was_purged_softly_on_its_way_is_kept_stale_and_got_anew() {
 }
 
 #[tokio::test]
+async fn a_purge_makes_stale_and_what_it_names_is_got_anew_before_anybody_asks() {
+    let world = hidden("", "").await;
+    world.origin.on("/x", |_, n| ok("max-age=60", &n.to_string()));
+    assert_eq!(filled(&world, "/x").await.text(), "1");
+    let gate = Gate::default();
+    super::gated(&world, "/x", &gate, "max-age=60");
+    post(&world, "/v1/purge", &json!({ "url": "http://www.example.org/x" })).await;
+    gate.reached(1).await;
+    assert_eq!(world.get("/x").await.text(), "1", "meanwhile it is there, stale");
+    gate.open();
+    fills(&world, 2).await;
+    assert_eq!(world.get("/x").await.text(), "2");
+    let hard = json!({ "url": "http://www.example.org/x", "hard": true });
+    let closed = Gate::default();
+    super::gated(&world, "/x", &closed, "max-age=60");
+    post(&world, "/v1/purge", &hard).await;
+    assert_eq!(world.get("/x").await.status, 503, "gone, as somebody said");
+    closed.open();
+    fills(&world, 3).await;
+    assert_eq!(world.get("/x").await.text(), "3");
+}
+
+#[tokio::test]
 async fn a_purge_of_something_else_does_not_touch_it() {
     let gate = Gate::default();
     let world = under_way(&gate).await;
-    for what in [json!({ "url": "/y" }), json!({ "tag": "u" }), json!({ "ban": "obj.http.X-Color == blue" })] {
+    for what in [json!({ "url": "/y" }), json!({ "tag": "u" }), json!({ "ban": "obj.http.X-Color == blue" })]
+    {
         post(&world, "/v1/purge", &what).await;
     }
     gate.open();

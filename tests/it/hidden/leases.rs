@@ -60,7 +60,10 @@ async fn there_are_no_more_leases_than_agreed_and_a_fill_makes_room() {
         assert_eq!(world.get(path).await.status, 503);
     }
     let full = world.get("/d").await;
-    assert_eq!((full.status, proxy_status(&full)), (503, "error=destination_unavailable; details=\"not queued\""));
+    assert_eq!(
+        (full.status, proxy_status(&full)),
+        (503, "error=destination_unavailable; details=\"not queued\"")
+    );
     assert_eq!((world.counters().leases_full.get(), world.origin.count("/d")), (1, 0));
     gate.open();
     fills(&world, 3).await;
@@ -120,7 +123,14 @@ async fn a_renewal_carries_the_misses_since_and_nothing_of_a_client() {
     let miss = || {
         let client = Some("203.0.113.7".parse().expect("an address"));
         let (stored, traceparent) = (None, None);
-        announcer.miss(Miss { wanted: wanted.clone(), origin: "o", reason: Reason::Absent, stored, client, traceparent })
+        announcer.miss(Miss {
+            wanted: wanted.clone(),
+            origin: "o",
+            reason: Reason::Absent,
+            stored,
+            client,
+            traceparent,
+        })
     };
     assert!(matches!(miss(), Announced::Expected(_)));
     let mut more = 0;
@@ -132,8 +142,10 @@ async fn a_renewal_carries_the_misses_since_and_nothing_of_a_client() {
     let (first, second) = (reading.next().await.expect("told"), reading.next().await.expect("told again"));
     let text = String::from_utf8(first.letter.body.to_vec()).expect("JSON");
     assert!(text.contains("https://www.example.org/a?b=c") && !text.contains("203.0.113.7"), "{text}");
-    let (first, second) =
-        (MissEvent::read(&first.letter.body).expect("an event"), MissEvent::read(&second.letter.body).expect("an event"));
+    let (first, second) = (
+        MissEvent::read(&first.letter.body).expect("an event"),
+        MissEvent::read(&second.letter.body).expect("an event"),
+    );
     assert_eq!((first.misses, first.wanted.clone()), (1, wanted.clone()));
     assert_eq!(second.misses, more);
     assert_ne!(first.id, second.id);

@@ -5,6 +5,7 @@ mod answers;
 mod budgets;
 mod fence;
 mod leases;
+mod lost_cache;
 mod mixed;
 mod rate;
 mod seen;
@@ -12,8 +13,14 @@ mod stale;
 mod unfillable;
 mod variants;
 
+use std::path::Path;
+
+use forebay::repopulate::Wanted;
+use forebay::repopulate::known::{self, Known};
+
 use crate::harness::origin::Gate;
 use crate::harness::{Reply, World, breathe};
+use crate::purge::journal::Directory;
 
 /// A world in which everything is hidden, with these rules and these further settings.
 /// The rate is so high that no scenario waits for it.
@@ -54,6 +61,25 @@ async fn until_decided(world: &World, path: &str) -> Reply {
         }
     };
     world.transcript.within("something to become of it", asking).await
+}
+
+/// Makes these paths known to a node that begins with this directory, as if they had
+/// been filled before.
+fn make_known(directory: &Directory, capacity: usize, paths: &[String]) {
+    let mut known = Known::new(capacity);
+    for path in paths {
+        let wanted = Wanted {
+            scheme: "http".to_owned(),
+            host: "www.example.org".to_owned(),
+            port: 80,
+            target: path.clone(),
+            vary: Vec::new(),
+        };
+        known.learn(wanted.id());
+    }
+    std::fs::create_dir_all(directory.path()).expect("a directory");
+    let bytes = known.take_changes().expect("keys");
+    known::save(&Path::new(&directory.path()).join("known-keys"), &bytes).expect("written");
 }
 
 /// Seconds to wait.

@@ -84,7 +84,10 @@ async fn the_operator_may_let_a_route_serve_it_all_the_same() {
 async fn what_is_past_every_window_is_a_miss_and_not_a_refusal() {
     let world = aged("stale_on_error = \"10s\"\nkeep = \"1h\"\n", "max-age=5", 60).await;
     let miss = world.get("/a").await;
-    assert_eq!((miss.status, proxy_status(&miss)), (503, "error=destination_unavailable; details=\"queued\""));
+    assert_eq!(
+        (miss.status, proxy_status(&miss)),
+        (503, "error=destination_unavailable; details=\"queued\"")
+    );
     fills(&world, 2).await;
     assert_eq!(world.get("/a").await.text(), "2");
 }

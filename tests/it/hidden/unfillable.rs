@@ -92,7 +92,10 @@ fn failures() -> Vec<(&'static str, Script)> {
         ("503", response("503 Busy", &[], "x")),
         ("429", response("429 Slow Down", &[("Cache-Control", "max-age=60")], "x")),
         ("431", response("431 Large", &[("Cache-Control", "max-age=60")], "x")),
-        ("partial", response("206 Part", &[("Cache-Control", "max-age=60"), ("Content-Range", "bytes 0-0/9")], "x")),
+        (
+            "partial",
+            response("206 Part", &[("Cache-Control", "max-age=60"), ("Content-Range", "bytes 0-0/9")], "x"),
+        ),
         ("unasked 304", vec![raw("HTTP/1.1 304 Not Modified\r\nCache-Control: max-age=60\r\n\r\n")]),
         ("broken off", vec![raw(head), Step::Close]),
         ("reset", vec![Step::Reset]),

@@ -21,16 +21,21 @@ async fn each_client_gets_the_best_coding_of_the_route() {
     let world = hidden("encodings = [\"br\", \"gzip\"]\n", "").await;
     world.origin.on("/a", |seen, _| {
         let coding = seen.field("accept-encoding").unwrap_or("identity");
-        let fields = [("Cache-Control", "max-age=60"), ("Vary", "Accept-Encoding"), ("Content-Encoding", coding)];
+        let fields =
+            [("Cache-Control", "max-age=60"), ("Vary", "Accept-Encoding"), ("Content-Encoding", coding)];
         response("200 OK", &fields, coding)
     });
     for (n, accept) in ["gzip, deflate, br, zstd", "gzip", "deflate"].into_iter().enumerate() {
         assert_eq!(world.get_with("/a", &[("Accept-Encoding", accept)]).await.status, 503, "{accept}");
         fills(&world, n as u64 + 1).await;
     }
-    for (accept, coding) in
-        [("br;q=0.1, gzip", "br"), ("br;q=0, gzip", "gzip"), ("x-gzip, gzip", "gzip"), ("*", "br"), ("", "identity")]
-    {
+    for (accept, coding) in [
+        ("br;q=0.1, gzip", "br"),
+        ("br;q=0, gzip", "gzip"),
+        ("x-gzip, gzip", "gzip"),
+        ("*", "br"),
+        ("", "identity"),
+    ] {
         let hit = world.get_with("/a", &[("Accept-Encoding", accept)]).await;
         assert_eq!((hit.is_hit(), hit.text()), (true, coding), "{accept}");
     }
