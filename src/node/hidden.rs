@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::broker::{Limits, LocalQueues, Queues};
-use crate::config::Config;
+use crate::config::{Config, units};
 use crate::fetch::Common;
 use crate::invalidate::Invalidator;
 use crate::origin::Client;
@@ -120,6 +120,15 @@ impl Hidden {
             common: common.clone(),
         };
         inside.apply(config);
+        let unknown = units::print_rate(settings.budget.unknown.0);
+        let per_client = settings.budget.per_client.map_or("no".to_owned(), |rate| units::print_rate(rate.0));
+        for (origin, agreed) in hidden_origins(config) {
+            tracing::info!(
+                target: "forebay::repopulate",
+                "origin {} is hidden: asked {} at most, {} at once; for URLs that nothing is known of {unknown} (hidden.unknown_rate), for each client {per_client} (hidden.client_rate)",
+                config.origins[origin].name, units::print_rate(agreed.rate.0), agreed.concurrency,
+            );
+        }
         let tasks = vec![
             tokio::spawn(keeper.clone().run(Arc::clone(&queues))),
             tokio::spawn(write_down(Arc::clone(&wants), Some(local))),

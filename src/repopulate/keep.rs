@@ -233,15 +233,15 @@ impl Keeper {
         let inner = &*self.inner;
         let kept = self.try_keep(&asked, head, body);
         match &kept {
-            Ok(_) => {
+            Ok(response) => {
                 inner.counters.fills_kept.up();
-                inner.wants.filled(id, Instant::now());
+                inner.wants.filled(id, response.head.status.as_u16() < 400, Instant::now());
             }
             Err(refused) => {
                 inner.count(refused);
                 match refused {
                     // What is there answers.
-                    Refused::Older => inner.wants.filled(id, Instant::now()),
+                    Refused::Older => inner.wants.filled(id, false, Instant::now()),
                     refused => self.act_upon(id, refused),
                 }
             }

@@ -96,12 +96,13 @@ impl Wants {
             Reason::Absent if known.knows(key) => Class::User,
             Reason::Absent => Class::Unknown,
         };
-        // What is stored, if stale, was paid for when it was new.
-        if reason == Reason::Absent
+        // What is known to exist was paid for when it was new, and so was what is wanted
+        // already.
+        if class == Class::Unknown
             && let Some(client) = client
             && !leases.knows(key)
         {
-            match budgets.spend(client, class == Class::Unknown, now) {
+            match budgets.spend(client, now) {
                 Ok(()) => {}
                 Err(Spent::Client(wait)) => {
                     self.counters.hidden_refused_client.up();
@@ -133,11 +134,14 @@ impl Wants {
         }
     }
 
-    /// This key has been filled.
-    pub fn filled(&self, key: u128, now: Instant) {
+    /// This key has been filled; if it `exists`, it is known from now on. That there is
+    /// nothing is no reason to ask for it before others.
+    pub fn filled(&self, key: u128, exists: bool, now: Instant) {
         let took = {
             let mut book = self.book.lock();
-            book.known.learn(key);
+            if exists {
+                book.known.learn(key);
+            }
             book.leases.filled(key, now)
         };
         if let Some(took) = took {
