@@ -24,6 +24,10 @@ const WRITE_DOWN: Duration = Duration::from_secs(5);
 /// Known keys are written down one time in so many: they are large.
 const KNOWN_EVERY: u64 = 12;
 
+/// How much work is taken at once. The pacer keeps to what was agreed, be that changed;
+/// here is only room for it.
+const AT_ONCE: u16 = 20_000;
+
 /// The name of the file with the dead letters.
 const DEAD_FILE: &str = "dead-letters.json";
 
@@ -206,9 +210,7 @@ impl Inside {
             let kit = (self.common.clock.clone(), Arc::clone(&self.common.counters));
             let pace = Pace::new(name.clone(), &agreed, Arc::clone(&self.queues), kit);
             paces.push(pace.clone());
-            // The pacer keeps to what was agreed; here is only room for it.
-            let at_once = u16::try_from(agreed.concurrency).unwrap_or(u16::MAX).saturating_mul(2);
-            let working = self.worker.clone().run(name.clone(), at_once);
+            let working = self.worker.clone().run(name.clone(), AT_ONCE);
             self.tasks.lock().extend([tokio::spawn(pace.run()), tokio::spawn(working)]);
         }
     }

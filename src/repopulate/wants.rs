@@ -91,6 +91,8 @@ impl Wants {
         let mut book = self.book.lock();
         let Book { leases, known, budgets } = &mut *book;
         let class = match reason {
+            // It was there, and now somebody waits for it.
+            Reason::Purged if client.is_some() => Class::User,
             Reason::Stale | Reason::Purged => Class::Refresh,
             Reason::Warm => Class::Warm,
             Reason::Absent if known.knows(key) => Class::User,

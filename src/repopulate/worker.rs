@@ -103,6 +103,14 @@ struct Inner {
     behind: ArcSwap<Behind>,
 }
 
+/// A response of the origin's.
+enum Got {
+    /// To be told to all edges.
+    Letter(Letter),
+    /// The edge that wanted it has it.
+    Pushed,
+}
+
 /// Why there is no fill.
 enum Ended {
     /// The origin did not answer, or with something that is no fill.
@@ -236,15 +244,24 @@ impl Worker {
         let url = event.wanted.url();
         let notice = |word| fill::notice(secrets, event.wanted.clone(), word, clock.now());
         match got {
-            Ok(()) => {
-                counters.worker_fills.up();
+            Ok(got) => {
+                // The pacer hears of it first: who is not served by the fill asks again.
                 self.outcome(origin, event, EndedAs::Answered, took, None).await;
-                Ok(())
+                let sent = match got {
+                    Got::Pushed => Ok(()),
+                    Got::Letter(letter) => queues.publish(Address::Fills, letter).await,
+                };
+                match sent {
+                    Ok(()) => {
+                        counters.worker_fills.up();
+                        Ok(())
+                    }
+                    Err(why) => self.untold(origin, event, &why.to_string()).await,
+                }
             }
             Err(Ended::Untold(why)) => {
-                tracing::warn!(target: "forebay::worker", origin, %url, "the edge could not be told: {why}");
                 self.outcome(origin, event, EndedAs::Answered, took, None).await;
-                self.again_or_dead(origin, event, None, &why).await
+                self.untold(origin, event, &why).await
             }
             Err(Ended::NotStorable(reason)) => {
                 counters.worker_not_storable.up();
@@ -262,6 +279,13 @@ impl Worker {
                 self.again_or_dead(origin, event, retry_after, &why).await
             }
         }
+    }
+
+    /// There is a response, and nobody who takes it.
+    async fn untold(&self, origin: &str, event: &MissEvent, why: &str) -> Result<(), Unpublished> {
+        let url = event.wanted.url();
+        tracing::warn!(target: "forebay::worker", origin, %url, "the edge could not be told: {why}");
+        self.again_or_dead(origin, event, None, why).await
     }
 
     /// Asks again after a pause, or gives up.
@@ -291,7 +315,11 @@ impl Worker {
             let mut letter = announce::letter(event, now);
             letter.expires = None;
             letter.headers.push(("reason".to_owned(), why.chars().take(500).collect()));
-            queues.publish(Address::Dead(origin.to_owned()), letter).await?;
+            match queues.publish(Address::Dead(origin.to_owned()), letter).await {
+                // The key is left alone all the same; only nobody can look at it later.
+                Err(Unpublished::Full) => counters.events_dropped.up(),
+                sent => sent?,
+            }
             Word::Failed
         };
         // Nobody may be there to hear it; then nobody waits for it either.
@@ -299,9 +327,9 @@ impl Worker {
         Ok(())
     }
 
-    /// Asks the origin, and sends what it answers on its way to the edges.
-    async fn get(&self, origin: &str, event: &MissEvent, asked: &Asked) -> Result<(), Ended> {
-        let Parts { invalidator, clock, node, settings, secrets, queues, .. } = &self.inner.parts;
+    /// Asks the origin. What is large is on its way to the edge when this returns.
+    async fn get(&self, origin: &str, event: &MissEvent, asked: &Asked) -> Result<Got, Ended> {
+        let Parts { invalidator, clock, node, settings, secrets, .. } = &self.inner.parts;
         let behind = self.inner.behind.load_full();
         let failed = |why: String| Ended::Failed { why, too_many: false, retry_after: None };
         let client =
@@ -334,11 +362,9 @@ impl Worker {
         match inline(&mut body, settings.inline_max).await.map_err(failed)? {
             Content::Whole(bytes) => {
                 self.keep(asked, stored_head, &bytes);
-                let letter = fill::letter(secrets, &head, bytes, moment, received);
-                let sent = queues.publish(Address::Fills, letter).await;
-                sent.map_err(|unpublished| Ended::Untold(unpublished.to_string()))
+                Ok(Got::Letter(fill::letter(secrets, &head, bytes, moment, received)))
             }
-            Content::Large(first) => self.push(event, &head, moment, first, body).await,
+            Content::Large(first) => self.push(event, &head, moment, first, body).await.map(|()| Got::Pushed),
         }
     }
 
