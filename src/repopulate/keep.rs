@@ -369,7 +369,7 @@ pub fn asked(wanted: &Wanted, sites: &Sites) -> Option<Asked> {
 }
 
 /// On whose behalf a node itself asks.
-const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+pub(super) const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The head with which a response is stored on a hidden route, or why it is not. Edges
 /// and workers judge alike.

@@ -99,6 +99,8 @@ struct Lease {
     wanted_since: Instant,
     /// Failures in a row.
     failures: u32,
+    /// It was told as something that nobody waits for.
+    idle: bool,
     /// Changes whenever its place in `order` does.
     turn: u32,
 }
@@ -143,9 +145,27 @@ impl Leases {
         }
         let state = State::Asked { until: now + duration };
         let lease =
-            Lease { state, misses: 1, told_with: 0, told_at: now, wanted_since: now, failures: 0, turn: 0 };
+            Lease { state, misses: 1, told_with: 0, told_at: now, wanted_since: now, failures: 0, idle: false, turn: 0 };
         self.by_key.insert(key, lease);
         self.tell(key, now + duration, now, false)
+    }
+
+    /// It was told as something that nobody waits for.
+    pub fn idle(&mut self, key: u128) {
+        if let Some(lease) = self.by_key.get_mut(&key) {
+            lease.idle = true;
+        }
+    }
+
+    /// Somebody waits for it now: where it was told as something that nobody waits for,
+    /// the next miss tells it once more.
+    pub fn hasten(&mut self, key: u128, now: Instant) {
+        if let Some(lease) = self.by_key.get_mut(&key)
+            && std::mem::take(&mut lease.idle)
+            && let State::Asked { until } = &mut lease.state
+        {
+            *until = now;
+        }
     }
 
     /// It has been filled. Returns how long it was wanted, if it was.
@@ -172,6 +192,7 @@ impl Leases {
             told_at: now,
             wanted_since: now,
             failures: 0,
+            idle: false,
             turn: 0,
         });
         let time = hold_down.saturating_mul(1 << lease.failures.min(20)).min(max_hold_down);
