@@ -18,6 +18,7 @@ use crate::admin::{self, Scope};
 use crate::config::{self, Config, Flags};
 
 mod operator;
+mod warm;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,6 +28,7 @@ Examples:
   forebay check forebay.toml                          is it good?
   forebay serve --config forebay.toml --memory 2GiB   with a file; flags win over it
   forebay purge http://127.0.0.1:8080/news            the next request asks the origin
+  forebay warm --crawl http://127.0.0.1:8080/         a hidden route has it before anybody asks
 
 Try `forebay COMMAND --help` for what a command takes.";
 
@@ -77,6 +79,9 @@ enum Command {
     Purges(operator::Purges),
     /// Show the bans and prefixes that a running node still tests its responses against
     Bans(operator::Bans),
+    /// Fill the hidden routes of a running node before anybody asks, within the agreed rate
+    #[command(after_help = warm::EXAMPLES)]
+    Warm(warm::Warm),
     /// Make a token for the admin port, and its entry for `admin.tokens`
     Token(Token),
     /// Print what a shell needs to complete the command line
@@ -144,6 +149,7 @@ pub fn run() -> ExitCode {
         Command::Purge(purge) => operator::purge(&purge),
         Command::Purges(purges) => operator::purges(&purges),
         Command::Bans(bans) => operator::bans(&bans),
+        Command::Warm(warm) => warm::warm(&warm),
         Command::Token(token) => run_token(&token),
         Command::Completions(completions) => run_completions(&completions),
         Command::Config => print(&config::documented()),

@@ -15,8 +15,9 @@ use crate::invalidate::Invalidator;
 use crate::origin::Client;
 use crate::policy::site::Mode;
 use crate::repopulate::pace::Pace;
+use crate::repopulate::warm::{self, Sources};
 use crate::repopulate::worker::{Behind, Parts, Worker};
-use crate::repopulate::{Announcer, Keeper, Secrets, Wants};
+use crate::repopulate::{Announcer, Keeper, Secrets, Wants, Warmer};
 
 /// How often the known keys are written down.
 const WRITE_DOWN: Duration = Duration::from_secs(30);
@@ -25,6 +26,7 @@ const WRITE_DOWN: Duration = Duration::from_secs(30);
 pub(super) struct Hidden {
     pub announcer: Announcer,
     pub keeper: Keeper,
+    pub warmer: Warmer,
     wants: Arc<Wants>,
     /// Where the queues are in this process.
     inside: Option<Inside>,
@@ -107,9 +109,18 @@ impl Hidden {
             common: common.clone(),
         };
         inside.apply(config);
+        let parts = warm::Parts {
+            announcer: announcer.clone(),
+            store: Arc::clone(&common.store),
+            event_ttl: settings.event_ttl,
+            state: config.node.state.clone(),
+            clock: common.clock.clone(),
+            counters: Arc::clone(&common.counters),
+        };
+        let warmer = Warmer::start(parts, sources(config));
         let tasks =
             vec![tokio::spawn(keeper.clone().run(queues)), tokio::spawn(write_down(Arc::clone(&wants)))];
-        Ok(Hidden { announcer, keeper, wants, inside: Some(inside), tasks })
+        Ok(Hidden { announcer, keeper, warmer, wants, inside: Some(inside), tasks })
     }
 
     /// Another configuration from now on.
@@ -120,6 +131,7 @@ impl Hidden {
             inside.worker.set(behind(config, &inside.common));
             inside.apply(config);
         }
+        self.warmer.set(sources(config));
     }
 
     /// What is to be done from time to time.
@@ -137,6 +149,7 @@ impl Hidden {
 
     /// Ends, and writes down what outlives the node.
     pub async fn end(&self) {
+        self.warmer.end().await;
         self.tasks.iter().for_each(JoinHandle::abort);
         if let Some(inside) = &self.inside {
             inside.tasks.lock().iter().for_each(JoinHandle::abort);
@@ -184,6 +197,12 @@ fn behind(config: &Config, common: &Common) -> Behind {
     };
     let origins = hidden_origins(config).into_iter().map(|(origin, _)| client(origin)).collect();
     Behind { sites: config.sites.clone(), names: names(config), origins }
+}
+
+/// Where what is warmed comes from.
+fn sources(config: &Config) -> Sources {
+    let origins = names(config).into_iter().zip(&config.agreed);
+    Sources::new(config.sites.clone(), origins, config.warm.clone())
 }
 
 pub(super) fn names(config: &Config) -> Vec<String> {

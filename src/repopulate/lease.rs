@@ -144,8 +144,16 @@ impl Leases {
             return Verdict::Full;
         }
         let state = State::Asked { until: now + duration };
-        let lease =
-            Lease { state, misses: 1, told_with: 0, told_at: now, wanted_since: now, failures: 0, idle: false, turn: 0 };
+        let lease = Lease {
+            state,
+            misses: 1,
+            told_with: 0,
+            told_at: now,
+            wanted_since: now,
+            failures: 0,
+            idle: false,
+            turn: 0,
+        };
         self.by_key.insert(key, lease);
         self.tell(key, now + duration, now, false)
     }

@@ -122,8 +122,7 @@ impl Sources {
         origins: impl Iterator<Item = (String, &'a Agreed)>,
         settings: Settings,
     ) -> Self {
-        let (names, room) =
-            origins.map(|(name, agreed)| (name, Semaphore::new(room(agreed)))).unzip();
+        let (names, room) = origins.map(|(name, agreed)| (name, Semaphore::new(room(agreed)))).unzip();
         Sources { sites, names, room, settings }
     }
 }
@@ -336,7 +335,8 @@ impl Warmer {
             tracing::warn!(target: "forebay::warm", "the node's own job still runs; warm.every is too short for it");
             return;
         }
-        let (sitemaps, crawl, file) = (settings.sitemaps.clone(), settings.crawl.clone(), settings.urls.clone());
+        let (sitemaps, crawl, file) =
+            (settings.sitemaps.clone(), settings.crawl.clone(), settings.urls.clone());
         let mut spec = Spec { sitemaps, crawl, ..Spec::default() };
         if let Some(file) = file {
             match tokio::task::spawn_blocking(move || read_list(&file)).await {
@@ -455,7 +455,14 @@ impl Inner {
     }
 
     /// Lists what a response refers to.
-    async fn follow(&self, job: &Job, url: &Url, kind: As, got: Got, sources: &Sources) -> Result<(), String> {
+    async fn follow(
+        &self,
+        job: &Job,
+        url: &Url,
+        kind: As,
+        got: Got,
+        sources: &Sources,
+    ) -> Result<(), String> {
         if let Some(location) = location(&got.response, url) {
             let kind = match kind {
                 As::Sitemap(hops) if hops >= MOST_HOPS => return Err("it leads round and round".to_owned()),

@@ -66,11 +66,7 @@ impl Getter {
     }
 
     /// Gets one variant. Says whether it was there, and fresh.
-    async fn get_one(
-        &self,
-        place: &Place,
-        sources: &Sources,
-    ) -> Result<(Arc<StoredResponse>, bool), String> {
+    async fn get_one(&self, place: &Place, sources: &Sources) -> Result<(Arc<StoredResponse>, bool), String> {
         if let Some(fresh) = self.stored(place).filter(|stored| self.is_fresh(stored)) {
             return Ok((fresh, true));
         }

@@ -197,12 +197,18 @@ mod tests {
             ("<a title='>' href=/x/>", &["/x/"], &[]),
             ("<a href>", &[], &[]),
             ("<area href=/x><iframe src=/y></iframe>", &["/x", "/y"], &[]),
-            ("<img src=a.png srcset='b.png 2x, c.png, d.png 300w,e.png'>", &[], &[
-                "a.png", "b.png", "c.png", "d.png", "e.png",
-            ]),
+            (
+                "<img src=a.png srcset='b.png 2x, c.png, d.png 300w,e.png'>",
+                &[],
+                &["a.png", "b.png", "c.png", "d.png", "e.png"],
+            ),
             ("<picture><source srcset=\"a.webp, b.webp 2x\"></picture>", &[], &["a.webp", "b.webp"]),
             ("<video poster=p.jpg src=v.mp4><track src=t.vtt>", &[], &["v.mp4", "p.jpg", "t.vtt"]),
-            ("<link rel=stylesheet href=s.css><link rel='shortcut icon' href=f.ico>", &[], &["s.css", "f.ico"]),
+            (
+                "<link rel=stylesheet href=s.css><link rel='shortcut icon' href=f.ico>",
+                &[],
+                &["s.css", "f.ico"],
+            ),
             ("<link rel=canonical href=/c><link rel=preconnect href=//cdn>", &["/c"], &[]),
             ("<script src=a.js>'<a href=/no>'</script ><a href=/x>", &["/x"], &["a.js"]),
             ("<script>a</scr</SCRIPT><a href=/x>", &["/x"], &[]),
