@@ -32,7 +32,7 @@ use crate::observe::counters::Counters;
 use crate::observe::{render, trace};
 use crate::origin::{self, Client};
 use crate::policy::Sites;
-use crate::repopulate::Warmer;
+use crate::repopulate::{DeadLetter, Keeper, QueueView, Warmer};
 use crate::serve::{Purging, Server, Upstreams};
 use crate::store::{Lurker, Refused, Store};
 use crate::stored::filling::Budget;
@@ -443,6 +443,25 @@ impl Control for Shared {
 
     fn cluster(&self) -> Option<View> {
         self.cluster.as_ref().map(Cluster::view)
+    }
+
+    fn keeper(&self) -> Option<Keeper> {
+        self.hidden.lock().as_ref().map(|hidden| hidden.keeper.clone())
+    }
+
+    fn queue(&self) -> Option<QueueView> {
+        let backlog = self.common.counters.events_backlog.get();
+        self.hidden.lock().as_ref().map(|hidden| hidden.view(backlog))
+    }
+
+    fn dead(&self, origin: &str, most: usize) -> Result<Vec<DeadLetter>, String> {
+        let hidden = self.hidden.lock().clone();
+        hidden.map_or_else(|| Ok(Vec::new()), |hidden| hidden.dead(origin, most))
+    }
+
+    fn replay(&self, origin: &str, ids: &[String]) -> Result<usize, String> {
+        let (hidden, ttl) = (self.hidden.lock().clone(), self.config.lock().hidden.event_ttl);
+        hidden.map_or(Ok(0), |hidden| hidden.replay(origin, ids, ttl))
     }
 
     fn bans(&self) -> Vec<Arc<Pattern>> {

@@ -1,7 +1,8 @@
 //! The command line: what can be asked of the program, and its help.
 //!
 //! Each command ends in an exit code: 0 when what was asked for is done, 1 when
-//! it could not be done, 2 when the command line itself is wrong. Results go to
+//! it could not be done, 2 when the command line itself is wrong, and 3 when it was
+//! done here and is not known to be done everywhere yet. Results go to
 //! the standard output, everything else to the standard error output. Settings
 //! are not judged here, and neither their flags nor the help of those are
 //! declared here: both belong to the configuration.
@@ -18,6 +19,7 @@ use crate::admin::{self, Scope};
 use crate::config::{self, Config, Flags};
 
 mod operator;
+mod queue;
 mod warm;
 
 const EXAMPLES: &str = "\
@@ -79,6 +81,11 @@ enum Command {
     Purges(operator::Purges),
     /// Show the bans and prefixes that a running node still tests its responses against
     Bans(operator::Bans),
+    /// Show how hidden origins stand; list what was given up, and tell it once more
+    #[command(after_help = queue::EXAMPLES)]
+    Queue(queue::Queue),
+    /// Show the nodes of the cluster that a running node belongs to
+    Nodes(operator::Nodes),
     /// Fill the hidden routes of a running node before anybody asks, within the agreed rate
     #[command(after_help = warm::EXAMPLES)]
     Warm(warm::Warm),
@@ -149,6 +156,8 @@ pub fn run() -> ExitCode {
         Command::Purge(purge) => operator::purge(&purge),
         Command::Purges(purges) => operator::purges(&purges),
         Command::Bans(bans) => operator::bans(&bans),
+        Command::Queue(queue) => queue::queue(&queue),
+        Command::Nodes(nodes) => operator::nodes(&nodes),
         Command::Warm(warm) => warm::warm(&warm),
         Command::Token(token) => run_token(&token),
         Command::Completions(completions) => run_completions(&completions),

@@ -908,7 +908,7 @@ pub static ORIGIN: &[Setting<Origin>] = &[
         "between_bytes_timeout",
         DEADLINE,
         |origin: &mut Origin| &mut origin.settings.between_bytes_timeout,
-        "How long a body may pause between two pieces.",
+        "How long a body may pause between two pieces, whichever way it goes.",
     ),
     Setting::new(
         "total_timeout",

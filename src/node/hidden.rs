@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::broker::{Limits, LocalQueues, Queues};
@@ -17,16 +18,22 @@ use crate::policy::site::Mode;
 use crate::repopulate::pace::Pace;
 use crate::repopulate::warm::{self, Sources};
 use crate::repopulate::worker::{Behind, Parts, Worker};
-use crate::repopulate::{Announcer, Keeper, Secrets, Wants, Warmer};
+use crate::repopulate::{Announcer, DeadLetter, Keeper, OriginView, QueueView, Secrets, Wants, Warmer, dead};
 
-/// How often the known keys are written down.
-const WRITE_DOWN: Duration = Duration::from_secs(30);
+/// How often known keys and dead letters are written down, if they have changed.
+const WRITE_DOWN: Duration = Duration::from_secs(5);
+/// Known keys are written down one time in so many: they are large.
+const KNOWN_EVERY: u64 = 12;
+
+/// The name of the file with the dead letters.
+const DEAD_FILE: &str = "dead-letters.json";
 
 /// What a node has for its hidden routes.
 pub(super) struct Hidden {
     pub announcer: Announcer,
     pub keeper: Keeper,
     pub warmer: Warmer,
+    queues: Arc<dyn Queues>,
     wants: Arc<Wants>,
     /// Where the queues are in this process.
     inside: Option<Inside>,
@@ -35,6 +42,7 @@ pub(super) struct Hidden {
 
 /// The origin's side, in the same process and reached through the queues alone.
 struct Inside {
+    local: LocalQueues,
     queues: Arc<dyn Queues>,
     worker: Worker,
     paces: Mutex<Vec<Pace>>,
@@ -69,14 +77,18 @@ impl Hidden {
             None => Secrets::random()?,
         };
         let keeper = Keeper::new(
-            Arc::clone(&common.store),
+            common,
+            config.fetch.max_filling_bytes,
             config.sites.clone(),
             Arc::clone(&wants),
             secrets.clone(),
             Arc::clone(invalidator),
-            (clock.clone(), Arc::clone(&counters)),
         );
-        let queues: Arc<dyn Queues> = Arc::new(LocalQueues::new(Limits::default()));
+        let local = LocalQueues::new(Limits::default());
+        if let Some(trouble) = state.and_then(|state| local.read_from(state.join(DEAD_FILE))) {
+            tracing::error!(target: "forebay::repopulate", "{trouble}");
+        }
+        let queues: Arc<dyn Queues> = Arc::new(local.clone());
         let name = config.node.name.clone();
         let announcer = Announcer::start(
             settings,
@@ -102,6 +114,7 @@ impl Hidden {
             counters,
         });
         let inside = Inside {
+            local: local.clone(),
             queues: Arc::clone(&queues),
             worker,
             paces: Mutex::default(),
@@ -118,9 +131,11 @@ impl Hidden {
             counters: Arc::clone(&common.counters),
         };
         let warmer = Warmer::start(parts, sources(config));
-        let tasks =
-            vec![tokio::spawn(keeper.clone().run(queues)), tokio::spawn(write_down(Arc::clone(&wants)))];
-        Ok(Hidden { announcer, keeper, warmer, wants, inside: Some(inside), tasks })
+        let tasks = vec![
+            tokio::spawn(keeper.clone().run(Arc::clone(&queues))),
+            tokio::spawn(write_down(Arc::clone(&wants), Some(local))),
+        ];
+        Ok(Hidden { announcer, keeper, warmer, queues, wants, inside: Some(inside), tasks })
     }
 
     /// Another configuration from now on.
@@ -142,9 +157,31 @@ impl Hidden {
         }
     }
 
-    /// The pacers that are in this process.
-    pub fn paces(&self) -> Vec<Pace> {
-        self.inside.as_ref().map(|inside| inside.paces.lock().clone()).unwrap_or_default()
+    /// How it all stands.
+    pub fn view(&self, backlog: u64) -> QueueView {
+        let (leases, known_keys, oldest) = self.wants.extent(Instant::now());
+        let paces = self.inside.as_ref().map(|inside| inside.paces.lock().clone()).unwrap_or_default();
+        let view = |pace: &Pace| OriginView { origin: pace.origin().to_owned(), pace: pace.view() };
+        QueueView {
+            leases: leases as u64,
+            oldest_wanted_seconds: oldest.as_secs(),
+            usual_fill_ms: self.wants.usual().as_millis() as u64,
+            known_keys: known_keys as u64,
+            backlog,
+            origins: paces.iter().map(view).collect(),
+        }
+    }
+
+    /// The events of an origin that were given up. Blocks.
+    pub fn dead(&self, origin: &str, most: usize) -> Result<Vec<DeadLetter>, String> {
+        Handle::current().block_on(dead::list(&*self.queues, origin, most))
+    }
+
+    /// Tells some of them once more. Blocks.
+    pub fn replay(&self, origin: &str, ids: &[String], ttl: Duration) -> Result<usize, String> {
+        let right = (self.keeper.secrets(), self.keeper.moment());
+        let time = (self.keeper.now(), ttl);
+        Handle::current().block_on(dead::replay(&*self.queues, origin, ids, right, time))
     }
 
     /// Ends, and writes down what outlives the node.
@@ -154,8 +191,7 @@ impl Hidden {
         if let Some(inside) = &self.inside {
             inside.tasks.lock().iter().for_each(JoinHandle::abort);
         }
-        let wants = Arc::clone(&self.wants);
-        let _ = tokio::task::spawn_blocking(move || wants.write_down()).await;
+        write_down_once(Some(&self.wants), self.inside.as_ref().map(|inside| &inside.local)).await;
     }
 }
 
@@ -209,12 +245,25 @@ pub(super) fn names(config: &Config) -> Vec<String> {
     config.origins.iter().map(|origin| origin.name.clone()).collect()
 }
 
-async fn write_down(wants: Arc<Wants>) {
+async fn write_down(wants: Arc<Wants>, local: Option<LocalQueues>) {
     let mut ticker = tokio::time::interval(WRITE_DOWN);
     ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    for tick in 1_u64.. {
         ticker.tick().await;
-        let wants = Arc::clone(&wants);
-        let _ = tokio::task::spawn_blocking(move || wants.write_down()).await;
+        let known = tick.is_multiple_of(KNOWN_EVERY).then_some(&wants);
+        write_down_once(known, local.as_ref()).await;
     }
+}
+
+async fn write_down_once(wants: Option<&Arc<Wants>>, local: Option<&LocalQueues>) {
+    let (wants, local) = (wants.cloned(), local.cloned());
+    let work = tokio::task::spawn_blocking(move || {
+        if let Some(wants) = wants {
+            wants.write_down();
+        }
+        if let Some(Err(error)) = local.map(|local| local.write_down()) {
+            tracing::error!(target: "forebay::repopulate", "dead letters are not on disk: {error}");
+        }
+    });
+    let _ = work.await;
 }

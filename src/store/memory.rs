@@ -136,9 +136,13 @@ impl Store {
     }
 
     /// Whether a response that was found under this key may still be used: nothing
-    /// has purged it hard since.
-    pub fn may_use(&self, key: &CacheKey, found: &StoredResponse) -> bool {
-        let invalidated = self.invalidated_since(key, Some(&found.head), found.head.sequence);
+    /// has purged it hard since it was found, when `since` was the last invalidation.
+    /// What came before that has marked it, be it still remembered or not.
+    pub fn may_use(&self, key: &CacheKey, found: &StoredResponse, since: u64) -> bool {
+        if self.patterns.test(&key.text, found) {
+            self.counters.ban_tests.up();
+        }
+        let invalidated = self.invalidated_since(key, Some(&found.head), since);
         !found.is_gone() && !matches!(invalidated, Some(Invalidation::Hard(_)))
     }
 
@@ -278,7 +282,7 @@ impl Store {
         at: Wall,
         noted: impl FnOnce(u64),
     ) -> Result<Invalidated, Refused> {
-        let (mut done, patterns) = self.begin(selectors, soft, at, noted)?;
+        let (mut done, patterns) = self.begin(selectors, soft, at, u64::MAX, noted)?;
         if !patterns.is_empty() {
             done.pending = !self.patterns.wait(done.sequence, PATIENCE);
             done.responses += patterns.iter().map(|pattern| pattern.hits()).sum::<u64>() as usize;
@@ -286,13 +290,15 @@ impl Store {
         Ok(done)
     }
 
-    /// As [`Store::invalidate`], and waits for nothing. Returns what was hit so far,
-    /// and the patterns that everything is being tested against.
+    /// As [`Store::invalidate`], of what was asked for before the invalidation of the
+    /// number `before`, and waits for nothing. Returns what was hit so far, and the
+    /// patterns that everything is being tested against.
     pub fn begin(
         &self,
         selectors: &[Selector],
         soft: bool,
         at: Wall,
+        before: u64,
         noted: impl FnOnce(u64),
     ) -> Result<(Invalidated, Vec<Arc<Pattern>>), Refused> {
         let meant = Meant::by(selectors)?;
@@ -302,13 +308,14 @@ impl Store {
         }
         let (sequence, patterns) = {
             let mut fence = self.fence.lock();
-            let (sequence, patterns) = fence.note(&meant, soft, at);
+            let (sequence, patterns) = fence.note_before(&meant, soft, at, before);
             self.patterns.add(&patterns, || self.counters.bans_merged.up());
             noted(sequence);
             (sequence, patterns)
         };
         let mark = if soft { Mark::Stale } else { Mark::Gone };
-        let responses: usize = selectors.iter().map(|selector| self.reach(selector, mark, sequence)).sum();
+        let before = before.min(sequence);
+        let responses: usize = selectors.iter().map(|selector| self.reach(selector, mark, before)).sum();
         if !soft && responses > 0 {
             self.patterns.sweep();
         }
@@ -352,6 +359,11 @@ impl Store {
         fence.skip_to(sequence.saturating_sub(1));
         fence.note(&meant, soft, at);
         Ok(())
+    }
+
+    /// A number for now: what was asked for before has a lower one, and nothing else.
+    pub fn turn(&self) -> u64 {
+        self.fence.lock().turn()
     }
 
     /// Gives out higher numbers than this one.

@@ -67,6 +67,8 @@ pub struct StoredResponse {
     tested: AtomicU64,
     /// No refresh before this moment, in milliseconds of wall time.
     refresh_not_before: AtomicU64,
+    /// Nobody waits for a refresh before this moment, in milliseconds of wall time.
+    late_until: AtomicU64,
     /// Refreshes that have failed since it was stored.
     refresh_failures: AtomicU32,
     /// When it was last chosen, in seconds of wall time.
@@ -109,6 +111,7 @@ impl StoredResponse {
             place: None,
             tested: AtomicU64::new(0),
             refresh_not_before: AtomicU64::new(0),
+            late_until: AtomicU64::new(0),
             refresh_failures: AtomicU32::new(0),
             last_used,
         }
@@ -168,12 +171,18 @@ impl StoredResponse {
     /// each further failure up to 32 times as long. Failures of requests that
     /// were under way together count as one.
     pub fn refresh_failed(&self, now: Wall, base: Duration) {
-        if !self.may_refresh(now) {
+        if now.millis() < self.refresh_not_before.load(Ordering::Acquire) {
             return;
         }
         let failures = self.refresh_failures.fetch_add(1, Ordering::Relaxed).min(5);
         let until = now.plus(base.saturating_mul(1 << failures));
         self.refresh_not_before.store(until.millis(), Ordering::Release);
+    }
+
+    /// Notes that a refresh is under way and late: for `base` nobody waits for it any
+    /// more, and nobody asks the origin again.
+    pub fn refresh_is_late(&self, now: Wall, base: Duration) {
+        self.late_until.fetch_max(now.plus(base).millis(), Ordering::Release);
     }
 
     /// How many refreshes have failed since it was stored.
@@ -183,7 +192,8 @@ impl StoredResponse {
 
     /// Whether the origin may be asked about it again.
     pub fn may_refresh(&self, now: Wall) -> bool {
-        now.millis() >= self.refresh_not_before.load(Ordering::Acquire)
+        let until = self.refresh_not_before.load(Ordering::Acquire);
+        now.millis() >= until.max(self.late_until.load(Ordering::Acquire))
     }
 
     /// Notes that it was chosen; written at most once a second.
