@@ -384,6 +384,19 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_waited_for_is_told_once_more_when_somebody_does() {
+        let (mut leases, now) = (Leases::new(Settings::default()), Instant::now());
+        leases.hasten(1, now);
+        leases.miss(1, now);
+        leases.idle(1);
+        assert!(matches!(leases.miss(1, now), Verdict::Leased(_)));
+        leases.hasten(1, now);
+        assert_eq!(leases.miss(1, now), Verdict::Tell { misses: 2, renewal: true });
+        leases.hasten(1, now);
+        assert!(matches!(leases.miss(1, now), Verdict::Leased(_)), "once is enough");
+    }
+
+    #[test]
     fn what_cannot_be_filled_is_held_down_for_longer_each_time() {
         let (mut leases, start) = (Leases::new(Settings::default()), Instant::now());
         let (mut now, mut times) = (start, Vec::new());

@@ -20,3 +20,4 @@ mod stale;
 mod stream;
 mod tidy;
 mod vary;
+mod warm;
