@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Directory, HIDDEN, begin, call, counts, hits, pages, robots, until, url, warm};
 use crate::harness::World;
-use crate::harness::origin::{Gate, Step, ok, response};
+use crate::harness::origin::{CHANCE, Gate, Step, ok, response};
 
 /// One request at a time, and nothing else takes long.
 const ONE_BY_ONE: &str = "origin.rate = \"1000/s\"\norigin.concurrency = 1\n[rules]\nmode = \"hidden\"";
@@ -123,7 +123,15 @@ async fn a_job_goes_on_after_a_restart() {
     let id = begin(&world, &json!({ "urls": [url("/a"), url("/b"), url("/c")] })).await;
     until(&world, &id, "the first to be filled", |job| job["filled"] == 1).await;
     gate.reached(1).await;
+    let transcript = world.transcript.clone();
     world.node.drain().await;
+    let free = async {
+        let lock = std::fs::File::open(directory.0.join("lock")).expect("a lock");
+        while lock.try_lock().is_err() {
+            tokio::time::sleep(CHANCE).await;
+        }
+    };
+    transcript.within("the directory to be free", free).await;
     let kept = directory.0.join("warm").join(format!("{id}.json"));
     assert!(kept.exists());
     // The next world has an origin of its own, where everything is there.
