@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::operator::{self, ANSWER_TIMEOUT, Node};
 use super::{count, failed, print};
@@ -130,6 +131,7 @@ fn jobs(warm: &Warm, urls: &[String]) -> Vec<Value> {
 async fn run(node: &Node, jobs: &[Value]) -> Result<Sum, String> {
     let mut sum = Sum { jobs: Vec::new(), all: jobs.len() };
     let mut show = Show::new(node.json);
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
     for job in jobs {
         let answer = ask(node, "POST", "/v1/warm", Some(job)).await?;
         let id = answer["id"]
@@ -141,7 +143,7 @@ async fn run(node: &Node, jobs: &[Value]) -> Result<Sum, String> {
             show.progress(&sum);
             let told = tokio::select! {
                 () = tokio::time::sleep(PAUSE) => ask(node, "GET", &path, None).await?,
-                _ = tokio::signal::ctrl_c() => ask(node, "DELETE", &path, None).await?,
+                _ = interrupted.recv() => ask(node, "DELETE", &path, None).await?,
             };
             sum.jobs.pop();
             sum.jobs.push(told);

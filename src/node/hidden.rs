@@ -238,7 +238,9 @@ fn behind(config: &Config, common: &Common) -> Behind {
 /// Where what is warmed comes from.
 fn sources(config: &Config) -> Sources {
     let origins = names(config).into_iter().zip(&config.agreed);
-    Sources::new(config.sites.clone(), origins, config.warm.clone())
+    // Whatever clients miss needs room as well.
+    let most = config.hidden.backlog.min(config.hidden.lease.max) / 4;
+    Sources::new(config.sites.clone(), origins, most, config.warm.clone())
 }
 
 pub(super) fn names(config: &Config) -> Vec<String> {

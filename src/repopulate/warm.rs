@@ -66,6 +66,8 @@ const MOST_HOPS: u32 = 5;
 const MOST_PAGE: u64 = 8 * 1024 * 1024;
 /// The most references that are taken from a page.
 const MOST_LINKS: usize = 10_000;
+/// The most documents that are read at once.
+const MOST_READERS: usize = 2;
 /// How often a job is written down.
 const WRITE_DOWN: Duration = Duration::from_secs(10);
 /// The largest file of URLs.
@@ -117,21 +119,23 @@ pub struct Sources {
 
 impl Sources {
     /// These sites, and these origins with what was agreed with the owner of each.
+    /// There is room for `most` keys of each in the backlog and among the leases.
     pub fn new<'a>(
         sites: Sites,
         origins: impl Iterator<Item = (String, &'a Agreed)>,
+        most: usize,
         settings: Settings,
     ) -> Self {
-        let (names, room) = origins.map(|(name, agreed)| (name, Semaphore::new(room(agreed)))).unzip();
+        let (names, room) = origins.map(|(name, agreed)| (name, Semaphore::new(room(agreed, most)))).unzip();
         Sources { sites, names, room, settings }
     }
 }
 
 /// How many keys of an origin are asked for at once: as many as keep it busy, and no more
 /// than fit beside what clients miss.
-fn room(agreed: &Agreed) -> usize {
+fn room(agreed: &Agreed, most: usize) -> usize {
     let busy = (agreed.rate.0 * AHEAD) as usize;
-    busy.max(agreed.concurrency).min(agreed.max_waiting / 2).clamp(1, MOST_ROOM)
+    busy.max(agreed.concurrency).min(agreed.max_waiting / 2).min(most).clamp(1, MOST_ROOM)
 }
 
 /// Why a job does not begin.
@@ -172,6 +176,8 @@ pub struct Warmer {
 
 struct Inner {
     getter: Getter,
+    /// Documents are large once they are unpacked.
+    readers: Semaphore,
     sources: ArcSwap<Sources>,
     /// Wakes what waits for other settings.
     changed: Notify,
@@ -190,6 +196,7 @@ impl Warmer {
         let getter = Getter { announcer, store, clock: clock.clone(), event_ttl };
         let inner = Arc::new(Inner {
             getter,
+            readers: Semaphore::new(MOST_READERS),
             sources: ArcSwap::from_pointee(sources),
             changed: Notify::new(),
             jobs: Mutex::default(),
@@ -265,7 +272,7 @@ impl Warmer {
         let (most, now) = (sources.settings.max_urls, inner.clock.now());
         let job = Arc::new(Job::new(id, spec, by, most, is_own, now));
         for (list, kind) in [(&sitemaps, As::Sitemap(0)), (&crawl, As::Page(0)), (&urls, As::Part)] {
-            list.iter().for_each(|url| job.list(url, kind, None, &sources.sites));
+            list.iter().for_each(|url| job.list(url, kind, None, 0, &sources.sites));
         }
         let view = job.view();
         self.launch(job)?;
@@ -337,17 +344,22 @@ impl Warmer {
         }
         let (sitemaps, crawl, file) =
             (settings.sitemaps.clone(), settings.crawl.clone(), settings.urls.clone());
-        let mut spec = Spec { sitemaps, crawl, ..Spec::default() };
-        if let Some(file) = file {
-            match tokio::task::spawn_blocking(move || read_list(&file)).await {
-                Ok(Ok(urls)) => spec.urls = urls,
-                Ok(Err(why)) => tracing::error!(target: "forebay::warm", "warm.urls cannot be read: {why}"),
-                Err(_) => {}
+        let warmer = self.clone();
+        let begin = move || {
+            let mut spec = Spec { sitemaps, crawl, ..Spec::default() };
+            match file.as_deref().map(read_list) {
+                Some(Ok(urls)) => spec.urls = urls,
+                Some(Err(why)) => {
+                    tracing::error!(target: "forebay::warm", "warm.urls cannot be read: {why}");
+                }
+                None => {}
             }
-        }
-        if let Err(why) = self.add(spec, "warm.every", true) {
-            tracing::warn!(target: "forebay::warm", "the node's own job does not begin: {why}");
-        }
+            if let Err(why) = warmer.add(spec, "warm.every", true) {
+                tracing::warn!(target: "forebay::warm", "the node's own job does not begin: {why}");
+            }
+        };
+        // To look at many URLs takes a while.
+        let _ = tokio::task::spawn_blocking(begin).await;
     }
 }
 
@@ -391,7 +403,7 @@ impl Inner {
         tracing::info!(target: "forebay::warm", job = job.id, listed, filled, fresh, failed, "a warm job has ended");
     }
 
-    async fn work(&self, job: &Job) {
+    async fn work(&self, job: &Arc<Job>) {
         let asked = Asked::default();
         let mut under_way = FuturesUnordered::new();
         let mut write_at = Instant::now();
@@ -414,10 +426,10 @@ impl Inner {
     }
 
     /// Warms one URL, and takes from it what else is to be warmed.
-    async fn one(&self, job: &Job, number: u64, todo: Todo, asked: &Asked) {
+    async fn one(&self, job: &Arc<Job>, number: u64, todo: Todo, asked: &Asked) {
         let sources = self.sources.load_full();
         let ended = match Url::parse(&todo.url) {
-            Some(url) => self.warm(job, &url, todo.kind, asked, &sources).await,
+            Some(url) => self.warm(job, url, &todo, asked, &sources).await,
             None => Ended::Failed("it is no URL".to_owned()),
         };
         let counter = match &ended {
@@ -430,24 +442,30 @@ impl Inner {
         job.ended(number, ended);
     }
 
-    async fn warm(&self, job: &Job, url: &Url, kind: As, asked: &Asked, sources: &Sources) -> Ended {
+    async fn warm(
+        &self,
+        job: &Arc<Job>,
+        url: Url,
+        todo: &Todo,
+        asked: &Asked,
+        sources: &Arc<Sources>,
+    ) -> Ended {
         if job.spec.robots.unwrap_or(sources.settings.robots) {
-            match self.robots(url, asked, sources).await {
+            match self.robots(&url, asked, sources).await {
                 Ok(robots) if !robots.allow(url.target()) => return Ended::Disallowed,
                 Ok(_) => {}
                 Err(why) => return Ended::Failed(format!("its robots.txt is not known: {why}")),
             }
         }
-        let got = match self.getter.get(url, sources).await {
+        let Got { response, was_fresh } = match self.getter.get(&url, sources).await {
             Ok(got) => got,
             Err(why) => return Ended::Failed(why),
         };
-        let status = got.response.head.status;
+        let status = response.head.status;
         if status.as_u16() >= 400 {
             return Ended::Failed(format!("it answered {status}"));
         }
-        let was_fresh = got.was_fresh;
-        match self.follow(job, url, kind, got, sources).await {
+        match self.follow(job, url, todo, response, sources).await {
             Ok(()) if was_fresh => Ended::Fresh,
             Ok(()) => Ended::Filled,
             Err(why) => Ended::Failed(why),
@@ -457,75 +475,31 @@ impl Inner {
     /// Lists what a response refers to.
     async fn follow(
         &self,
-        job: &Job,
-        url: &Url,
-        kind: As,
-        got: Got,
-        sources: &Sources,
+        job: &Arc<Job>,
+        url: Url,
+        todo: &Todo,
+        response: Arc<StoredResponse>,
+        sources: &Arc<Sources>,
     ) -> Result<(), String> {
-        if let Some(location) = location(&got.response, url) {
-            let kind = match kind {
-                As::Sitemap(hops) if hops >= MOST_HOPS => return Err("it leads round and round".to_owned()),
-                As::Sitemap(hops) => As::Sitemap(hops + 1),
-                kind => kind,
-            };
-            job.list(&location, kind, Some(url), &sources.sites);
+        if let Some(location) = location(&response, &url) {
+            if todo.hops >= MOST_HOPS {
+                return Err("it is moved again and again".to_owned());
+            }
+            job.list(&location, todo.kind, Some(&url), todo.hops + 1, &sources.sites);
             return Ok(());
         }
-        match kind {
+        let kind = todo.kind;
+        if kind == As::Part || (matches!(kind, As::Page(_)) && !is_page(&response)) {
+            return Ok(());
+        }
+        let _seat = self.readers.acquire().await;
+        let (job, sources) = (Arc::clone(job), Arc::clone(sources));
+        let read = move || match kind {
             As::Part => Ok(()),
-            As::Sitemap(hops) => {
-                let most = sources.settings.max_urls;
-                let read = move || {
-                    let content = get::content(&got.response, u64::MAX)?;
-                    sitemap::read(&content, most).map_err(|wrong| wrong.to_string())
-                };
-                let listed = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())??;
-                for page in &listed.urls {
-                    job.list(page, As::Part, Some(url), &sources.sites);
-                }
-                if hops >= MOST_HOPS && !listed.sitemaps.is_empty() {
-                    return Err("its sitemaps lead to each other without end".to_owned());
-                }
-                for further in &listed.sitemaps {
-                    job.list(further, As::Sitemap(hops + 1), Some(url), &sources.sites);
-                }
-                if listed.more {
-                    job.remark(url.to_string(), format!("it lists more than {most} URLs"));
-                }
-                Ok(())
-            }
-            As::Page(level) => {
-                if !is_page(&got.response) {
-                    return Ok(());
-                }
-                let read = move || {
-                    let content = get::content(&got.response, MOST_PAGE)?;
-                    Ok::<_, String>(links::read(&String::from_utf8_lossy(&content), MOST_LINKS))
-                };
-                let links = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())??;
-                self.list_links(job, url, &links, level, sources);
-                Ok(())
-            }
-        }
-    }
-
-    fn list_links(&self, job: &Job, url: &Url, links: &links::Links, level: u32, sources: &Sources) {
-        let base = match &links.base {
-            // Relative to another host, nothing is of this one.
-            Some(base) => url.join(base),
-            None => Some(url.clone()),
+            As::Sitemap(level) => list_sitemap(&job, &url, &response, level, &sources),
+            As::Page(level) => list_links(&job, &url, &response, level, &sources),
         };
-        let list = |reference: &str, kind: As| {
-            let absolute = reference.contains("://").then(|| url.join(reference)).flatten();
-            if let Some(found) = absolute.or_else(|| base.as_ref()?.join(reference)) {
-                job.list(&found.to_string(), kind, Some(url), &sources.sites);
-            }
-        };
-        if level < job.spec.depth.unwrap_or(sources.settings.depth) {
-            links.pages.iter().for_each(|page| list(page, As::Page(level + 1)));
-        }
-        links.parts.iter().for_each(|part| list(part, As::Part));
+        tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?
     }
 
     /// What the host of a URL says to robots.
@@ -536,16 +510,12 @@ impl Inner {
     }
 
     async fn read_robots(&self, mut url: Url, sources: &Sources) -> Result<Robots, String> {
-        if url.place(None, &sources.sites).is_none() {
-            // Nobody can read it through this node.
-            return Ok(Robots::all());
-        }
         for _ in 0..=MOST_HOPS {
             let Got { response, .. } = self.getter.get(&url, sources).await?;
             if let Some(location) = location(&response, &url) {
                 match Url::parse(&location).filter(|to| url.may_name(to, &sources.sites)) {
                     Some(to) => url = to,
-                    None => return Ok(Robots::all()),
+                    None => return Err(format!("it is at {location}")),
                 }
                 continue;
             }
@@ -565,12 +535,12 @@ impl Inner {
     }
 
     /// Writes down what is left of a job.
-    async fn write_down(&self, job: &Job) {
+    async fn write_down(&self, job: &Arc<Job>) {
         let Some(file) = self.file(job) else { return };
-        let saved = job.saved();
+        let writing = Arc::clone(job);
         let write = move || {
             std::fs::create_dir_all(file.parent().unwrap_or(&file))?;
-            known::save(&file, &serde_json::to_vec(&saved).unwrap_or_default())
+            known::save(&file, &serde_json::to_vec(&writing.saved()).unwrap_or_default())
         };
         match tokio::task::spawn_blocking(write).await {
             Ok(Err(error)) => {
@@ -579,6 +549,60 @@ impl Inner {
             Ok(Ok(())) | Err(_) => {}
         }
     }
+}
+
+/// Lists what a sitemap lists. Takes a while.
+fn list_sitemap(
+    job: &Job,
+    url: &Url,
+    response: &StoredResponse,
+    level: u32,
+    sources: &Sources,
+) -> Result<(), String> {
+    let most = sources.settings.max_urls;
+    let content = get::content(response, u64::MAX)?;
+    let listed = sitemap::read(&content, most).map_err(|wrong| wrong.to_string())?;
+    for page in &listed.urls {
+        job.list(page, As::Part, Some(url), 0, &sources.sites);
+    }
+    if level >= MOST_HOPS && !listed.sitemaps.is_empty() {
+        return Err("its sitemaps lead to each other without end".to_owned());
+    }
+    for further in &listed.sitemaps {
+        job.list(further, As::Sitemap(level + 1), Some(url), 0, &sources.sites);
+    }
+    if listed.more {
+        job.remark(url.to_string(), format!("it lists more than {most} URLs"));
+    }
+    Ok(())
+}
+
+/// Lists what a page shows and links to. Takes a while.
+fn list_links(
+    job: &Job,
+    url: &Url,
+    response: &StoredResponse,
+    level: u32,
+    sources: &Sources,
+) -> Result<(), String> {
+    let content = get::content(response, MOST_PAGE)?;
+    let links = links::read(&String::from_utf8_lossy(&content), MOST_LINKS);
+    let base = match &links.base {
+        // Relative to another host, nothing is of this one.
+        Some(base) => url.join(base),
+        None => Some(url.clone()),
+    };
+    let list = |reference: &str, kind: As| {
+        let absolute = reference.contains("://").then(|| url.join(reference)).flatten();
+        if let Some(found) = absolute.or_else(|| base.as_ref()?.join(reference)) {
+            job.list(&found.to_string(), kind, Some(url), 0, &sources.sites);
+        }
+    };
+    if level < job.spec.depth.unwrap_or(sources.settings.depth) {
+        links.pages.iter().for_each(|page| list(page, As::Page(level + 1)));
+    }
+    links.parts.iter().for_each(|part| list(part, As::Part));
+    Ok(())
 }
 
 /// Where a response sends whoever asks, if it does.

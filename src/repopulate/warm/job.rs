@@ -6,7 +6,7 @@
 //! first [`MOST_FAILURES`] are remembered. Pages are begun level by level, so that each
 //! is reached by the shortest way.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
 
 use parking_lot::Mutex;
@@ -119,7 +119,7 @@ pub struct View {
 pub enum As {
     /// Not at all.
     Part,
-    /// As a sitemap that so many others have led to.
+    /// As a sitemap that is listed by one that is listed by one, and so on so often.
     Sitemap(u32),
     /// As a page so many links away.
     Page(u32),
@@ -133,6 +133,9 @@ pub struct Todo {
     /// What is done with it then.
     #[serde(rename = "as")]
     pub kind: As,
+    /// How many redirections have led to it.
+    #[serde(default)]
+    pub hops: u32,
 }
 
 /// A job.
@@ -155,6 +158,8 @@ struct State {
     ended: Option<Wall>,
     waiting: VecDeque<Todo>,
     under_way: HashMap<u64, Todo>,
+    /// How many pages of each level are under way.
+    levels: BTreeMap<u32, usize>,
     begun: u64,
     seen: HashSet<u64>,
     counts: Counts,
@@ -211,6 +216,7 @@ impl Job {
             ended: None,
             waiting: todo.into(),
             under_way: HashMap::new(),
+            levels: BTreeMap::new(),
             begun: 0,
             seen: seen.into_iter().collect(),
             counts,
@@ -220,10 +226,12 @@ impl Job {
         Job { id, spec, is_own, by, began: Wall::from_millis(began_ms), most, state, cancelled }
     }
 
-    /// Names a URL that is to be warmed. `by` is what names it, if it was not the operator.
-    pub fn list(&self, text: &str, kind: As, by: Option<&Url>, sites: &Sites) {
+    /// Names a URL that is to be warmed. `by` is what names it, if it was not the operator,
+    /// and `hops` how many redirections it took to come there.
+    pub fn list(&self, text: &str, kind: As, by: Option<&Url>, hops: u32, sites: &Sites) {
         let url = Url::parse(text).filter(|url| by.is_none_or(|by| by.may_name(url, sites)));
-        let place = url.as_ref().and_then(|url| url.place(None, sites));
+        let place = url.and_then(|url| url.place(None, sites));
+        let id = place.as_ref().map_or_else(|| xxh3_64(text.as_bytes()), |place| place.wanted.id() as u64);
         let mut state = self.state.lock();
         let State { seen, counts, waiting, .. } = &mut *state;
         // Only so much is remembered of what comes to nothing as of what is done.
@@ -231,11 +239,10 @@ impl Job {
             counts.beyond_limit += 1;
             return;
         }
-        let id = place.as_ref().map_or_else(|| xxh3_64(text.as_bytes()), |place| place.wanted.id() as u64);
         if !seen.insert(id) {
             return;
         }
-        let (Some(url), Some(_)) = (url, place) else {
+        let Some(place) = place else {
             counts.listed += 1;
             counts.skipped += 1;
             return;
@@ -247,7 +254,7 @@ impl Job {
         counts.listed += 1;
         counts.wanted += 1;
         counts.left += 1;
-        let todo = Todo { url: url.to_string(), kind };
+        let todo = Todo { url: place.wanted.url(), kind, hops };
         match (kind, waiting.front().map(|front| front.kind)) {
             // What a page was moved to is on its level.
             (As::Page(level), Some(As::Page(front))) if front > level => waiting.push_front(todo),
@@ -260,10 +267,10 @@ impl Job {
     pub fn next(&self) -> Option<(u64, Todo)> {
         let mut state = self.state.lock();
         if let As::Page(level) = state.waiting.front()?.kind {
-            let is_above = |todo: &Todo| matches!(todo.kind, As::Page(other) if other < level);
-            if state.under_way.values().any(is_above) {
+            if state.levels.first_key_value().is_some_and(|(lowest, _)| *lowest < level) {
                 return None;
             }
+            *state.levels.entry(level).or_default() += 1;
         }
         let todo = state.waiting.pop_front()?;
         state.begun += 1;
@@ -275,8 +282,16 @@ impl Job {
     /// How one that was begun has ended.
     pub fn ended(&self, number: u64, ended: Ended) {
         let mut state = self.state.lock();
-        let State { under_way, counts, failures, .. } = &mut *state;
+        let State { under_way, levels, counts, failures, .. } = &mut *state;
         let Some(todo) = under_way.remove(&number) else { return };
+        if let As::Page(level) = todo.kind
+            && let Some(pages) = levels.get_mut(&level)
+        {
+            *pages -= 1;
+            if *pages == 0 {
+                levels.remove(&level);
+            }
+        }
         counts.left -= 1;
         match ended {
             Ended::Filled => counts.filled += 1,
