@@ -16,7 +16,7 @@ use forebay::policy::admit::{Admission, Moments, admit};
 use forebay::policy::{Presented, Received, normalise};
 use forebay::rfc::fields::Fields;
 use forebay::store::{Lurker, Rival, Settings, Store};
-use forebay::stored::{CacheKey, Selector, StoredBody, StoredResponse};
+use forebay::stored::{CacheKey, Selector, StoredBody, StoredResponse, Strength};
 use http::{Method, StatusCode, Version};
 
 const NOW: Wall = Wall::from_secs(1_800_000_000);
@@ -66,7 +66,7 @@ fn new_store() -> Arc<Store> {
 
 fn purge(store: &Store, what: Selector, soft: bool) -> (Duration, usize, bool) {
     let began = Instant::now();
-    let done = store.invalidate(&[what], soft, NOW, |_| {}).expect("a good purge");
+    let done = store.invalidate(&[what], Strength::of(soft, false), NOW, |_| {}).expect("a good purge");
     (began.elapsed(), done.responses, done.pending)
 }
 
@@ -188,7 +188,7 @@ fn main() {
             let expression = format!("req.url ~ ^/nowhere/{n}/");
             // Nobody lurks here, so that the list stays as it is; nor does anybody wait.
             let ban = Selector::Ban { expression };
-            store.begin(&[ban], false, NOW, u64::MAX, |_| {}).expect("a good ban");
+            store.begin(&[ban], Strength::Hard, NOW, u64::MAX, |_| {}).expect("a good ban");
         }
         let memory = resident().saturating_sub(before).checked_div(bans).unwrap_or(0);
         let first = Instant::now();

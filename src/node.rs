@@ -417,7 +417,9 @@ impl Control for Shared {
     }
 
     fn purge(&self, wanted: &Wanted, by: &str) -> Result<Accepted, Refused> {
+        let again = self.current.load().hidden_by(wanted);
         let done = self.invalidator.invalidate(wanted, by);
+        self.current.load().want(again);
         if wanted.refresh {
             // Fetches run on the runtime, which this thread belongs to.
             self.current.load().refresh(&wanted.what);

@@ -28,10 +28,14 @@ use crate::rfc::vary::SecondaryKey;
 use crate::rfc::{connection, groups, storable, unsafe_method};
 use crate::store::Store;
 use crate::stored::filling::Budget;
-use crate::stored::{CacheKey, Head, Selector, StoredResponse, Variants};
+use crate::stored::{CacheKey, Head, Selector, StoredResponse, Strength, Variants};
 
 /// How often one request may find its circumstances changed before it goes alone.
 const MOST_TURNS: usize = 8;
+
+/// How long nobody else waits for a fetch that is late: after that somebody looks
+/// whether it still is.
+const LATE: Duration = Duration::from_secs(5);
 
 /// A presented request, its rules and its key: what every act needs.
 #[derive(Debug)]
@@ -288,6 +292,11 @@ impl Fetcher {
         stored.refresh_failed(self.clock().now(), asked.rules.refresh_backoff);
     }
 
+    /// Notes that a client has waited in vain for the fetch that is to replace `stored`.
+    pub fn is_late(&self, stored: &StoredResponse) {
+        stored.refresh_is_late(self.clock().now(), LATE);
+    }
+
     /// Closes connections that have been idle for too long. To be called from a
     /// ticker.
     pub fn tick(&self) {
@@ -438,7 +447,7 @@ impl Fetcher {
             .collect();
         if !groups.is_empty() {
             // Groups are names, which nothing refuses.
-            let _ = self.store().invalidate(&groups, false, self.clock().now(), |_| {});
+            let _ = self.store().invalidate(&groups, Strength::Forced, self.clock().now(), |_| {});
         }
         number
     }

@@ -52,6 +52,9 @@ pub(super) async fn fly(
     let origin = fetcher.origin(&asked.rules);
     let outcome = origin.exchange(Outgoing { head, body: None, upgrade: false }).await;
     let moments = Moments { requested, received: fetcher.clock().now(), sequence: lease.sequence() };
+    if let Some(stored) = &plan.stored {
+        stored.refresh_has_come();
+    }
 
     let exchange = match outcome {
         Ok(exchange) => exchange,

@@ -27,10 +27,10 @@ use crate::invalidate::{Invalidator, Moment};
 use crate::observe::counters::Counters;
 use crate::policy::admit::{Admission, Moments, admit};
 use crate::policy::decide::is_worth_storing;
-use crate::policy::site::{Mode, Rules};
+use crate::policy::site::{Mode, OriginId, Rules};
 use crate::policy::{Presented, Sites, narrow};
 use crate::rfc::fields::Fields;
-use crate::rfc::vary::{self, VaryNames};
+use crate::rfc::vary::{self, SecondaryKey, VaryNames};
 use crate::rfc::{connection, host, uri};
 use crate::store::{Inserted, Rival, Store};
 use crate::stored::filling::{self, Budget, Writer};
@@ -456,6 +456,29 @@ pub fn asked(wanted: &Wanted, sites: &Sites) -> Option<Asked> {
     }
     let key = CacheKey::new(scheme, host, *port, target);
     Some(Asked { presented, rules, key })
+}
+
+/// What is to be wanted so that a stored variant is got anew, and the origin that has
+/// it; none where no hidden route answers for it any more.
+pub fn again(key: &CacheKey, secondary: &SecondaryKey, sites: &Sites) -> Option<(Wanted, OriginId)> {
+    let (scheme, rest) = key.text.split_once("://")?;
+    let target = CacheKey::path_of(&key.text);
+    let (host, port) = rest[..rest.len() - target.len()].rsplit_once(':')?;
+    let mut vary: Vec<(String, String)> = Vec::new();
+    for (name, value) in secondary.entries() {
+        if let Some(value) = value {
+            vary.push((name.to_owned(), String::from_utf8(value.to_vec()).ok()?));
+        }
+    }
+    let wanted = Wanted {
+        scheme: scheme.to_owned(),
+        host: host.to_owned(),
+        port: port.parse().ok()?,
+        target: target.to_owned(),
+        vary,
+    };
+    let origin = asked(&wanted, sites)?.rules.origin;
+    Some((wanted, origin))
 }
 
 /// On whose behalf a node itself asks.

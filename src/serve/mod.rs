@@ -40,7 +40,7 @@ use crate::stored::{CacheKey, StoredResponse, Variants};
 
 use deliver::{Answer, Source};
 pub use outcome::{Outcome, Record};
-pub use purge::{Purging, Settings as PurgeSettings};
+pub use purge::{Again, Purging, Settings as PurgeSettings};
 pub use reply::{Reply, ReplyBody, Tunnel};
 
 /// How often a request is decided anew because what is stored has changed.
@@ -223,7 +223,7 @@ impl<'a> Walk<'a> {
                     // The fetch goes on, and nobody else waits for it in vain.
                     self.server.counters.stale_deadline.up();
                     self.now = self.server.clock.now();
-                    stored.refresh_is_late(self.now, self.asked.rules.refresh_backoff);
+                    fetcher.is_late(stored);
                     return Fetch::Done(self.stale(fetcher, stored, Stale::Deadline, None));
                 }
             },

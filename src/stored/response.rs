@@ -14,7 +14,7 @@ use http::StatusCode;
 
 use super::body::allocated;
 use super::index::Place;
-use super::{Names, StoredBody};
+use super::{Names, StoredBody, Strength};
 use crate::clock::Wall;
 use crate::rfc::age;
 use crate::rfc::fields::Fields;
@@ -49,6 +49,8 @@ pub struct Head {
     pub names: Names,
     /// The site under whose rules it was fetched.
     pub site: Arc<str>,
+    /// Whether it answers on a hidden route: nobody gets it anew for the client that asks.
+    pub hidden: bool,
 }
 
 /// A response that is complete and may be reused.
@@ -67,7 +69,7 @@ pub struct StoredResponse {
     tested: AtomicU64,
     /// No refresh before this moment, in milliseconds of wall time.
     refresh_not_before: AtomicU64,
-    /// Nobody waits for a refresh before this moment, in milliseconds of wall time.
+    /// Nobody waits for the late refresh before this moment, in milliseconds of wall time.
     late_until: AtomicU64,
     /// Refreshes that have failed since it was stored.
     refresh_failures: AtomicU32,
@@ -131,13 +133,18 @@ impl StoredResponse {
 
     /// Ends its freshness at once. Says whether that is news.
     pub fn soft_purge(&self) -> bool {
-        self.place.as_ref().is_some_and(Place::mark_stale)
+        self.purge(Strength::Soft)
     }
 
-    /// Ends its use at once, also by those who have found it already. Says whether
-    /// that is news.
-    pub fn hard_purge(&self) -> bool {
-        self.place.as_ref().is_some_and(Place::mark_gone)
+    /// Ends its use at once, also by those who have found it already; on a hidden route
+    /// its freshness, unless that is forced. Says whether that is news.
+    pub fn purge(&self, strength: Strength) -> bool {
+        let Some(place) = &self.place else { return false };
+        match strength {
+            Strength::Soft => place.mark_stale(),
+            Strength::Hard => place.mark_gone(),
+            Strength::Forced => place.mark_forced(),
+        }
     }
 
     /// Notes that it is not stored any more; who has found it may still use it.
@@ -179,10 +186,15 @@ impl StoredResponse {
         self.refresh_not_before.store(until.millis(), Ordering::Release);
     }
 
-    /// Notes that a refresh is under way and late: for `base` nobody waits for it any
-    /// more, and nobody asks the origin again.
-    pub fn refresh_is_late(&self, now: Wall, base: Duration) {
-        self.late_until.fetch_max(now.plus(base).millis(), Ordering::Release);
+    /// Notes that a refresh is under way and late: until it comes to something, and for
+    /// `patience` at most, nobody else waits for it.
+    pub fn refresh_is_late(&self, now: Wall, patience: Duration) {
+        self.late_until.store(now.plus(patience).millis(), Ordering::Release);
+    }
+
+    /// Notes that a refresh has come to something, whatever that is.
+    pub fn refresh_has_come(&self) {
+        self.late_until.store(0, Ordering::Release);
     }
 
     /// How many refreshes have failed since it was stored.

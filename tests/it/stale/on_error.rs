@@ -135,7 +135,10 @@ async fn a_slow_origin_is_answered_with_stale_at_the_deadline_and_fetched_all_th
 async fn only_the_first_client_waits_for_an_origin_that_hangs() {
     let gate = Gate::default();
     let at = gate.clone();
-    let then = move |_| [vec![Step::Wait(at.clone())], ok("max-age=5", "new")].concat();
+    let then = move |n| match n {
+        2 => [vec![Step::Wait(at.clone())], response("503 Broken", &[], "broken")].concat(),
+        _ => ok("max-age=5", "new"),
+    };
     let settings = "[rules]\nstale_deadline = \"20ms\"\nrefresh_backoff = \"2s\"";
     let world = stale_world(settings, ok("max-age=5", "good"), then).await;
     let detail = async || {
@@ -145,15 +148,18 @@ async fn only_the_first_client_waits_for_an_origin_that_hangs() {
     };
     assert_eq!(detail().await, "stale-deadline");
     for _ in 0..3 {
+        world.advance(Duration::from_secs(1));
         assert_eq!(detail().await, "stale-back-off");
     }
     world.advance(Duration::from_secs(2));
     assert_eq!(detail().await, "stale-deadline", "somebody looks now and then");
-    let counters = world.counters();
-    assert_eq!((world.origin.count("/x"), counters.refresh_failed.get()), (2, 0));
+    assert_eq!((world.origin.count("/x"), world.counters().refresh_failed.get()), (2, 0));
     gate.open();
     world.settled().await;
+    assert_eq!(detail().await, "stale-back-off", "now it has failed");
+    world.advance(Duration::from_secs(2));
     assert_eq!(world.get("/x").await.text(), "new");
+    assert_eq!(world.counters().refresh_failed.get(), 1);
 }
 
 #[tokio::test]
