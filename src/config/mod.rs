@@ -58,6 +58,8 @@ pub struct Config {
     pub agreed: Vec<Agreed>,
     /// Hidden routes.
     pub hidden: repopulate::Settings,
+    /// What is warmed, and how often.
+    pub warm: repopulate::warm::Settings,
     /// One line for each request.
     pub access_log: access_log::Settings,
     /// The program's own log.
@@ -141,6 +143,7 @@ impl Config {
             origins: Vec::new(),
             agreed: Vec::new(),
             hidden: repopulate::Settings::default(),
+            warm: repopulate::warm::Settings::default(),
             access_log: access_log::Settings {
                 output: access_log::Output::Off,
                 format: access_log::Format::Json,

@@ -16,8 +16,9 @@ use crate::invalidate::Invalidator;
 use crate::origin::Client;
 use crate::policy::site::Mode;
 use crate::repopulate::pace::Pace;
+use crate::repopulate::warm::{self, Sources};
 use crate::repopulate::worker::{Behind, Parts, Worker};
-use crate::repopulate::{Announcer, DeadLetter, Keeper, OriginView, QueueView, Secrets, Wants, dead};
+use crate::repopulate::{Announcer, DeadLetter, Keeper, OriginView, QueueView, Secrets, Wants, Warmer, dead};
 
 /// How often known keys and dead letters are written down, if they have changed.
 const WRITE_DOWN: Duration = Duration::from_secs(5);
@@ -35,6 +36,7 @@ const DEAD_FILE: &str = "dead-letters.json";
 pub(super) struct Hidden {
     pub announcer: Announcer,
     pub keeper: Keeper,
+    pub warmer: Warmer,
     queues: Arc<dyn Queues>,
     wants: Arc<Wants>,
     /// Where the queues are in this process.
@@ -133,11 +135,20 @@ impl Hidden {
                 config.origins[origin].name, units::print_rate(agreed.rate.0), agreed.concurrency,
             );
         }
+        let parts = warm::Parts {
+            announcer: announcer.clone(),
+            store: Arc::clone(&common.store),
+            event_ttl: settings.event_ttl,
+            state: config.node.state.clone(),
+            clock: common.clock.clone(),
+            counters: Arc::clone(&common.counters),
+        };
+        let warmer = Warmer::start(parts, sources(config));
         let tasks = vec![
             tokio::spawn(keeper.clone().run(Arc::clone(&queues))),
             tokio::spawn(write_down(Arc::clone(&wants), Some(local))),
         ];
-        Ok(Hidden { announcer, keeper, queues, wants, inside: Some(inside), tasks })
+        Ok(Hidden { announcer, keeper, warmer, queues, wants, inside: Some(inside), tasks })
     }
 
     /// Another configuration from now on.
@@ -148,6 +159,7 @@ impl Hidden {
             inside.worker.set(behind(config, &inside.common));
             inside.apply(config);
         }
+        self.warmer.set(sources(config));
     }
 
     /// What is to be done from time to time.
@@ -187,6 +199,7 @@ impl Hidden {
 
     /// Ends, and writes down what outlives the node.
     pub async fn end(&self) {
+        self.warmer.end().await;
         self.tasks.iter().for_each(JoinHandle::abort);
         if let Some(inside) = &self.inside {
             inside.tasks.lock().iter().for_each(JoinHandle::abort);
@@ -231,6 +244,14 @@ fn behind(config: &Config, common: &Common) -> Behind {
     };
     let origins = hidden_origins(config).into_iter().map(|(origin, _)| client(origin)).collect();
     Behind { sites: config.sites.clone(), names: names(config), origins }
+}
+
+/// Where what is warmed comes from.
+fn sources(config: &Config) -> Sources {
+    let origins = names(config).into_iter().zip(&config.agreed);
+    // Whatever clients miss needs room as well.
+    let most = config.hidden.backlog.min(config.hidden.lease.max) / 4;
+    Sources::new(config.sites.clone(), origins, most, config.warm.clone())
 }
 
 pub(super) fn names(config: &Config) -> Vec<String> {

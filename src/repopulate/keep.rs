@@ -482,7 +482,7 @@ pub fn again(key: &CacheKey, secondary: &SecondaryKey, sites: &Sites) -> Option<
 }
 
 /// On whose behalf a node itself asks.
-const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+pub(super) const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The head with which a response is stored on a hidden route, or why it is not. Edges
 /// and workers judge alike.

@@ -116,8 +116,14 @@ impl Wants {
                 }
             }
         }
+        if class != Class::Warm {
+            leases.hasten(key, now);
+        }
         match leases.miss(key, now) {
             Verdict::Tell { misses, renewal } => {
+                if class == Class::Warm {
+                    leases.idle(key);
+                }
                 self.counters.leases_renewed.add(u64::from(renewal));
                 Missed::Tell { class, misses }
             }

@@ -21,3 +21,4 @@ mod stale;
 mod stream;
 mod tidy;
 mod vary;
+mod warm;
