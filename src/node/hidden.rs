@@ -3,13 +3,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::broker::{Limits, LocalQueues, Queues};
+use crate::clock::monotonic;
 use crate::config::{Config, units};
 use crate::fetch::Common;
 use crate::invalidate::Invalidator;
@@ -75,7 +76,7 @@ impl Hidden {
         let (clock, counters) = (common.clock.clone(), Arc::clone(&common.counters));
         let settings = &config.hidden;
         let state: Option<&Path> = config.node.state.as_deref();
-        let wants = Arc::new(Wants::new(settings, state, Arc::clone(&counters), Instant::now()));
+        let wants = Arc::new(Wants::new(settings, state, Arc::clone(&counters), monotonic()));
         let secrets = match Secrets::shared(&settings.secrets) {
             Some(secrets) => secrets,
             None => Secrets::random()?,
@@ -164,7 +165,7 @@ impl Hidden {
 
     /// What is to be done from time to time.
     pub fn tick(&self) {
-        self.wants.tick(Instant::now());
+        self.wants.tick(monotonic());
         if let Some(inside) = &self.inside {
             inside.worker.tick();
         }
@@ -172,7 +173,7 @@ impl Hidden {
 
     /// How it all stands.
     pub fn view(&self, backlog: u64) -> QueueView {
-        let (leases, known_keys, oldest) = self.wants.extent(Instant::now());
+        let (leases, known_keys, oldest) = self.wants.extent(monotonic());
         let paces = self.inside.as_ref().map(|inside| inside.paces.lock().clone()).unwrap_or_default();
         let view = |pace: &Pace| OriginView { origin: pace.origin().to_owned(), pace: pace.view() };
         QueueView {

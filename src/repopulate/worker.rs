@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -27,7 +27,7 @@ use super::keep::{self, Refused};
 use super::token::Secrets;
 use super::{Settings, announce, push};
 use crate::broker::{Address, Delivery, Letter, Queues, Unpublished};
-use crate::clock::{Clock, Wall};
+use crate::clock::{Clock, Wall, monotonic};
 use crate::fetch::{Asked, Purpose, origin_request};
 use crate::invalidate::{Invalidator, Moment};
 use crate::message::{Body, Piece};
@@ -148,8 +148,9 @@ impl Worker {
                     let mut working = JoinSet::new();
                     let error = loop {
                         let delivery = tokio::select! {
-                            delivery = reading.next() => delivery,
+                            biased;
                             Some(_) = working.join_next() => continue,
+                            delivery = reading.next() => delivery,
                         };
                         match delivery {
                             Ok(delivery) => {
@@ -238,7 +239,7 @@ impl Worker {
         }
         self.outcome(origin, event, EndedAs::Begun, Duration::ZERO, None).await;
         counters.worker_requests.up();
-        let began = Instant::now();
+        let began = monotonic();
         let got = self.get(origin, event, &asked).await;
         let took = began.elapsed();
         let url = event.wanted.url();
