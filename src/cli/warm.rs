@@ -1,7 +1,7 @@
 //! `forebay warm`: begins a job at a running node, and shows how far it has come.
 
 use std::io::{IsTerminal, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -88,7 +88,7 @@ pub(super) fn warm(warm: &Warm) -> ExitCode {
     }
 }
 
-fn read(file: &PathBuf) -> Result<Vec<String>, String> {
+fn read(file: &Path) -> Result<Vec<String>, String> {
     if file.as_os_str() != "-" {
         return read_list(file);
     }

@@ -542,11 +542,8 @@ impl Inner {
             std::fs::create_dir_all(file.parent().unwrap_or(&file))?;
             known::save(&file, &serde_json::to_vec(&writing.saved()).unwrap_or_default())
         };
-        match tokio::task::spawn_blocking(write).await {
-            Ok(Err(error)) => {
-                tracing::error!(target: "forebay::warm", job = job.id, "a warm job is not on disk: {error}");
-            }
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
+            tracing::error!(target: "forebay::warm", job = job.id, "a warm job is not on disk: {error}");
         }
     }
 }

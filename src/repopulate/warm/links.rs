@@ -50,11 +50,7 @@ impl Links {
         };
         let (mut pages, mut parts) = (Vec::new(), Vec::new());
         match name {
-            "base" => {
-                if self.base.is_none() {
-                    self.base = value("href");
-                }
-            }
+            "base" => self.base = self.base.take().or_else(|| value("href")),
             "a" | "area" => pages.extend(value("href")),
             "frame" => pages.extend(value("src")),
             "iframe" => pages.extend(value("src")),
