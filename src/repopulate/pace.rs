@@ -36,6 +36,8 @@ const LOST_AFTER: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(500);
 /// How many events are delivered ahead at most: RabbitMQ counts them in 16 bits.
 const MOST_AHEAD: usize = 60_000;
+/// Events beyond those that may wait, among which the least wanted are given up.
+const CROWD: usize = 1024;
 /// Outcomes that are delivered ahead.
 const OUTCOMES_AHEAD: u16 = 256;
 /// Between two looks at what is over.
@@ -140,7 +142,8 @@ impl Inner {
     async fn pace(&self) -> Result<(), crate::broker::BrokerError> {
         let outcomes = Address::Outcomes(self.origin.clone());
         let mut outcomes = self.queues.subscribe(outcomes, OUTCOMES_AHEAD).await?;
-        let ahead = self.settings.lock().max_waiting.min(MOST_AHEAD);
+        // More than may wait, so that what is wanted more can take the place of the rest.
+        let ahead = self.settings.lock().max_waiting.saturating_add(CROWD).min(MOST_AHEAD);
         let ahead = u16::try_from(ahead).unwrap_or(u16::MAX);
         let mut misses = self.queues.subscribe(Address::Misses(self.origin.clone()), ahead).await?;
         let mut ticker = tokio::time::interval(TICK);
