@@ -182,7 +182,7 @@ fn main() {
             let expression = format!("req.url ~ ^/nowhere/{n}/");
             // Nobody lurks here, so that the list stays as it is; nor does anybody wait.
             let ban = Selector::Ban { expression };
-            store.begin(&[ban], false, NOW, |_| {}).expect("a good ban");
+            store.begin(&[ban], false, NOW, u64::MAX, |_| {}).expect("a good ban");
         }
         let memory = resident().saturating_sub(before).checked_div(bans).unwrap_or(0);
         let first = Instant::now();

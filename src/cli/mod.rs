@@ -1,7 +1,8 @@
 //! The command line: what can be asked of the program, and its help.
 //!
 //! Each command ends in an exit code: 0 when what was asked for is done, 1 when
-//! it could not be done, 2 when the command line itself is wrong. Results go to
+//! it could not be done, 2 when the command line itself is wrong, and 3 when it was
+//! done here and is not known to be done everywhere yet. Results go to
 //! the standard output, everything else to the standard error output. Settings
 //! are not judged here, and neither their flags nor the help of those are
 //! declared here: both belong to the configuration.
@@ -77,6 +78,8 @@ enum Command {
     Purges(operator::Purges),
     /// Show the bans and prefixes that a running node still tests its responses against
     Bans(operator::Bans),
+    /// Show the nodes of the cluster that a running node belongs to
+    Nodes(operator::Nodes),
     /// Make a token for the admin port, and its entry for `admin.tokens`
     Token(Token),
     /// Print what a shell needs to complete the command line
@@ -144,6 +147,7 @@ pub fn run() -> ExitCode {
         Command::Purge(purge) => operator::purge(&purge),
         Command::Purges(purges) => operator::purges(&purges),
         Command::Bans(bans) => operator::bans(&bans),
+        Command::Nodes(nodes) => operator::nodes(&nodes),
         Command::Token(token) => run_token(&token),
         Command::Completions(completions) => run_completions(&completions),
         Command::Config => print(&config::documented()),

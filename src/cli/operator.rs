@@ -1,7 +1,7 @@
 //! The commands that speak to a running node, over its admin port.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Args;
@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::{count, failed, print};
 use crate::clock::Wall;
+use crate::config::units;
 use crate::stored::Selector;
 
 pub(super) const PURGE_EXAMPLES: &str = "\
@@ -23,15 +24,24 @@ Examples:
   forebay purge --host www.example.org --dry-run
   forebay purge --ban 'req.url ~ ^/img/ && obj.http.content-type == image/png'
   forebay purge --all
+  forebay purge --wait --timeout 5s --tag product-17
   forebay purge --admin 10.0.0.7:6090 --token \"$TOKEN\" http://www.example.org/news
 
-Exit codes: 0 purged (also when nothing matched), 1 not purged, 2 the command line is wrong.";
+Exit codes: 0 purged (also when nothing matched; with --wait, on all live nodes), 1 not purged, or not as
+safely as it should be, 2 the command line is wrong, 3 purged on the node that was asked, and with --wait
+not known to hold on all live nodes within the timeout.";
 
 /// Where a node's admin port is unless it was told otherwise.
 const DEFAULT_ADMIN: &str = "127.0.0.1:6090";
 
 /// How long a node may take to answer a command.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The exit code when something holds here, and is not known to hold everywhere.
+const NOT_EVERYWHERE: u8 = 3;
+
+/// How often a node is asked how far a purge has come.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Which node is asked, and how.
 #[derive(Args, Debug)]
@@ -75,8 +85,14 @@ pub(super) struct Purge {
     #[arg(long)]
     soft: bool,
     /// Only count what would be purged
-    #[arg(long)]
+    #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
+    /// Return when it holds on all live nodes of the cluster
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait for that
+    #[arg(long, value_name = "TIME", default_value = "10s", requires = "wait", value_parser = time)]
+    timeout: Duration,
     #[command(flatten)]
     node: Node,
 }
@@ -86,6 +102,12 @@ pub(super) struct Purges {
     /// How many are shown, the newest first
     #[arg(long, value_name = "NUMBER", default_value_t = 20)]
     count: u16,
+    #[command(flatten)]
+    node: Node,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Nodes {
     #[command(flatten)]
     node: Node,
 }
@@ -114,7 +136,12 @@ pub(super) fn purge(purge: &Purge) -> ExitCode {
     if purge.all {
         body["all"] = json!(true);
     }
-    told(&purge.node, ask(&purge.node, "POST", "/v1/purge", Some(&body)), |answer| {
+    let mut answer = ask(&purge.node, "POST", "/v1/purge", Some(&body));
+    let mut behind = None;
+    if let (true, Ok(answer)) = (purge.wait, &mut answer) {
+        behind = wait(purge, answer).err();
+    }
+    let outcome = told(&purge.node, answer, |answer| {
         let number = answer.get("purged")?.as_u64()?;
         let verb = match (purge.dry_run, purge.soft) {
             (true, _) => "would purge",
@@ -127,8 +154,82 @@ pub(super) fn purge(purge: &Purge) -> ExitCode {
             [url] if alone => format!(" of {url}"),
             _ => String::new(),
         };
-        Some(format!("{verb} {}{of}{more}\n", count(number, "response")))
+        let elsewhere = match (answer.get("nodes").and_then(Value::as_array), answer["reason"].as_str()) {
+            (Some(nodes), _) => format!("\nholds on {}", names(nodes)),
+            (None, Some(reason)) => format!("; {reason}"),
+            (None, None) => String::new(),
+        };
+        Some(format!("{verb} {}{of}{more}{elsewhere}\n", count(number, "response")))
+    });
+    match behind {
+        Some(why) if outcome == ExitCode::SUCCESS => {
+            let _ = failed(&format!("forebay: {why}"));
+            ExitCode::from(NOT_EVERYWHERE)
+        }
+        _ => outcome,
+    }
+}
+
+/// Waits until a purge holds on all live nodes, and adds to what was answered where it
+/// does. Says why it gave up.
+fn wait(purge: &Purge, answer: &mut Value) -> Result<(), String> {
+    let Some(sequence) = answer["sequence"].as_u64() else { return Ok(()) };
+    let deadline = Instant::now() + purge.timeout;
+    loop {
+        let shown = ask(&purge.node, "GET", &format!("/v1/purges/{sequence}"), None)?;
+        answer["nodes"] = shown["nodes"].clone();
+        answer["waiting_for"] = shown["waiting_for"].clone();
+        let waiting = shown["waiting_for"].as_array().map_or(&[][..], Vec::as_slice);
+        // Before it has a place in the order of the cluster nobody else can have it.
+        let placed = shown.get("identity").is_none() || shown.get("offset").is_some();
+        if placed && waiting.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let of = if placed { names(waiting) } else { "the broker".to_owned() };
+            let timeout = units::print_time(purge.timeout);
+            return Err(format!(
+                "after {timeout} still waiting for {of}; the purge goes on without this command"
+            ));
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// The names of nodes, as they are told.
+fn names(nodes: &[Value]) -> String {
+    let names: Vec<&str> = nodes.iter().filter_map(|node| node["name"].as_str()).collect();
+    names.join(", ")
+}
+
+pub(super) fn nodes(nodes: &Nodes) -> ExitCode {
+    told(&nodes.node, ask(&nodes.node, "GET", "/v1/nodes", None), |answer| {
+        let mut text = String::new();
+        for node in answer.get("nodes")?.as_array()? {
+            let state = match (&node["this"], &node["live"], &node["same_stream"]) {
+                (Value::Bool(true), _, _) => "this node",
+                (_, Value::Bool(true), Value::Bool(true)) => "live",
+                (_, Value::Bool(true), _) => "live, in another stream",
+                _ => "silent",
+            };
+            let heard = units::print_time(Duration::from_millis(node["heard_ms"].as_u64()? / 100 * 100));
+            text.push_str(&format!(
+                "{}  {}  admin {}  position {}  heard of {heard} ago  {state}\n",
+                node["name"].as_str()?,
+                node["node"].as_str()?,
+                node["admin"].as_str()?,
+                node["position"]
+            ));
+        }
+        if let Some(trouble) = answer["trouble"].as_str() {
+            text.push_str(&format!("this node is not in touch with the others: {trouble}\n"));
+        }
+        Some(text)
     })
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    units::time(text).ok_or_else(|| "write a time such as 500ms, 10s or 2m".to_owned())
 }
 
 pub(super) fn purges(purges: &Purges) -> ExitCode {

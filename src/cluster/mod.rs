@@ -181,9 +181,11 @@ pub struct NodeName {
 }
 
 /// Between two attempts to connect, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// How often a node announces itself, where nothing has happened.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// At least so often within `max_disconnected`: each tells the node that it is in touch.
+const BEATS: u32 = 4;
 /// Of news a node announces itself so soon, where there are few.
 const NEWS: Duration = Duration::from_millis(10);
 /// All announcements together are about so many deliveries a second.
@@ -373,17 +375,19 @@ impl Inner {
         let reader = stream.read(&link, from).await?;
         let here = Message::new(Some(&epoch), Says::Here);
         stream.append(&here.to_bytes()).await?;
-        match resume {
+        // What stands in the stream before `here` was accepted before now, so it does not
+        // mean what is asked for from now on: what was missed never kills newer content.
+        let turn = match resume {
             Resume::Fresh => self.distrust("what was purged before it joined the cluster is not known").await,
             Resume::Lost => {
                 self.counters.cluster_lost.up();
                 self.invalidator.tell_again(LATELY);
-                self.distrust("what was purged while it was away can no longer be read").await;
+                self.distrust("what was purged while it was away can no longer be read").await
             }
-            Resume::After(_) => {}
-        }
+            Resume::After(_) => self.invalidator.turn(),
+        };
         tokio::select! {
-            broken = self.read(reader, &epoch, &here.id) => broken,
+            broken = self.read(reader, &epoch, (&here.id, turn)) => broken,
             broken = self.tell(&stream, &epoch) => broken,
             broken = self.keep_company(&announcer, listener) => broken,
         }
@@ -424,7 +428,7 @@ impl Inner {
         &self,
         mut reader: Reader,
         epoch: &str,
-        here: &str,
+        (here, turn): (&str, u64),
     ) -> Result<std::convert::Infallible, Broken> {
         let mut expected = self.reading.lock().position().cloned();
         let mut caught_up = false;
@@ -451,7 +455,10 @@ impl Inner {
             let position = Position { epoch: epoch.to_owned(), offset: message.offset, id: id.to_owned() };
             let is_here = id == here;
             match read {
-                Ok(read) => self.apply(read, message.offset).await,
+                Ok(read) => {
+                    let before = if caught_up { u64::MAX } else { turn };
+                    self.apply(read, message.offset, before).await;
+                }
                 Err(unread) => {
                     self.counters.cluster_unread.up();
                     tracing::error!(
@@ -460,7 +467,7 @@ impl Inner {
                         message.offset,
                         self.settings.name
                     );
-                    self.distrust("a message of the cluster is not understood").await;
+                    let _ = self.distrust("a message of the cluster is not understood").await;
                 }
             }
             self.counters.cluster_position.set(position.offset);
@@ -473,7 +480,7 @@ impl Inner {
         }
     }
 
-    async fn apply(&self, message: Message, offset: u64) {
+    async fn apply(&self, message: Message, offset: u64, before: u64) {
         let Says::Purges { purges } = message.says else { return };
         let mut entries = purges.into_iter().map(Purge::into_entry).collect::<Vec<Entry>>().into_iter();
         while !entries.as_slice().is_empty() {
@@ -484,7 +491,7 @@ impl Inner {
                 let mut told = 0;
                 for entry in rest {
                     let number = entry.identity.as_ref().map_or(0, |identity| identity.number);
-                    match invalidator.apply(entry, offset) {
+                    match invalidator.apply(entry, offset, before) {
                         Ok(true) => told = told.max(number),
                         Ok(false) => {}
                         Err(refused) => return (applied, told, Some(refused)),
@@ -550,9 +557,10 @@ impl Inner {
         loop {
             let nodes = self.members.lock().live(Instant::now());
             let pace = pace(nodes);
+            let rest = pace.max(HEARTBEAT.min(self.settings.max_disconnected / BEATS));
             let due = match announced {
                 None => Duration::ZERO,
-                Some(at) => (if news { pace } else { pace.max(HEARTBEAT) }).saturating_sub(at.elapsed()),
+                Some(at) => (if news { pace } else { rest }).saturating_sub(at.elapsed()),
             };
             tokio::select! {
                 said = listener.next() => self.hear(&said?, &mut heard_self),
@@ -560,9 +568,8 @@ impl Inner {
                 () = tokio::time::sleep(due) => {
                     announced = Some(Instant::now());
                     news = false;
-                    let next = pace.max(HEARTBEAT);
                     if self.reading.lock().position().is_some() {
-                        announcer.announce(&self.announcement(next, false).to_bytes()).await?;
+                        announcer.announce(&self.announcement(rest, false).to_bytes()).await?;
                     }
                 }
             }
@@ -583,7 +590,13 @@ impl Inner {
             match behind {
                 Some((_, since)) if since.elapsed() > SILENCE => return Err(Broken::Behind),
                 Some(_) => {}
-                None => self.reading.lock().in_touch = heard_self,
+                None => {
+                    let mut reading = self.reading.lock();
+                    // Before it has caught up it is behind, whatever it has heard of.
+                    if reading.trouble.is_none() {
+                        reading.in_touch = heard_self.max(reading.in_touch);
+                    }
+                }
             }
         }
     }
@@ -629,7 +642,8 @@ impl Inner {
                 reading.in_touch.max(reading.distrusted).elapsed() > limit
             };
             if cut_off {
-                self.distrust(&format!("it was cut off from the cluster for longer than {limit:?}")).await;
+                let why = format!("it was cut off from the cluster for longer than {limit:?}");
+                let _ = self.distrust(&why).await;
             }
             if written.elapsed() >= WRITE_DOWN {
                 let inner = Arc::clone(&self);
@@ -639,18 +653,19 @@ impl Inner {
         }
     }
 
-    /// Takes everything that is held for stale.
-    async fn distrust(&self, why: &str) {
+    /// Takes everything that is held for stale. Returns the number of that.
+    async fn distrust(&self, why: &str) -> u64 {
         // Whatever comes after this moment is of the next turn.
         self.reading.lock().distrusted = Instant::now();
         let (invalidator, why) = (Arc::clone(&self.invalidator), why.to_owned());
         let work = tokio::task::spawn_blocking(move || {
-            let responses = invalidator.distrust_all(&why);
+            let (number, responses) = invalidator.distrust_all(&why);
             if responses > 0 {
                 tracing::warn!(target: "forebay::cluster", "{responses} responses are stale now: {why}");
             }
+            number
         });
-        let _ = work.await;
+        work.await.unwrap_or_default()
     }
 
     fn write_down(&self) {
@@ -663,6 +678,10 @@ impl Inner {
             }
             kept
         };
+        // A node that starts reads on from there: what lies before must be in its journal.
+        if !self.invalidator.is_written() {
+            return;
+        }
         match position::save(state, &kept) {
             Ok(()) => self.reading.lock().kept = kept,
             Err(error) => {

@@ -92,6 +92,9 @@ struct Membership {
     node: String,
     outbox: Outbox,
     applied: Mutex<Applied>,
+    /// Those of other nodes that the journal was given, where nobody has waited for the
+    /// disk yet. An error stays: then the journal lacks something.
+    unwritten: Mutex<Result<Vec<Appending>, JournalError>>,
 }
 
 /// Up to which number the invalidations of each node have been applied: they arrive
@@ -107,8 +110,8 @@ struct Applied {
 /// of requests with unsafe methods are not in the journal.
 const JUMP: u64 = 1 << 32;
 
-/// How long an invalidation is told to the others before it is answered.
-const SPREAD: Duration = Duration::from_secs(1);
+/// How long an answer waits for the broker: there are clients that give up after a second.
+const SPREAD: Duration = Duration::from_millis(500);
 
 /// How many nodes' numbers are remembered; each start of a node makes a new one.
 const REMEMBERED_NODES: usize = 10_000;
@@ -149,7 +152,7 @@ impl Invalidator {
         let told = cluster.as_ref().map_or(u64::MAX, |(_, told)| *told);
         let cluster = cluster.map(|(node, _)| {
             let outbox = Outbox::new(Arc::clone(&counters));
-            Membership { node, outbox, applied: Mutex::default() }
+            Membership { node, outbox, applied: Mutex::default(), unwritten: Mutex::new(Ok(Vec::new())) }
         });
         let journal = journal.map(|(journal, recovered)| {
             store.begin_after(recovered.horizon);
@@ -235,6 +238,32 @@ impl Invalidator {
         (appending, sent)
     }
 
+    /// Notes one of another node. Whoever reads it at its source has it: nobody waits for
+    /// the disk but who tells up to where it was read.
+    fn note_foreign(&self, cluster: &Membership, sequence: u64, entry: Entry) {
+        let Some(appending) = self.note(sequence, entry).0 else { return };
+        let mut unwritten = cluster.unwritten.lock();
+        match (&mut *unwritten, appending) {
+            (Ok(all), Ok(appending)) => all.push(appending),
+            (Ok(_), Err(error)) => *unwritten = Err(error),
+            (Err(_), _) => {}
+        }
+    }
+
+    /// Waits until what was applied so far is on disk, if there is a journal. Says whether
+    /// all of it is.
+    pub fn is_written(&self) -> bool {
+        let Some(cluster) = &self.cluster else { return true };
+        let unwritten = match &mut *cluster.unwritten.lock() {
+            Ok(all) => std::mem::take(all),
+            Err(_) => return false,
+        };
+        let Err(error) = unwritten.into_iter().try_for_each(Appending::wait) else { return true };
+        tracing::error!(target: "forebay::journal", "a purge of another node is not on disk; the next start reads from before it: {error}");
+        *cluster.unwritten.lock() = Err(error);
+        false
+    }
+
     fn spread(&self, sequence: u64, sent: bool) -> Spread {
         let Some(cluster) = &self.cluster else { return Spread::Alone };
         if !sent {
@@ -244,10 +273,10 @@ impl Invalidator {
     }
 
     /// Applies an invalidation that a node of the cluster accepted, at this place of
-    /// their order; the same one may come again. From the moment that this returns it
-    /// holds here. It is refused where there is no room for its bans yet. Says whether
+    /// their order; the same one may come again. It means what was asked for before the
+    /// number `before`. From the moment that this returns it holds here. It is refused where there is no room for its bans yet. Says whether
     /// this node had accepted it.
-    pub fn apply(&self, entry: Entry, offset: u64) -> Result<bool, Refused> {
+    pub fn apply(&self, entry: Entry, offset: u64, before: u64) -> Result<bool, Refused> {
         let (Some(cluster), Some(identity)) = (&self.cluster, entry.identity.clone()) else {
             return Ok(false);
         };
@@ -262,16 +291,17 @@ impl Invalidator {
         let at = Wall::from_millis(entry.at_ms.min(now.millis()));
         let (what, soft, by) = (entry.what.clone(), entry.soft, entry.by.clone());
         let entry = Entry { own: false, offset: Some(offset), responses: None, ..entry };
-        let begun = self.store.begin(&what, soft, at, |sequence| {
-            // Whoever reads it at its source has it: nobody waits for the disk.
-            self.note(sequence, entry.clone());
+        let begun = self.store.begin(&what, soft, at, before, |sequence| {
+            self.note_foreign(cluster, sequence, entry.clone());
         });
         let done = match begun {
             Ok((done, _)) => done,
             Err(Refused::BadBan(why)) => {
                 tracing::error!(target: "forebay::cluster", by, "a ban of another node is not understood, so it means everything: {why}");
                 let all = [Selector::All];
-                self.store.begin(&all, soft, at, |sequence| drop(self.note(sequence, entry)))?.0
+                self.store
+                    .begin(&all, soft, at, before, |sequence| self.note_foreign(cluster, sequence, entry))?
+                    .0
             }
             Err(refused) => return Err(refused),
         };
@@ -284,8 +314,8 @@ impl Invalidator {
     }
 
     /// Makes everything stale that was asked for before now: it is not known what the
-    /// other nodes have invalidated. Returns how many responses that are.
-    pub fn distrust_all(&self, why: &str) -> usize {
+    /// other nodes have invalidated. Returns its number, and how many responses that are.
+    pub fn distrust_all(&self, why: &str) -> (u64, usize) {
         let now = self.clock.now();
         let by = format!("forebay: {why}");
         let entry = Entry {
@@ -296,13 +326,19 @@ impl Invalidator {
             own: true,
             ..Entry::default()
         };
-        let begun =
-            self.store.begin(&[Selector::All], true, now, |sequence| drop(self.note(sequence, entry)));
+        let begun = self
+            .store
+            .begin(&[Selector::All], true, now, u64::MAX, |sequence| drop(self.note(sequence, entry)));
         let done = begun.map(|(done, _)| done).unwrap_or_default();
         self.history.lock().told(done.sequence, done.responses);
         self.counters.cluster_distrusted.up();
         log(&[Selector::All], &by, true, &done);
-        done.responses
+        (done.sequence, done.responses)
+    }
+
+    /// A number for now: what was asked for before has a lower one, and nothing else.
+    pub fn turn(&self) -> u64 {
+        self.store.turn()
     }
 
     /// The order in which the nodes of the cluster apply is another one than it was:

@@ -9,6 +9,9 @@ use tracing_subscriber::EnvFilter;
 /// `forebay::origin=debug`; one that cannot be read is told and `info` holds. A
 /// second start changes nothing.
 pub fn start(level: &str) {
+    // The broker's client tells of its troubles, and so does whoever uses it; for the
+    // client a question that is answered with no is one.
+    let level = if level.contains("lapin") { level } else { &format!("{level},lapin=off") };
     let (filter, bad) = match EnvFilter::try_new(level) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new("info"), Some(error)),

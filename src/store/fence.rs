@@ -129,19 +129,32 @@ impl Fence {
 
     /// Notes an invalidation and returns its patterns, numbered.
     pub fn note(&mut self, meant: &Meant, soft: bool, at: Wall) -> (u64, Vec<Arc<Pattern>>) {
+        self.note_before(meant, soft, at, u64::MAX)
+    }
+
+    /// As [`Fence::note`], of an invalidation that means only what was asked for before
+    /// the one of the number `before`.
+    pub fn note_before(
+        &mut self,
+        meant: &Meant,
+        soft: bool,
+        at: Wall,
+        before: u64,
+    ) -> (u64, Vec<Arc<Pattern>>) {
         self.sequence += 1;
         let number = self.sequence;
+        let before = before.min(number);
         for name in &meant.names {
             let last = self.last.entry(*name).or_default();
-            if soft {
-                last.soft = number;
-            } else {
-                last.hard = number;
-            }
+            let last = if soft { &mut last.soft } else { &mut last.hard };
+            *last = before.max(*last);
             self.recent.push_back((number, Noted::Name(*name)));
         }
-        let patterns: Vec<Arc<Pattern>> =
-            meant.tests.iter().map(|test| Arc::new(Pattern::new(number, soft, at, test.clone()))).collect();
+        let patterns: Vec<Arc<Pattern>> = meant
+            .tests
+            .iter()
+            .map(|test| Arc::new(Pattern::new((number, before), soft, at, test.clone())))
+            .collect();
         for pattern in &patterns {
             self.patterns.push_back(Arc::clone(pattern));
             self.recent.push_back((number, Noted::Pattern));
@@ -150,6 +163,13 @@ impl Fence {
             self.forget_oldest();
         }
         (number, patterns)
+    }
+
+    /// Gives out a number that means nothing: what is asked for from now on can be told
+    /// from what was asked for before.
+    pub fn turn(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
     }
 
     /// Notes a hard invalidation of this key alone, and returns its number.
@@ -177,13 +197,13 @@ impl Fence {
         let later = self.patterns.partition_point(|pattern| pattern.number <= sequence);
         for pattern in self.patterns.range(later..) {
             let strongest = if pattern.soft { &mut soft } else { &mut hard };
-            if pattern.number > *strongest
+            if pattern.before > (*strongest).max(sequence)
                 && match head {
                     Some(head) => pattern.test.matches_new(&key.text, head, pattern.at),
                     None => pattern.test.may_match(&key.text),
                 }
             {
-                *strongest = pattern.number;
+                *strongest = pattern.before;
             }
         }
         if hard > sequence {
@@ -273,6 +293,24 @@ mod tests {
         let (hard, _) = fence.note(&url("/1"), false, Wall::default());
         fence.note(&url("/1"), true, Wall::default());
         assert_eq!(fence.since(&key("/1"), None, 0), Some(Invalidation::Hard(hard)));
+    }
+
+    #[test]
+    fn one_from_before_means_nothing_that_was_asked_for_since() {
+        let mut fence = Fence::default();
+        let old = fence.sequence();
+        let turn = fence.turn();
+        let prefix = Selector::Prefix { host: Some("a".to_owned()), port: None, prefix: "/2".to_owned() };
+        let prefix = Meant::by(&[prefix]).expect("no ban");
+        fence.note_before(&url("/1"), false, Wall::default(), turn);
+        fence.note_before(&prefix, false, Wall::default(), turn);
+        for path in ["/1", "/2"] {
+            assert_eq!(fence.since(&key(path), None, old), Some(Invalidation::Hard(turn)), "{path}");
+            assert_eq!(fence.since(&key(path), None, turn), None, "{path}");
+        }
+        let (later, _) = fence.note(&url("/1"), false, Wall::default());
+        fence.note_before(&url("/1"), false, Wall::default(), turn);
+        assert_eq!(fence.since(&key("/1"), None, turn), Some(Invalidation::Hard(later)));
     }
 
     #[test]

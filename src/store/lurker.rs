@@ -85,7 +85,7 @@ impl Patterns {
         let list = self.list.load();
         let first = list.partition_point(|pattern| pattern.number <= tested);
         for pattern in &list[first..] {
-            if pattern.test.matches(key, response, pattern.at) {
+            if pattern.matches(key, response) {
                 let news = if pattern.soft { response.soft_purge() } else { response.hard_purge() };
                 if news {
                     pattern.hit();
@@ -172,7 +172,8 @@ fn lurk(store: &Weak<Store>) {
 
 /// Whether an older pattern is not needed beside a newer one.
 fn says_the_same(old: &Pattern, new: &Pattern) -> bool {
-    if old.soft && !new.soft || old.soft == new.soft {
+    // A newer one may mean less, as far as time goes.
+    if old.before <= new.before && (!new.soft || old.soft) {
         match (&old.test, &new.test) {
             (Test::Ban(old), Test::Ban(new)) => !new.asks_age() && old.text() == new.text(),
             (

@@ -278,7 +278,7 @@ impl Store {
         at: Wall,
         noted: impl FnOnce(u64),
     ) -> Result<Invalidated, Refused> {
-        let (mut done, patterns) = self.begin(selectors, soft, at, noted)?;
+        let (mut done, patterns) = self.begin(selectors, soft, at, u64::MAX, noted)?;
         if !patterns.is_empty() {
             done.pending = !self.patterns.wait(done.sequence, PATIENCE);
             done.responses += patterns.iter().map(|pattern| pattern.hits()).sum::<u64>() as usize;
@@ -286,13 +286,15 @@ impl Store {
         Ok(done)
     }
 
-    /// As [`Store::invalidate`], and waits for nothing. Returns what was hit so far,
-    /// and the patterns that everything is being tested against.
+    /// As [`Store::invalidate`], of what was asked for before the invalidation of the
+    /// number `before`, and waits for nothing. Returns what was hit so far, and the
+    /// patterns that everything is being tested against.
     pub fn begin(
         &self,
         selectors: &[Selector],
         soft: bool,
         at: Wall,
+        before: u64,
         noted: impl FnOnce(u64),
     ) -> Result<(Invalidated, Vec<Arc<Pattern>>), Refused> {
         let meant = Meant::by(selectors)?;
@@ -302,13 +304,14 @@ impl Store {
         }
         let (sequence, patterns) = {
             let mut fence = self.fence.lock();
-            let (sequence, patterns) = fence.note(&meant, soft, at);
+            let (sequence, patterns) = fence.note_before(&meant, soft, at, before);
             self.patterns.add(&patterns, || self.counters.bans_merged.up());
             noted(sequence);
             (sequence, patterns)
         };
         let mark = if soft { Mark::Stale } else { Mark::Gone };
-        let responses: usize = selectors.iter().map(|selector| self.reach(selector, mark, sequence)).sum();
+        let before = before.min(sequence);
+        let responses: usize = selectors.iter().map(|selector| self.reach(selector, mark, before)).sum();
         if !soft && responses > 0 {
             self.patterns.sweep();
         }
@@ -352,6 +355,11 @@ impl Store {
         fence.skip_to(sequence.saturating_sub(1));
         fence.note(&meant, soft, at);
         Ok(())
+    }
+
+    /// A number for now: what was asked for before has a lower one, and nothing else.
+    pub fn turn(&self) -> u64 {
+        self.fence.lock().turn()
     }
 
     /// Gives out higher numbers than this one.

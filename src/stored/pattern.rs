@@ -10,8 +10,11 @@ use crate::clock::Wall;
 /// A pattern that stored responses are tested against.
 #[derive(Debug)]
 pub struct Pattern {
-    /// The number of its invalidation: it means responses from before.
+    /// The number of its invalidation.
     pub number: u64,
+    /// It means responses that were asked for before the invalidation of this number:
+    /// its own, as a rule.
+    pub before: u64,
     /// Whether those that match become stale only.
     pub soft: bool,
     /// When it was accepted; ages are as of then.
@@ -40,8 +43,13 @@ pub enum Test {
 
 impl Pattern {
     /// A pattern that has hit nothing yet.
-    pub fn new(number: u64, soft: bool, at: Wall, test: Test) -> Self {
-        Pattern { number, soft, at, test, hits: AtomicU64::new(0) }
+    pub fn new((number, before): (u64, u64), soft: bool, at: Wall, test: Test) -> Self {
+        Pattern { number, before, soft, at, test, hits: AtomicU64::new(0) }
+    }
+
+    /// Whether it means this stored response.
+    pub fn matches(&self, key: &str, response: &StoredResponse) -> bool {
+        response.head.sequence < self.before && self.test.matches(key, response, self.at)
     }
 
     /// Notes a hit.

@@ -3,6 +3,7 @@
 
 #![allow(clippy::type_complexity, reason = "the rows of tables are tuples, read beside their table")]
 
+mod cluster;
 mod collapse;
 mod config;
 mod freshness;

@@ -1,4 +1,5 @@
-//! A scripted origin, a node in front of it, and clients that send exact bytes.
+//! A scripted origin, a node in front of it, clients that send exact bytes, and a
+//! broker.
 //!
 //! What always holds: ports are free ones on loopback; whoever waits, waits for a
 //! condition, and panics with the whole transcript when it does not come true;
@@ -6,10 +7,14 @@
 
 pub mod client;
 pub mod origin;
+pub mod rabbit;
+pub mod wire;
 pub mod world;
 
 pub use client::{Client, Reply};
 pub use origin::Origin;
+pub use rabbit::Rabbit;
+pub use wire::Wire;
 pub use world::World;
 
 use std::sync::{Arc, Mutex};

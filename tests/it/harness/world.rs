@@ -29,12 +29,21 @@ impl World {
     pub async fn start(settings: &str) -> World {
         let transcript = Transcript::default();
         let origin = Origin::start(transcript.clone()).await;
+        Self::with(origin, Clock::manual(BEGINNING), transcript, settings).await
+    }
+
+    /// Another node in front of the same origin, with the same wall time.
+    pub async fn beside(&self, settings: &str) -> World {
+        let (origin, clock, transcript) = (self.origin.clone(), self.clock.clone(), self.transcript.clone());
+        Self::with(origin, clock, transcript, settings).await
+    }
+
+    async fn with(origin: Origin, clock: Clock, transcript: Transcript, settings: &str) -> World {
         let text = Self::config_text(&origin, settings);
         let config = match config::read("test", &text, &Flags::default()) {
             Ok(config) => config,
             Err(faults) => panic!("{faults}"),
         };
-        let clock = Clock::manual(BEGINNING);
         let node = Node::start(config, clock.clone()).await.expect("the node starts");
         World { origin, node, clock, transcript }
     }

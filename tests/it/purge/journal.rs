@@ -9,17 +9,22 @@ use crate::harness::World;
 use crate::harness::origin::CHANCE;
 
 /// An empty directory of this name, that goes when the test ends.
-struct Directory(PathBuf);
+pub struct Directory(PathBuf);
 
 impl Directory {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("forebay-it-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         Directory(path)
     }
 
-    fn settings(&self) -> String {
-        format!("[node]\nstate = {:?}", self.0.display().to_string())
+    pub fn settings(&self) -> String {
+        format!("[node]\nstate = {:?}", self.path())
+    }
+
+    /// Its path.
+    pub fn path(&self) -> String {
+        self.0.display().to_string()
     }
 }
 
@@ -36,7 +41,7 @@ async fn purges(world: &World) -> Vec<Value> {
 }
 
 /// Ends a world and waits until its journal is free.
-async fn end(world: World, directory: &Directory) {
+pub async fn end(world: World, directory: &Directory) {
     let transcript = world.transcript.clone();
     world.node.drain().await;
     let free = async {

@@ -4,7 +4,7 @@ mod admin;
 mod client_port;
 mod clients;
 mod fence;
-mod journal;
+pub mod journal;
 mod kinds;
 mod model;
 mod tags;
@@ -16,10 +16,10 @@ use crate::harness::World;
 use crate::harness::origin::response;
 
 /// The admin port's own name.
-const OWN: (&str, &str) = ("Host", "127.0.0.1");
+pub const OWN: (&str, &str) = ("Host", "127.0.0.1");
 
 /// Stores a response under each host and path, with these fields.
-async fn fill(world: &World, places: &[(&str, &str)], more: &'static [(&str, &str)]) {
+pub async fn fill(world: &World, places: &[(&str, &str)], more: &'static [(&str, &str)]) {
     for (host, path) in places {
         world.origin.on(path, move |seen, _| {
             let own = [("Cache-Control", "max-age=600"), ("X-Path", seen.target.as_str())];
@@ -31,7 +31,7 @@ async fn fill(world: &World, places: &[(&str, &str)], more: &'static [(&str, &st
 }
 
 /// Which of them are still answered from the store. Looks without asking the origin.
-async fn left(world: &World, places: &[(&str, &str)]) -> Vec<usize> {
+pub async fn left(world: &World, places: &[(&str, &str)]) -> Vec<usize> {
     let mut left = Vec::new();
     for (at, (host, path)) in places.iter().enumerate() {
         let fields = [("Host", *host), ("Cache-Control", "only-if-cached")];
@@ -43,7 +43,7 @@ async fn left(world: &World, places: &[(&str, &str)]) -> Vec<usize> {
 }
 
 /// `POST` of JSON to the admin port, and what it answered.
-async fn post(world: &World, path: &str, body: &Value) -> Value {
+pub async fn post(world: &World, path: &str, body: &Value) -> Value {
     let fields = [OWN, ("Content-Type", "application/json")];
     let reply = world.operator().await.ask("POST", path, &fields, body.to_string().as_bytes()).await;
     serde_json::from_slice(&reply.body).unwrap_or_else(|error| panic!("{error}: {}", reply.text()))

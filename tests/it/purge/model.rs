@@ -152,7 +152,7 @@ fn run(seed: u64) {
                 let selectors: Vec<Selector> =
                     (0..random.usize(1..3)).map(|_| selector(&mut random)).collect();
                 let soft = random.u8(..3) == 0;
-                store.begin(&selectors, soft, NOW, |_| {}).expect("a good purge");
+                store.begin(&selectors, soft, NOW, u64::MAX, |_| {}).expect("a good purge");
                 let purge = Purge { selectors, soft };
                 if !soft {
                     kept.retain(|path, kept| !purge.means(*path, &kept.tags));
@@ -207,7 +207,7 @@ fn a_validation_that_began_after_a_purge_does_not_bring_back_what_it_found_befor
             |version| Fetch { path: 0, tags: vec!["x"], sequence: store.sequence(), began: 0, version };
         store.insert(&key(0), response(&fetch(1)), |_| Rival::Yields, None);
         let found = store.find_in_memory(&key(0)).expect("stored");
-        store.begin(std::slice::from_ref(&what), false, NOW, |_| {}).expect("a good purge");
+        store.begin(std::slice::from_ref(&what), false, NOW, u64::MAX, |_| {}).expect("a good purge");
         let freshened = store.freshen(&key(0), &found.responses[0], response(&fetch(1)), None);
         assert!(matches!(freshened, Inserted::Gone), "{what}: {freshened:?}");
     }
@@ -250,7 +250,7 @@ fn no_race_brings_a_purged_response_back() {
                 2 => Selector::All,
                 _ => Selector::Host { host: "h".to_owned(), port: None },
             };
-            store.begin(std::slice::from_ref(&what), false, NOW, |_| {}).expect("a good purge");
+            store.begin(std::slice::from_ref(&what), false, NOW, u64::MAX, |_| {}).expect("a good purge");
             for (path, text) in PATHS.iter().enumerate().take(2) {
                 let found = store.find_in_memory(&key(path));
                 let fields = request(text).fields;
