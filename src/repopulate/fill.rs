@@ -88,10 +88,12 @@ pub struct Outcome {
     pub retry_after_ms: Option<u64>,
 }
 
-/// How a piece of work has ended.
+/// How a piece of work stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EndedAs {
+    /// It has not; a worker has begun with it.
+    Begun,
     /// The origin answered.
     Answered,
     /// The origin said that it was asked too much.

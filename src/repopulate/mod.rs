@@ -27,7 +27,7 @@ pub mod lease;
 pub mod pace;
 pub mod pacer;
 mod push;
-pub mod rate;
+mod rate;
 pub mod token;
 pub mod wants;
 pub mod worker;

@@ -5,6 +5,7 @@
 //! one that waits, or is of no more use, and not before; so a pacer that ends loses
 //! none, and whoever takes over begins with them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ use crate::observe::counters::Counters;
 /// Work that nobody takes within this time is dropped: what is not done now is not to
 /// be done later, together with what is released then.
 const WORK_TTL: Duration = Duration::from_secs(5);
+/// By then a worker has begun with a piece of work, or nobody does.
+const UNBEGUN: Duration = Duration::from_secs(WORK_TTL.as_secs() + 2);
 /// How long a piece of work may take before it counts as lost; longer than an origin
 /// may take for an answer.
 const LOST_AFTER: Duration = Duration::from_secs(90);
@@ -44,6 +47,8 @@ struct Inner {
     origin: String,
     settings: Mutex<pacer::Settings>,
     pacer: Mutex<Pacer<Held>>,
+    /// Released, and no worker has begun with it yet; the oldest first.
+    unbegun: Mutex<VecDeque<(Instant, u128)>>,
     queues: Arc<dyn Queues>,
     clock: Clock,
     counters: Arc<Counters>,
@@ -66,7 +71,17 @@ impl Pace {
         let settings = settings(agreed);
         let pacer = Mutex::new(Pacer::new(settings.clone(), Instant::now()));
         let settings = Mutex::new(settings);
-        Pace { inner: Arc::new(Inner { origin, settings, pacer, queues, clock, counters }) }
+        Pace {
+            inner: Arc::new(Inner {
+                origin,
+                settings,
+                pacer,
+                unbegun: Mutex::default(),
+                queues,
+                clock,
+                counters,
+            }),
+        }
     }
 
     /// The name of the origin.
@@ -180,6 +195,7 @@ impl Inner {
 
     /// Releases what may be released now. Returns when to look again.
     async fn release(&self) -> Option<Instant> {
+        self.drop_expired().await;
         loop {
             let next = self.pacer.lock().next(Instant::now());
             match next {
@@ -199,6 +215,7 @@ impl Inner {
         match self.queues.publish(Address::Work(self.origin.clone()), letter).await {
             Ok(()) => {
                 self.counters.events_released.up();
+                self.unbegun.lock().push_back((Instant::now(), key));
                 self.counters.pacer_wait_seconds.record(waited);
                 let _ = receipt.acknowledge().await;
             }
@@ -223,27 +240,42 @@ impl Inner {
         if let Ok(outcome) = &read
             && let Ok(key) = u128::from_str_radix(&outcome.key, 16)
         {
+            self.unbegun.lock().retain(|(_, unbegun)| *unbegun != key);
             let latency = Duration::from_millis(outcome.took_ms);
             let retry_after = outcome.retry_after_ms.map(Duration::from_millis);
             let ended = match outcome.ended {
-                EndedAs::Answered => Ended::Answered { latency },
-                EndedAs::TooMany => Ended::TooMany { retry_after, latency },
-                EndedAs::Failed => Ended::Failed { latency },
-                EndedAs::NotAsked => Ended::NotAsked,
+                EndedAs::Begun => None,
+                EndedAs::Answered => Some(Ended::Answered { latency }),
+                EndedAs::TooMany => Some(Ended::TooMany { retry_after, latency }),
+                EndedAs::Failed => Some(Ended::Failed { latency }),
+                EndedAs::NotAsked => Some(Ended::NotAsked),
             };
-            self.pacer.lock().ended(key, ended, Instant::now());
+            if let Some(ended) = ended {
+                self.pacer.lock().ended(key, ended, Instant::now());
+            }
         }
         let _ = delivery.receipt.acknowledge().await;
     }
 
     async fn tick(&self) {
-        let (over, waiting) = {
-            let mut pacer = self.pacer.lock();
-            let now = Instant::now();
-            (pacer.expire(now), pacer.view(now).waiting)
-        };
+        self.drop_expired().await;
+        let now = Instant::now();
+        let waiting = self.pacer.lock().view(now).waiting;
         let waiting = waiting.user + waiting.refresh + waiting.unknown + waiting.warm;
         self.counters.pacer_waiting.set(waiting as u64);
+        // What no worker has begun with has been dropped by its queue: its place is free.
+        let dropped = |(at, key): &(Instant, u128)| (now.duration_since(*at) > UNBEGUN).then_some(*key);
+        while let Some(key) =
+            self.unbegun.lock().pop_front_if(|front| dropped(front).is_some()).map(|it| it.1)
+        {
+            self.counters.events_expired.up();
+            self.pacer.lock().ended(key, Ended::NotAsked, now);
+        }
+    }
+
+    /// Gives up what has waited for longer than it is of use.
+    async fn drop_expired(&self) {
+        let over = self.pacer.lock().expire(Instant::now());
         self.counters.events_expired.add(over.len() as u64);
         for held in over {
             let _ = held.receipt.acknowledge().await;
@@ -253,6 +285,7 @@ impl Inner {
     /// Forgets what was delivered, which goes back to its queue.
     fn begin_anew(&self) {
         let settings = self.settings.lock().clone();
+        self.unbegun.lock().clear();
         *self.pacer.lock() = Pacer::new(settings, Instant::now());
     }
 }

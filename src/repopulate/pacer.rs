@@ -243,7 +243,7 @@ pub struct Pacer<T> {
 #[derive(Clone, Copy, Debug)]
 enum Health {
     Well {
-        /// What was released before this says nothing.
+        /// What was released until then says nothing.
         since: Instant,
         /// Failures in a row.
         failed: u32,
@@ -339,7 +339,7 @@ impl<T> Pacer<T> {
                 if tried {
                     self.resume(latency, now);
                 } else if let Health::Well { since, failed } = &mut self.health
-                    && released >= *since
+                    && released > *since
                 {
                     *failed = 0;
                 }
@@ -468,7 +468,7 @@ impl<T> Pacer<T> {
     fn failed(&mut self, tried: bool, released: Instant, now: Instant) {
         let pause = match &mut self.health {
             Health::Failing { pause, .. } if tried => (*pause * 2).min(PAUSE.1),
-            Health::Well { since, failed } if released >= *since => {
+            Health::Well { since, failed } if released > *since => {
                 *failed += 1;
                 if *failed < FAILURES {
                     return;
@@ -487,7 +487,7 @@ impl<T> Pacer<T> {
     /// halved says nothing of how the origin does at this rate; and one alone, however
     /// long, does not make the mean slow.
     fn feel(&mut self, latency: Duration, released: Instant, now: Instant) {
-        if self.halved.is_some_and(|halved| released < halved) {
+        if self.halved.is_some_and(|halved| released <= halved) {
             return;
         }
         let slow = self.settings.slow;
@@ -502,7 +502,7 @@ impl<T> Pacer<T> {
     /// has had its time.
     fn slow_down(&mut self, latency: Duration, released: Instant, now: Instant) {
         self.allowance.hold(after(now, latency.min(self.settings.lost_after)));
-        if self.halved.is_none_or(|halved| released >= halved && now >= halved + STEP) {
+        if self.halved.is_none_or(|halved| released > halved && now >= halved + STEP) {
             self.allowance.halve();
             self.halved = Some(now);
         }
@@ -556,7 +556,7 @@ mod tests {
         }
 
         pub fn flood(&mut self, keys: std::ops::Range<u128>) {
-            keys.for_each(|key| drop(self.offer(key, Class::User, 1)));
+            keys.for_each(|key| assert_eq!(self.offer(key, Class::User, 1), Offered::Held));
         }
 
         /// Waits for the next release, which is due at some time.
@@ -627,6 +627,7 @@ mod tests {
         assert_eq!(run.pacer.offer(offer(1, 3), run.now), Offered::Held);
         assert_eq!(run.pacer.offer(offer(2, 5), run.now), Offered::Merged(1));
         assert_eq!(run.pacer.offer(offer(3, 4), run.now), Offered::Merged(3));
+        assert_eq!(run.pacer.offer(offer(4, 5), run.now), Offered::Merged(4));
         assert!(run.pacer.expire(run.start + 4 * SECOND).is_empty());
         assert_eq!(run.pacer.expire(run.start + 5 * SECOND), [2]);
         assert_eq!(run.pacer.next(run.start + 6 * SECOND), Next::Idle);
@@ -699,14 +700,23 @@ mod tests {
         let mut run = Run::new(settings(100.0, 99, 10_000));
         run.flood(0..9000);
         run.now += SECOND;
-        let keys: Vec<u128> = (0..10).map(|_| run.released()).collect();
-        for key in keys {
-            run.pacer.ended(key, too_many, run.now);
+        let early: Vec<u128> = (0..10).map(|_| run.released()).collect();
+        for key in &early[..5] {
+            run.pacer.ended(*key, too_many, run.now);
         }
         assert_eq!(run.view().rate, 50.0);
+        // What was released before that says nothing of this rate, but lets it not rise.
+        run.now += SECOND;
+        for key in &early[5..] {
+            run.pacer.ended(*key, too_many, run.now);
+        }
+        run.now += SECOND;
+        assert_eq!(run.view().rate, 50.0);
+        run.one_ends(too_many);
+        assert_eq!(run.view().rate, 25.0);
         // Not yet a second later.
         run.one_ends(too_many);
-        assert_eq!(run.view().rate, 50.0);
+        assert_eq!(run.view().rate, 25.0);
         for _ in 0..1000 {
             run.one_ends(too_many);
         }
@@ -761,20 +771,23 @@ mod tests {
     fn a_failing_origin_is_left_alone_then_tried_and_then_asked_less() {
         let mut run = Run::new(settings(100.0, 99, 999));
         run.flood(0..500);
-        let early = run.released();
+        run.now += SECOND;
+        let early: Vec<u128> = (0..9).map(|_| run.released()).collect();
         (0..4).for_each(|_| run.one_ends(BAD));
         run.one_ends(OK);
         (0..4).for_each(|_| run.one_ends(BAD));
         assert_eq!(run.view().paused, None);
         run.one_ends(BAD);
         assert_eq!(run.view().paused, Some(Paused { why: Why::Failing, for_ms: 1000 }));
+        run.pacer.ended(early[0], OK, run.now);
+        run.pacer.ended(early[1], BAD, run.now);
+        assert_eq!(run.view().paused, Some(Paused { why: Why::Failing, for_ms: 1000 }));
         for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
             let from = run.now;
             let trial = run.released();
             assert_eq!(run.now - from, pause * SECOND + 10 * MS);
-            // One at a time; what was released before says nothing.
+            // One at a time.
             assert!(matches!(run.pacer.next(run.now + SECOND), Next::Wait(_)));
-            run.pacer.ended(early, OK, run.now);
             run.now += SECOND;
             run.pacer.ended(trial, BAD, run.now);
         }
@@ -788,6 +801,20 @@ mod tests {
         let from = run.now;
         (0..5).for_each(|_| run.one_ends(OK));
         assert_eq!(run.now - from, 100 * MS);
+    }
+
+    #[test]
+    fn failures_of_work_from_before_a_stop_do_not_stop_it_again() {
+        let mut run = Run::new(settings(100.0, 99, 999));
+        run.flood(0..500);
+        run.now += SECOND;
+        let early: Vec<u128> = (0..9).map(|_| run.released()).collect();
+        (0..5).for_each(|_| run.one_ends(BAD));
+        run.one_ends(OK);
+        for key in early {
+            run.pacer.ended(key, BAD, run.now);
+        }
+        assert_eq!((run.view().paused, run.view().rate), (None, 50.0));
     }
 
     #[test]

@@ -228,6 +228,7 @@ impl Worker {
             self.outcome(origin, event, EndedAs::NotAsked, Duration::ZERO, None).await;
             return Ok(());
         }
+        self.outcome(origin, event, EndedAs::Begun, Duration::ZERO, None).await;
         counters.worker_requests.up();
         let began = Instant::now();
         let got = self.get(origin, event, &asked).await;

@@ -138,7 +138,7 @@ pub(super) fn unserved(mut walk: Walk<'_>, why: &Unserved) -> Reply {
         Unserved::NotNow(_) | Unserved::Failed(_) | Unserved::NotStorable(..) => Outcome::Failed,
     };
     walk.record.failure = Some(format!("hidden: {details}"));
-    let seconds = after.map(|after| jittered(after));
+    let seconds = after.map(jittered);
     let is_head = walk.asked.presented.method == Method::HEAD;
     let page = Page { status, text, outcome, is_head, retry_after: seconds };
     let form = Form::wanted(walk.asked.presented.fields.members("accept"));
