@@ -70,6 +70,25 @@ fn the_other_files_are_good() {
 }
 
 #[test]
+fn every_example_passes_the_check() {
+    let mut checked = 0;
+    for entry in std::fs::read_dir(conf(".")).expect("conf/") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            // One of them leaves the origin to the command line.
+            let flags = if path.ends_with("rfc.toml") { with_origin() } else { Flags::default() };
+            if let Err(faults) = config::load(Some(&path), &flags) {
+                panic!("{faults}");
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked >= 4, "{checked}");
+    let cluster = config::load(Some(&conf("cluster.toml")), &Flags::default()).expect("good");
+    assert_eq!((cluster.broker.urls.len(), cluster.cluster), (1, forebay::cluster::Settings::default()));
+}
+
+#[test]
 fn a_file_that_is_not_there_is_a_fault() {
     let faults = config::load(Some(Path::new("/nowhere/x.toml")), &Flags::default()).expect_err("no file");
     assert_eq!(

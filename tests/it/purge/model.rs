@@ -1,9 +1,10 @@
 //! Under any order of what can happen on a node nothing is served that a purge
 //! meant which had been acknowledged, and nothing else is lost.
 //!
-//! A seeded run drives the store and the flights as the fetcher does, one step of
-//! one actor at a time, and a model knows what may be served. The seed is in the
-//! panic's text.
+//! A seeded run drives the store as the fetcher and the flights do, one step of one
+//! actor at a time: fetches, validations, clients that want to join, evictions, and
+//! purges of all kinds. A model knows what may be served. The seed is in the panic's
+//! text.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,31 +27,46 @@ struct Fetch {
     path: usize,
     tags: Vec<&'static str>,
     sequence: u64,
-    /// How many purges had been acknowledged when the origin was asked.
+    /// At which step the origin was asked.
     began: usize,
     version: usize,
+    /// What it validates, and which one that is to the model.
+    old: Option<(Arc<StoredResponse>, usize)>,
 }
 
 /// What the model knows of a purge.
 struct Purge {
     selectors: Vec<Selector>,
     soft: bool,
+    /// It means what was asked for before this step.
+    before: usize,
 }
 
 impl Purge {
-    fn means(&self, path: usize, tags: &[&str]) -> bool {
-        self.selectors.iter().any(|selector| match selector {
-            Selector::Url { path_and_query, .. } | Selector::Path { path_and_query } => {
-                path_and_query == PATHS[path]
-            }
-            Selector::Prefix { prefix, .. } => PATHS[path].starts_with(prefix.as_str()),
-            Selector::Tag { tag, .. } => tags.contains(&tag.as_str()),
-            Selector::Host { .. } | Selector::Site { .. } | Selector::All => true,
-            Selector::Ban { expression } => {
-                expression.strip_prefix("req.url ~ ").is_some_and(|part| PATHS[path].contains(part))
-            }
-            Selector::Group { .. } => false,
-        })
+    fn means(&self, path: usize, tags: &[&str], began: usize) -> bool {
+        began < self.before && self.selectors.iter().any(|selector| is_meant(selector, path, tags))
+    }
+
+    /// Whether it means a response whose head is not known yet.
+    fn means_any(&self, path: usize, began: usize) -> bool {
+        let by_head = |selector: &&Selector| matches!(selector, Selector::Tag { .. } | Selector::Site { .. });
+        let mut by_key = self.selectors.iter().filter(|selector| !by_head(selector));
+        began < self.before && by_key.any(|selector| is_meant(selector, path, &[]))
+    }
+}
+
+fn is_meant(selector: &Selector, path: usize, tags: &[&str]) -> bool {
+    match selector {
+        Selector::Url { path_and_query, .. } | Selector::Path { path_and_query } => {
+            path_and_query == PATHS[path]
+        }
+        Selector::Prefix { prefix, .. } => PATHS[path].starts_with(prefix.as_str()),
+        Selector::Tag { tag, .. } => tags.contains(&tag.as_str()),
+        Selector::Host { .. } | Selector::Site { .. } | Selector::All => true,
+        Selector::Ban { expression } => {
+            expression.strip_prefix("req.url ~ ").is_some_and(|part| PATHS[path].contains(part))
+        }
+        Selector::Group { .. } => false,
     }
 }
 
@@ -108,90 +124,178 @@ fn selector(random: &mut fastrand::Rng) -> Selector {
     }
 }
 
-/// What is stored, as the model sees it: version, tags and the purges before it.
+/// What is stored, as the model sees it.
 struct Kept {
     version: usize,
     tags: Vec<&'static str>,
     began: usize,
+    /// Which one it is: a validation makes another one of the same version.
+    number: usize,
 }
 
-fn run(seed: u64) {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let store = Store::new(Settings::default(), Arc::default());
-    let mut fetches: Vec<Fetch> = Vec::new();
-    let mut purges: Vec<Purge> = Vec::new();
-    let mut kept: HashMap<usize, Kept> = HashMap::new();
-    let mut versions = 0;
-    for step in 0..200 {
-        match random.u8(..10) {
-            0..3 => {
-                let path = random.usize(..PATHS.len());
-                let tags = TAGS.into_iter().filter(|_| random.bool()).collect();
-                versions += 1;
-                let sequence = store.sequence();
-                fetches.push(Fetch { path, tags, sequence, began: purges.len(), version: versions });
-            }
-            3..6 if !fetches.is_empty() => {
-                let fetch = fetches.swap_remove(random.usize(..fetches.len()));
-                let hit = |purge: &&Purge| !purge.soft && purge.means(fetch.path, &fetch.tags);
-                let forbidden = purges[fetch.began..].iter().find(hit).is_some();
-                let stored = store.insert(&key(fetch.path), response(&fetch), |_| Rival::Yields, None);
-                match stored {
-                    Inserted::Stored(_) => {
-                        assert!(!forbidden, "seed {seed}, step {step}: a purged response was stored");
-                        let Fetch { version, tags, began, .. } = fetch;
-                        kept.insert(fetch.path, Kept { version, tags, began });
-                    }
-                    Inserted::Fenced(_) => {
-                        assert!(forbidden, "seed {seed}, step {step}: a response was fenced for nothing");
-                    }
-                    other => panic!("seed {seed}, step {step}: {other:?}"),
-                }
-            }
-            6..8 => {
-                let selectors: Vec<Selector> =
-                    (0..random.usize(1..3)).map(|_| selector(&mut random)).collect();
-                let soft = random.u8(..3) == 0;
-                store.begin(&selectors, soft, NOW, u64::MAX, |_| {}).expect("a good purge");
-                let purge = Purge { selectors, soft };
-                if !soft {
-                    kept.retain(|path, kept| !purge.means(*path, &kept.tags));
-                }
-                purges.push(purge);
-            }
-            8 => store.tick(),
-            _ => {
-                let path = random.usize(..PATHS.len());
-                check(&store, path, kept.get(&path), &purges, seed, step);
-            }
+/// A run of the store and of the model beside it.
+struct Run {
+    seed: u64,
+    step: usize,
+    random: fastrand::Rng,
+    store: Store,
+    /// Whether there is too little room for everything.
+    evicts: bool,
+    fetches: Vec<Fetch>,
+    purges: Vec<Purge>,
+    kept: HashMap<usize, Kept>,
+    numbers: usize,
+    /// A moment that purges may mean: its number, and the step.
+    turn: (u64, usize),
+}
+
+impl Run {
+    fn new(seed: u64) -> Run {
+        let evicts = seed % 4 == 3;
+        let memory = if evicts { 3000 } else { Settings::default().memory };
+        Run {
+            seed,
+            step: 0,
+            random: fastrand::Rng::with_seed(seed),
+            store: Store::new(Settings { memory, ..Settings::default() }, Arc::default()),
+            evicts,
+            fetches: Vec::new(),
+            purges: Vec::new(),
+            kept: HashMap::new(),
+            numbers: 0,
+            turn: (0, 0),
         }
     }
-    for path in 0..PATHS.len() {
-        check(&store, path, kept.get(&path), &purges, seed, 200);
-    }
-}
 
-/// What a look-up finds is exactly what the model says.
-fn check(store: &Store, path: usize, kept: Option<&Kept>, purges: &[Purge], seed: u64, step: usize) {
-    let found = store.find_in_memory(&key(path));
-    let response = found.as_deref().and_then(|variants| variants.select(&request(PATHS[path]).fields, false));
-    let place = format!("seed {seed}, step {step}, {}", PATHS[path]);
-    match (response, kept) {
-        (None, None) => {}
-        (Some(_), None) => panic!("{place}: served although it was purged"),
-        (None, Some(_)) => panic!("{place}: lost although nothing purged it"),
-        (Some(response), Some(kept)) => {
-            assert_eq!(response.body.chunks()[0], kept.version.to_string(), "{place}");
-            let stale = purges[kept.began..].iter().any(|purge| purge.means(path, &kept.tags));
-            assert_eq!(response.is_soft_purged(), stale, "{place}: stale by a purge");
+    fn go(mut self) {
+        for step in 1..=300 {
+            self.step = step;
+            match self.random.u8(..16) {
+                0..4 => self.ask(),
+                4..6 => self.validate(),
+                6..10 => self.store(),
+                10..12 => self.purge(),
+                12 => self.turn = (self.store.turn(), step),
+                13 => self.join(),
+                14 => self.store.tick(),
+                _ => self.look(self.random.clone().usize(..PATHS.len())),
+            }
+        }
+        (0..PATHS.len()).for_each(|path| self.look(path));
+    }
+
+    fn fail(&self, why: &str) -> ! {
+        panic!("seed {}, step {}: {why}", self.seed, self.step);
+    }
+
+    fn number(&mut self) -> usize {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn ask(&mut self) {
+        let path = self.random.usize(..PATHS.len());
+        let tags = TAGS.into_iter().filter(|_| self.random.bool()).collect();
+        let (sequence, version) = (self.store.sequence(), self.number());
+        self.fetches.push(Fetch { path, tags, sequence, began: self.step, version, old: None });
+    }
+
+    fn validate(&mut self) {
+        let path = self.random.usize(..PATHS.len());
+        let (Some(kept), Some(found)) = (self.kept.get(&path), self.found(path)) else { return };
+        let (tags, version, old) = (kept.tags.clone(), kept.version, Some((found, kept.number)));
+        let sequence = self.store.sequence();
+        self.fetches.push(Fetch { path, tags, sequence, began: self.step, version, old });
+    }
+
+    fn store(&mut self) {
+        if self.fetches.is_empty() {
+            return;
+        }
+        let fetch = self.fetches.swap_remove(self.random.usize(..self.fetches.len()));
+        let hit = |purge: &Purge| !purge.soft && purge.means(fetch.path, &fetch.tags, fetch.began);
+        let forbidden = self.purges.iter().any(hit);
+        let is_kept = |number: usize| self.kept.get(&fetch.path).is_some_and(|kept| kept.number == number);
+        let replaced = fetch.old.as_ref().is_some_and(|(_, number)| !is_kept(*number));
+        let key = key(fetch.path);
+        let stored = match &fetch.old {
+            Some((old, _)) => self.store.freshen(&key, old, response(&fetch), None),
+            None => self.store.insert(&key, response(&fetch), |_| Rival::Yields, None),
+        };
+        match stored {
+            Inserted::Stored(_) if forbidden => self.fail("a purged response was stored"),
+            Inserted::Stored(_) if replaced => self.fail("what was replaced came back"),
+            Inserted::Stored(_) => {
+                let number = self.number();
+                let Fetch { path, version, tags, began, .. } = fetch;
+                self.kept.insert(path, Kept { version, tags, began, number });
+            }
+            Inserted::Fenced(_) if !forbidden => self.fail("a response was fenced for nothing"),
+            Inserted::Fenced(_) => {}
+            Inserted::Gone if fetch.old.is_some() && (replaced || self.evicts) => {}
+            other => self.fail(&format!("{other:?}")),
+        }
+    }
+
+    fn purge(&mut self) {
+        let selectors: Vec<Selector> =
+            (0..self.random.usize(1..3)).map(|_| selector(&mut self.random)).collect();
+        let soft = self.random.u8(..3) == 0;
+        // One of another node may mean what was asked for before an earlier moment.
+        let now = (u64::MAX, self.step);
+        let (number, before) = if self.random.u8(..4) == 0 { self.turn } else { now };
+        self.store.begin(&selectors, soft, NOW, number, |_| {}).expect("a good purge");
+        let purge = Purge { selectors, soft, before };
+        if !soft {
+            self.kept.retain(|path, kept| !purge.means(*path, &kept.tags, kept.began));
+        }
+        self.purges.push(purge);
+    }
+
+    /// Somebody asks for what is on its way: it may be shared as long as nothing has
+    /// been purged of it since its origin was asked.
+    fn join(&mut self) {
+        if self.fetches.is_empty() {
+            return;
+        }
+        let fetch = &self.fetches[self.random.usize(..self.fetches.len())];
+        let outdated = |head| self.store.invalidated_since(&key(fetch.path), head, fetch.sequence).is_some();
+        let head = response(fetch).head;
+        let meant = self.purges.iter().any(|purge| purge.means(fetch.path, &fetch.tags, fetch.began));
+        if outdated(Some(&head)) != meant {
+            self.fail(&format!("to be joined: {}", !meant));
+        }
+        let meant = self.purges.iter().any(|purge| purge.means_any(fetch.path, fetch.began));
+        if meant && !outdated(None) {
+            self.fail("joined, although it is purged whatever its head will be");
+        }
+    }
+
+    fn found(&self, path: usize) -> Option<Arc<StoredResponse>> {
+        self.store.find_in_memory(&key(path))?.select(&request(PATHS[path]).fields, false).cloned()
+    }
+
+    /// What a look-up finds is exactly what the model says.
+    fn look(&self, path: usize) {
+        match (self.found(path), self.kept.get(&path)) {
+            (None, None) => {}
+            (Some(_), None) => self.fail(&format!("{} served although it was purged", PATHS[path])),
+            (None, Some(_)) if self.evicts => {}
+            (None, Some(_)) => self.fail(&format!("{} lost although nothing purged it", PATHS[path])),
+            (Some(response), Some(kept)) => {
+                let place = format!("seed {}, step {}, {}", self.seed, self.step, PATHS[path]);
+                assert_eq!(response.body.chunks()[0], kept.version.to_string(), "{place}");
+                let stale = self.purges.iter().any(|purge| purge.means(path, &kept.tags, kept.began));
+                assert_eq!(response.is_soft_purged(), stale, "{place}: stale by a purge");
+            }
         }
     }
 }
 
 #[test]
 fn nothing_purged_is_served_and_nothing_else_is_lost() {
-    for seed in 0..500 {
-        run(seed);
+    for seed in 0..1000 {
+        Run::new(seed).go();
     }
 }
 
@@ -203,8 +307,14 @@ fn a_validation_that_began_after_a_purge_does_not_bring_back_what_it_found_befor
         Selector::Prefix { host: None, port: None, prefix: "/a".to_owned() },
     ] {
         let store = Store::new(Settings::default(), Arc::default());
-        let fetch =
-            |version| Fetch { path: 0, tags: vec!["x"], sequence: store.sequence(), began: 0, version };
+        let fetch = |version| Fetch {
+            path: 0,
+            tags: vec!["x"],
+            sequence: store.sequence(),
+            began: 0,
+            version,
+            old: None,
+        };
         store.insert(&key(0), response(&fetch(1)), |_| Rival::Yields, None);
         let found = store.find_in_memory(&key(0)).expect("stored");
         store.begin(std::slice::from_ref(&what), false, NOW, u64::MAX, |_| {}).expect("a good purge");
@@ -231,7 +341,7 @@ fn no_race_brings_a_purged_response_back() {
                     // The version that the origin has now.
                     let version = version.load(std::sync::atomic::Ordering::SeqCst);
                     let path = random.usize(..2);
-                    let fetch = Fetch { path, tags: vec!["x"], sequence, began: 0, version };
+                    let fetch = Fetch { path, tags: vec!["x"], sequence, began: 0, version, old: None };
                     if random.bool() {
                         std::thread::yield_now();
                     }
