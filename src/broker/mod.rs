@@ -10,7 +10,9 @@
 mod announce;
 mod local;
 pub mod queue;
+mod rabbit;
 mod stream;
+mod topology;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,6 +24,8 @@ use lapin::{Channel, Connection, ConnectionProperties};
 pub use announce::{Announcer, Listener};
 pub use local::{Limits, LocalQueues};
 pub use queue::{Address, Delivery, Letter, Queues, Subscription, Unpublished};
+pub use rabbit::{RabbitQueues, check, declare};
+pub use topology::{Found, Topology};
 pub use stream::{From, Message, Reader, Stream, StreamSettings};
 
 /// Where the broker is.
@@ -63,6 +67,31 @@ pub enum BrokerError {
     /// It has stopped to deliver.
     #[error("the broker has ended the subscription")]
     Ended,
+    /// There is no connection, and was none for a while.
+    #[error("there is no connection to the broker: {0}")]
+    Away(String),
+    /// It is short of memory or disk, and takes no messages.
+    #[error("the broker takes no messages for now: {0}")]
+    Blocked(String),
+    /// Its user may not do this.
+    #[error("{what}; {cure}")]
+    Forbidden {
+        /// What.
+        what: String,
+        /// What has to be done.
+        cure: String,
+    },
+    /// Something is there, and not as it has to be.
+    #[error(
+        "`{name}` is there, made otherwise than forebay makes it ({why}); delete it (rabbitmqctl delete_queue \
+         {name}), or set another cluster.name"
+    )]
+    Different {
+        /// What.
+        name: String,
+        /// What is otherwise.
+        why: String,
+    },
     /// What it delivered is no stream's message.
     #[error("the broker delivered a message without an offset: is the queue a stream?")]
     NoOffset,
@@ -95,8 +124,24 @@ impl Broker {
 
     /// Connects to the one of its nodes whose turn it is.
     pub async fn connect(&self) -> Result<Link, BrokerError> {
+        self.connect_to(self.tries.fetch_add(1, Ordering::Relaxed)).await
+    }
+
+    /// Connects once more to the one that was last connected to.
+    async fn again(&self) -> Result<Link, BrokerError> {
+        self.connect_to(self.tries.load(Ordering::Relaxed).wrapping_sub(1)).await
+    }
+
+    /// Where that one is.
+    fn last(&self) -> String {
+        let turn = self.tries.load(Ordering::Relaxed).wrapping_sub(1) % self.settings.urls.len().max(1);
+        let uri = self.settings.urls.get(turn).and_then(|url| url.parse::<AMQPUri>().ok());
+        uri.map_or_else(String::new, |uri| format!("{}:{}", uri.authority.host, uri.authority.port))
+    }
+
+    async fn connect_to(&self, turn: usize) -> Result<Link, BrokerError> {
         let urls = &self.settings.urls;
-        let turn = self.tries.fetch_add(1, Ordering::Relaxed) % urls.len().max(1);
+        let turn = turn % urls.len().max(1);
         let url = urls.get(turn).map_or("", String::as_str);
         let connect = |why: String, at: &str| BrokerError::Connect { at: at.to_owned(), why };
         let mut uri: AMQPUri = url.parse().map_err(|why| connect(why, "the broker"))?;

@@ -112,7 +112,7 @@ impl Pace {
     pub async fn run(self) {
         loop {
             if let Err(error) = self.inner.pace().await {
-                tracing::warn!(target: "forebay::pacer", origin = %self.inner.origin, "no events arrive: {error}");
+                tracing::debug!(target: "forebay::pacer", origin = %self.inner.origin, "no events arrive: {error}");
             }
             // What was delivered goes back, and to whoever reads next; an own bucket that
             // is not empty any more must not come on top of another one's.
