@@ -179,6 +179,7 @@ impl RabbitQueues {
                 }
                 let over = linked.over.subscribe();
                 let queues = self.clone();
+                shared.counters.broker_reading.up();
                 Ok(Box::new(Reading { consumer, _channel: channel, over, from, queues }))
             }
             Err(error) => {
@@ -428,6 +429,12 @@ impl Subscription for Reading {
             }
         }
         .boxed()
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.queues.shared.counters.broker_reading.down();
     }
 }
 

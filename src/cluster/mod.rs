@@ -252,6 +252,13 @@ impl Cluster {
         self.inner.reading.lock().trouble.clone()
     }
 
+    /// Where nodes are filled, by their names in the cluster, or by those of their
+    /// configurations.
+    pub fn places(&self) -> Arc<dyn Fn(&str) -> Option<String> + Send + Sync> {
+        let inner = Arc::clone(&self.inner);
+        Arc::new(move |name| inner.members.lock().fill_of(name, Instant::now()))
+    }
+
     /// The cluster as this node sees it.
     pub fn view(&self) -> View {
         let (trouble, position) = {

@@ -8,15 +8,18 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use crate::broker::{Limits, LocalQueues, Queues};
+use crate::broker::{Limits, LocalQueues, Queues, RabbitQueues, Topology};
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::fetch::Common;
 use crate::invalidate::Invalidator;
+use crate::observe::counters::Counters;
 use crate::origin::Client;
 use crate::policy::site::Mode;
-use crate::repopulate::pace::Pace;
-use crate::repopulate::worker::{Behind, Parts, Worker};
+use crate::repopulate::pace::{Pace, WORK_TTL};
+use crate::repopulate::worker::{Behind, PAUSES, Parts, Places, Worker};
 use crate::repopulate::{Announcer, Keeper, Secrets, Wants};
+use crate::store::Store;
 
 /// How often the known keys are written down.
 const WRITE_DOWN: Duration = Duration::from_secs(30);
@@ -28,10 +31,19 @@ pub(super) struct Hidden {
     wants: Arc<Wants>,
     /// Where the queues are in this process.
     inside: Option<Inside>,
+    /// Where they are at a broker.
+    rabbit: Option<RabbitQueues>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// The origin's side, in the same process and reached through the queues alone.
+/// What a worker has that is a process of its own.
+pub(super) struct Working {
+    inside: Inside,
+    rabbit: RabbitQueues,
+}
+
+/// The origin's side, reached through the queues alone: in the same process, or in a
+/// worker's.
 struct Inside {
     queues: Arc<dyn Queues>,
     worker: Worker,
@@ -62,10 +74,7 @@ impl Hidden {
         let settings = &config.hidden;
         let state: Option<&Path> = config.node.state.as_deref();
         let wants = Arc::new(Wants::new(settings, state, Arc::clone(&counters), Instant::now()));
-        let secrets = match Secrets::shared(&settings.secrets) {
-            Some(secrets) => secrets,
-            None => Secrets::random()?,
-        };
+        let secrets = secrets(config)?;
         let keeper = Keeper::new(
             Arc::clone(&common.store),
             config.sites.clone(),
@@ -74,7 +83,11 @@ impl Hidden {
             Arc::clone(invalidator),
             (clock.clone(), Arc::clone(&counters)),
         );
-        let queues: Arc<dyn Queues> = Arc::new(LocalQueues::new(Limits::default()));
+        let rabbit = (!config.broker.urls.is_empty()).then(|| rabbit(config, &counters));
+        let queues: Arc<dyn Queues> = match &rabbit {
+            Some(rabbit) => Arc::new(rabbit.clone()),
+            None => Arc::new(LocalQueues::new(Limits::default())),
+        };
         let name = config.node.name.clone();
         let announcer = Announcer::start(
             settings,
@@ -85,31 +98,16 @@ impl Hidden {
             (name.clone(), admin.to_owned()),
             (clock.clone(), Arc::clone(&counters)),
         );
-        let place = admin.to_owned();
-        let worker = Worker::new(Parts {
-            behind: behind(config, common),
+        let inside = rabbit.is_none().then(|| {
+            let place = admin.to_owned();
+            let places: Places = Arc::new(move |edge| (edge == name).then(|| place.clone()));
+            let parts = (Arc::clone(invalidator), Arc::clone(&queues), places, secrets);
             // What it would keep is in the store of this very node.
-            store: None,
-            secrets,
-            invalidator: Arc::clone(invalidator),
-            queues: Arc::clone(&queues),
-            places: Arc::new(move |edge| (edge == name).then(|| place.clone())),
-            node: config.node.name.clone(),
-            settings: settings.clone(),
-            clock,
-            counters,
+            Inside::start(config, common, None, parts)
         });
-        let inside = Inside {
-            queues: Arc::clone(&queues),
-            worker,
-            paces: Mutex::default(),
-            tasks: Mutex::default(),
-            common: common.clone(),
-        };
-        inside.apply(config);
         let tasks =
             vec![tokio::spawn(keeper.clone().run(queues)), tokio::spawn(write_down(Arc::clone(&wants)))];
-        Ok(Hidden { announcer, keeper, wants, inside: Some(inside), tasks })
+        Ok(Hidden { announcer, keeper, wants, inside, rabbit, tasks })
     }
 
     /// Another configuration from now on.
@@ -117,8 +115,10 @@ impl Hidden {
         self.keeper.set_sites(config.sites.clone());
         self.wants.set(&config.hidden);
         if let Some(inside) = &self.inside {
-            inside.worker.set(behind(config, &inside.common));
             inside.apply(config);
+        }
+        if let Some(rabbit) = &self.rabbit {
+            rabbit.set_origins(topology(config).origins);
         }
     }
 
@@ -139,17 +139,83 @@ impl Hidden {
     pub async fn end(&self) {
         self.tasks.iter().for_each(JoinHandle::abort);
         if let Some(inside) = &self.inside {
-            inside.tasks.lock().iter().for_each(JoinHandle::abort);
+            inside.end();
         }
         let wants = Arc::clone(&self.wants);
         let _ = tokio::task::spawn_blocking(move || wants.write_down()).await;
     }
 }
 
+impl Working {
+    /// Paces and works for every hidden origin, keeping what it gets there, in touch
+    /// with the cluster.
+    pub fn start(
+        config: &Config,
+        common: &Common,
+        invalidator: &Arc<Invalidator>,
+        cluster: &Cluster,
+    ) -> Result<Self, getrandom::Error> {
+        let rabbit = rabbit(config, &common.counters);
+        let parts = (
+            Arc::clone(invalidator),
+            Arc::new(rabbit.clone()) as Arc<dyn Queues>,
+            cluster.places(),
+            secrets(config)?,
+        );
+        let inside = Inside::start(config, common, Some(Arc::clone(&common.store)), parts);
+        Ok(Working { inside, rabbit })
+    }
+
+    /// Another configuration from now on.
+    pub fn apply(&self, config: &Config) {
+        self.rabbit.set_origins(topology(config).origins);
+        self.inside.apply(config);
+    }
+
+    /// What is to be done from time to time.
+    pub fn tick(&self) {
+        self.inside.worker.tick();
+    }
+
+    /// Ends; what was under way goes back to its queue.
+    pub fn end(&self) {
+        self.inside.end();
+    }
+}
+
 impl Inside {
+    fn start(
+        config: &Config,
+        common: &Common,
+        store: Option<Arc<Store>>,
+        (invalidator, queues, places, secrets): (Arc<Invalidator>, Arc<dyn Queues>, Places, Secrets),
+    ) -> Self {
+        let worker = Worker::new(Parts {
+            behind: behind(config, common),
+            store,
+            secrets,
+            invalidator,
+            queues: Arc::clone(&queues),
+            places,
+            node: config.node.name.clone(),
+            settings: config.hidden.clone(),
+            clock: common.clock.clone(),
+            counters: Arc::clone(&common.counters),
+        });
+        let (paces, tasks) = Default::default();
+        let inside = Inside { queues, worker, paces, tasks, common: common.clone() };
+        inside.apply(config);
+        inside
+    }
+
+    fn end(&self) {
+        self.tasks.lock().iter().for_each(JoinHandle::abort);
+    }
+
     /// Paces and works for every hidden origin; those that do already go on as is now
     /// agreed.
     fn apply(&self, config: &Config) {
+        self.worker.set(behind(config, &self.common));
         let mut paces = self.paces.lock();
         for (origin, agreed) in hidden_origins(config) {
             let name = &config.origins[origin].name;
@@ -167,6 +233,27 @@ impl Inside {
             self.tasks.lock().extend([tokio::spawn(pace.run()), tokio::spawn(working)]);
         }
     }
+}
+
+/// What stands at the broker for the hidden routes of a configuration.
+pub(crate) fn topology(config: &Config) -> Topology {
+    let origins = hidden_origins(config).into_iter().map(|(origin, _)| config.origins[origin].name.clone());
+    Topology {
+        name: config.cluster.name.clone(),
+        origins: origins.collect(),
+        pauses: PAUSES.to_vec(),
+        work_ttl: WORK_TTL,
+    }
+}
+
+fn rabbit(config: &Config, counters: &Arc<Counters>) -> RabbitQueues {
+    let (settings, node) = (config.broker.clone(), &config.node.name);
+    RabbitQueues::start(settings, node, topology(config), Arc::clone(counters))
+}
+
+/// What fills are signed with.
+fn secrets(config: &Config) -> Result<Secrets, getrandom::Error> {
+    Secrets::shared(&config.hidden.secrets).map_or_else(Secrets::random, Ok)
 }
 
 /// The origins of hidden routes, and what was agreed with their owners.

@@ -266,6 +266,7 @@ table! {
     // The broker, as far as hidden routes go.
     broker_connected: Gauge "forebay_broker_connected" {""} "1 while the queues of hidden routes are connected to the broker.";
     broker_blocked: Gauge "forebay_broker_blocked" {""} "1 while the broker takes no messages because it is short of memory or disk.";
+    broker_reading: Gauge "forebay_broker_reading" {""} "Queues of hidden routes that this node reads at the broker.";
     broker_links_lost: Counter "forebay_broker_links_lost_total" {""} "Connections of hidden routes to the broker that broke after they had worked.";
 
     // Hidden origins: what is wanted.

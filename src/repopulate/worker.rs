@@ -299,7 +299,7 @@ impl Worker {
         let deadline = Instant::now() + CATCH_UP;
         let behind = || {
             let read = self.inner.parts.invalidator.read_to();
-            read.is_some_and(|read| read.epoch == wanted.epoch && read.offset < wanted.offset)
+            read.is_none_or(|read| read.epoch == wanted.epoch && read.offset < wanted.offset)
         };
         while behind() && Instant::now() < deadline {
             tokio::time::sleep(LOOK).await;
