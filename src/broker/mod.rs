@@ -18,15 +18,16 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind};
 
 pub use announce::{Announcer, Listener};
 pub use local::{Limits, LocalQueues};
 pub use queue::{Address, Delivery, Letter, Queues, Subscription, Unpublished};
 pub use rabbit::{RabbitQueues, check, declare};
-pub use topology::{Found, Topology};
 pub use stream::{From, Message, Reader, Stream, StreamSettings};
+pub use topology::{Found, Topology};
 
 /// Where the broker is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,6 +56,19 @@ pub enum BrokerError {
     Connect {
         /// Host and port.
         at: String,
+        /// What was said.
+        why: String,
+    },
+    /// It knows nobody of this name and password, or none that may be there.
+    #[error(
+        "{at} refuses the login as `{user}`; check the user, the password and the virtual host in broker.urls \
+         ({why})"
+    )]
+    Login {
+        /// Host and port.
+        at: String,
+        /// Who.
+        user: String,
         /// What was said.
         why: String,
     },
@@ -147,11 +161,17 @@ impl Broker {
         let mut uri: AMQPUri = url.parse().map_err(|why| connect(why, "the broker"))?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
         let at = format!("{}:{}", uri.authority.host, uri.authority.port);
+        let user = uri.authority.userinfo.username.clone();
         let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
         let timeout = self.settings.timeout;
         match tokio::time::timeout(timeout, Connection::connect_uri(uri, properties)).await {
             Ok(Ok(connection)) => Ok(Link { connection, timeout }),
-            Ok(Err(error)) => Err(connect(error.to_string(), &at)),
+            Ok(Err(error)) => Err(match error.kind() {
+                ErrorKind::ProtocolError(said) if is_refusal(said.kind()) => {
+                    BrokerError::Login { at, user, why: said.get_message().to_string() }
+                }
+                _ => connect(error.to_string(), &at),
+            }),
             Err(_) => Err(connect(format!("no answer within {timeout:?}"), &at)),
         }
     }
@@ -167,6 +187,14 @@ impl Link {
         // The broker notices without it as well.
         let _ = within(self.timeout, self.connection.close(200, "the node ends".into())).await;
     }
+}
+
+/// Whether this says that somebody may not be there.
+fn is_refusal(kind: &AMQPErrorKind) -> bool {
+    matches!(
+        kind,
+        AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) | AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED)
+    )
 }
 
 /// What the broker answers, if it does.

@@ -23,7 +23,7 @@ use lapin::options::{
     ConfirmSelectOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, Consumer, Event, Acker};
+use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, Consumer, Event};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -214,8 +214,10 @@ impl RabbitQueues {
         let consumed = channel.basic_consume(queue.as_str().into(), "".into(), options, arguments);
         match tokio::time::timeout(timeout, consumed).await {
             Ok(Ok(consumer)) => Ok((channel, consumer)),
-            Ok(Err(error)) => Err(no_right(&topology.name, &error)
-                .unwrap_or_else(|| BrokerError::Failed(error.to_string()))),
+            Ok(Err(error)) => {
+                Err(no_right(&topology.name, &error)
+                    .unwrap_or_else(|| BrokerError::Failed(error.to_string())))
+            }
             Err(_) => Err(BrokerError::Silent(timeout)),
         }
     }
@@ -472,7 +474,8 @@ impl Reading {
             }
             _ => None,
         };
-        let receipt = RabbitReceipt { acker: Some(delivery.acker), buried, timeout: self.queues.shared.timeout };
+        let receipt =
+            RabbitReceipt { acker: Some(delivery.acker), buried, timeout: self.queues.shared.timeout };
         Delivery { letter, returned, receipt: Box::new(receipt) }
     }
 }

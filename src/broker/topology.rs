@@ -253,7 +253,8 @@ impl Topology {
         let options = QueueDeclareOptions { auto_delete: true, ..QueueDeclareOptions::exclusive() };
         let bound = async {
             channel.queue_declare(name.as_str().into(), options, arguments).await?;
-            let (queue, exchange, key) = (name.as_str().into(), exchange.as_str().into(), key.as_str().into());
+            let (queue, exchange, key) =
+                (name.as_str().into(), exchange.as_str().into(), key.as_str().into());
             channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
         };
         match tokio::time::timeout(patience, bound).await {
@@ -261,7 +262,10 @@ impl Topology {
             Ok(Ok(())) => Ok(name),
             Ok(Err(error)) => match no(&error) {
                 Some(No::Forbidden(why)) => {
-                    let part = Part { name: format!("{}.*", self.queue(at)), is: Is::Exchange(ExchangeKind::Fanout) };
+                    let part = Part {
+                        name: format!("{}.*", self.queue(at)),
+                        is: Is::Exchange(ExchangeKind::Fanout),
+                    };
                     Err(forbidden(&self.name, &part, why))
                 }
                 _ => Err(BrokerError::Failed(error.to_string())),
@@ -310,10 +314,7 @@ fn rights(name: &str) -> String {
 
 fn forbidden(name: &str, part: &Part, why: String) -> BrokerError {
     let what = format!("`{}` is not there, and this user lacks the right to configure it ({why})", part.name);
-    let cure = format!(
-        "let a user who has it run `forebay broker declare`, or grant it: {}",
-        rights(name)
-    );
+    let cure = format!("let a user who has it run `forebay broker declare`, or grant it: {}", rights(name));
     BrokerError::Forbidden { what, cure }
 }
 

@@ -515,16 +515,14 @@ const HIDDEN: &[Setting<Config>] = &[
     .at_restart(),
 ];
 
-const WORKER: &[Setting<Config>] = &[
-    Setting::new(
-        "memory",
-        Bytes { least: MIB, most: u64::MAX >> 1 },
-        |config: &mut Config| &mut config.worker.memory,
-        "How much a worker keeps of what it got, while it is fresh: an edge that lost its cache is filled from \
+const WORKER: &[Setting<Config>] = &[Setting::new(
+    "memory",
+    Bytes { least: MIB, most: u64::MAX >> 1 },
+    |config: &mut Config| &mut config.worker.memory,
+    "How much a worker keeps of what it got, while it is fresh: an edge that lost its cache is filled from \
          there, and the origin is not asked again.",
-    )
-    .at_restart(),
-];
+)
+.at_restart()];
 
 const CLUSTER: &[Setting<Config>] = &[
     Setting::new(

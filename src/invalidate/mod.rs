@@ -338,7 +338,9 @@ impl Invalidator {
                 tracing::error!(target: "forebay::cluster", by, "a ban of another node is not understood, so it means everything: {why}");
                 let all = [Selector::All];
                 self.store
-                    .begin(&all, soft, at, before, |sequence| self.note_foreign(cluster, (sequence, before), entry))?
+                    .begin(&all, soft, at, before, |sequence| {
+                        self.note_foreign(cluster, (sequence, before), entry)
+                    })?
                     .0
             }
             Err(refused) => return Err(refused),
@@ -364,9 +366,9 @@ impl Invalidator {
             own: true,
             ..Entry::default()
         };
-        let begun = self
-            .store
-            .begin(&[Selector::All], true, now, u64::MAX, |sequence| drop(self.note(sequence, u64::MAX, entry)));
+        let begun = self.store.begin(&[Selector::All], true, now, u64::MAX, |sequence| {
+            drop(self.note(sequence, u64::MAX, entry))
+        });
         let done = begun.map(|(done, _)| done).unwrap_or_default();
         self.history.lock().told(done.sequence, done.responses);
         self.counters.cluster_distrusted.up();

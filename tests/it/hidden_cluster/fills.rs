@@ -56,9 +56,7 @@ async fn what_was_purged_anywhere_is_got_anew_and_the_worker_forgets_it_as_well(
     for (round, world) in [(2, &a), (3, &b)] {
         post(world, "/v1/purge", &json!({ "url": "http://www.example.org/" })).await;
         for world in [&a, &b] {
-            let wait = async {
-                while until_hit(world, "/").await.text() != format!("version {round}") {}
-            };
+            let wait = async { while until_hit(world, "/").await.text() != format!("version {round}") {} };
             world.transcript.within(&format!("version {round}"), wait).await;
         }
         assert_eq!(place.origin.count("/"), round);

@@ -59,7 +59,11 @@ impl Place {
              [hidden]\nsecrets = [\"0123456789abcdef0123456789abcdef\"]\nunknown_rate = \"100000/s\"\n\
              client_rate = \"off\"\n{more}\n"
         );
-        let rate = if more.contains("origin.rate") { "" } else { "origin.rate = \"1000/s\"\norigin.concurrency = 50\n" };
+        let rate = if more.contains("origin.rate") {
+            ""
+        } else {
+            "origin.rate = \"1000/s\"\norigin.concurrency = 50\n"
+        };
         World::config_text(&self.origin, &format!("{settings}{rate}"))
     }
 
@@ -85,11 +89,32 @@ impl Place {
 
     /// A worker that is connected to the broker.
     async fn worker(&self, name: &str) -> World {
-        let world = self.world(Node::start_worker(self.config(name), Clock::System, None).await.expect("a worker"));
+        let world =
+            self.world(Node::start_worker(self.config(name), Clock::System, None).await.expect("a worker"));
         connected(&world).await;
         // Misses, outcomes, work.
         reads(&world, 3).await;
         world
+    }
+
+    /// A node on a runtime of its own, to be ended as a crash would.
+    async fn mortal(&self, name: &str, is_worker: bool) -> Mortal {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let config = self.config(name);
+        let started = runtime.spawn(async move {
+            match is_worker {
+                true => Node::start_worker(config, Clock::System, None).await,
+                false => Node::start(config, Clock::System).await,
+            }
+        });
+        let world = self.world(started.await.expect("no panic").expect("a node"));
+        connected(&world).await;
+        reads(&world, if is_worker { 3 } else { 1 }).await;
+        Mortal { world, runtime: Some(runtime) }
     }
 
     /// The broker itself.
@@ -137,6 +162,27 @@ impl Place {
         let channel = self.channel().await;
         let options = BasicGetOptions { no_ack: true };
         channel.basic_get(self.queue(what).into(), options).await.expect("asked")
+    }
+}
+
+/// A node that can be killed.
+struct Mortal {
+    world: World,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Mortal {
+    /// Ends it at once, wherever it is.
+    fn kill(mut self) {
+        self.runtime.take().expect("it lives").shutdown_background();
+    }
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
