@@ -32,6 +32,7 @@ use crate::observe::counters::Counters;
 use crate::observe::{render, trace};
 use crate::origin::{self, Client};
 use crate::policy::Sites;
+use crate::repopulate::{DeadLetter, Keeper, QueueView};
 use crate::serve::{Purging, Server, Upstreams};
 use crate::store::{self, Lurker, Refused, Store};
 use crate::stored::filling::Budget;
@@ -491,7 +492,9 @@ impl Control for Shared {
     }
 
     fn purge(&self, wanted: &Wanted, by: &str) -> Result<Accepted, Refused> {
+        let again = self.current.load().hidden_by(wanted);
         let done = self.invalidator.invalidate(wanted, by);
+        self.current.load().want(again);
         if wanted.refresh {
             // Fetches run on the runtime, which this thread belongs to.
             self.current.load().refresh(&wanted.what);
@@ -517,6 +520,34 @@ impl Control for Shared {
 
     fn cluster(&self) -> Option<View> {
         self.cluster.as_ref().map(Cluster::view)
+    }
+
+    fn keeper(&self) -> Option<Keeper> {
+        self.hidden.lock().as_ref().map(|hidden| hidden.keeper.clone())
+    }
+
+    fn queue(&self) -> Option<QueueView> {
+        let backlog = self.common.counters.events_backlog.get();
+        if let Some(working) = &self.working {
+            return Some(working.view());
+        }
+        self.hidden.lock().as_ref().map(|hidden| hidden.view(backlog))
+    }
+
+    fn dead(&self, origin: &str, most: usize) -> Result<Vec<DeadLetter>, String> {
+        if let Some(working) = &self.working {
+            return working.dead(origin, most);
+        }
+        let hidden = self.hidden.lock().clone();
+        hidden.map_or_else(|| Ok(Vec::new()), |hidden| hidden.dead(origin, most))
+    }
+
+    fn replay(&self, origin: &str, ids: &[String]) -> Result<usize, String> {
+        let (hidden, ttl) = (self.hidden.lock().clone(), self.config.lock().hidden.event_ttl);
+        if let Some(working) = &self.working {
+            return working.replay(origin, ids, ttl);
+        }
+        hidden.map_or(Ok(0), |hidden| hidden.replay(origin, ids, ttl))
     }
 
     fn bans(&self) -> Vec<Arc<Pattern>> {

@@ -190,6 +190,11 @@ impl Caller {
         }
     }
 
+    /// Whether it may do anything on the site of this name.
+    pub fn may_on(&self, site: &str) -> bool {
+        self.sites.as_ref().is_none_or(|sites| sites.iter().any(|name| **name == *site))
+    }
+
     /// Whether it may purge all of this. Tags that it names mean its own sites, if it
     /// is limited to some. `site_of` tells which site answers for a host.
     pub fn may_purge(

@@ -7,8 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::auth::Scope;
 use super::purge::{Bans, PurgeShown, Purges};
+use super::queue::{Dead, Replay, Replayed};
 use crate::cluster::View;
 use crate::invalidate::wire::{Body, METHODS, Refusal, Told};
+use crate::repopulate::QueueView;
 
 /// What a call does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +28,10 @@ pub(super) enum Does {
     PurgeOf,
     Nodes,
     Bans,
+    Fill,
+    Queue,
+    Dead,
+    Replay,
     Reload,
 }
 
@@ -55,7 +61,7 @@ const fn call(
 }
 
 /// All calls but those by the [methods](METHODS) of purge clients.
-pub(super) static CALLS: [Described; 14] = [
+pub(super) static CALLS: [Described; 18] = [
     call(
         Does::Purge,
         Method::POST,
@@ -103,6 +109,53 @@ pub(super) static CALLS: [Described; 14] = [
         Some(Scope::Read),
         "Bans and prefixes that have not been tested against everything stored.",
         &[(200, "A list.")],
+    ),
+    call(
+        Does::Fill,
+        Method::PUT,
+        "/v1/fill",
+        Some(Scope::Fill),
+        "Fill the cache of a hidden route: `url=URL` with a whole response as content of the type \
+         `application/http`, or the content alone with `Forebay-Fill-Status` and `Forebay-Fill-NAME`. The \
+         `Forebay-Fill-Token` of a miss event stands for the URL and for the right.",
+        &[
+            (200, "It is stored."),
+            (400, "It is not understood, or broke off."),
+            (404, "No hidden route answers for the URL."),
+            (409, "It was purged meanwhile, or something newer is stored."),
+            (422, "It may not be stored."),
+            (503, "Too much is under way."),
+        ],
+    ),
+    call(
+        Does::Queue,
+        Method::GET,
+        "/v1/queue",
+        Some(Scope::Read),
+        "How hidden origins stand: what is wanted, what waits, and how fast they are asked.",
+        &[(200, "The state."), (404, "No route of this node is hidden.")],
+    ),
+    call(
+        Does::Dead,
+        Method::GET,
+        "/v1/queue/{origin}/dead",
+        Some(Scope::Read),
+        "The miss events of an origin that were given up, the oldest first.",
+        &[(200, "A list."), (404, "No route of this node is hidden."), (502, "The broker did not answer.")],
+    ),
+    call(
+        Does::Replay,
+        Method::POST,
+        "/v1/queue/{origin}/replay",
+        Some(Scope::Operate),
+        "Tell them once more: those of these ids, or all.",
+        &[
+            (200, "How many were told."),
+            (400, "The content is not understood."),
+            (404, "No route of this node is hidden."),
+            (415, "The content is not JSON."),
+            (502, "The broker did not answer."),
+        ],
     ),
     call(
         Does::Reload,
@@ -180,19 +233,23 @@ pub(super) static CALLS: [Described; 14] = [
 /// is no such path.
 pub(super) fn find(method: &Method, path: &str) -> Result<&'static Described, Option<&'static str>> {
     let mut of_path = CALLS.iter().filter(|call| is_path(call.path, path)).peekable();
-    let allow = of_path.peek().map(|call| if call.method == Method::GET { "GET, HEAD" } else { "POST" });
+    let allow = of_path.peek().map(|call| match call.method {
+        Method::GET => "GET, HEAD",
+        Method::PUT => "PUT",
+        _ => "POST",
+    });
     let wanted = if *method == Method::HEAD { &Method::GET } else { method };
     of_path.find(|call| call.method == *wanted).ok_or(allow)
 }
 
 /// Whether a path is one that a call describes.
 fn is_path(described: &str, path: &str) -> bool {
-    match described.split_once('{') {
-        None => described == path,
-        Some((before, _)) => {
-            path.strip_prefix(before).is_some_and(|rest| !rest.is_empty() && !rest.contains('/'))
-        }
-    }
+    let mut segments = path.split('/');
+    let fits = described.split('/').all(|part| {
+        let segment = segments.next();
+        segment.is_some_and(|segment| segment == part || (part.starts_with('{') && !segment.is_empty()))
+    });
+    fits && segments.next().is_none()
 }
 
 /// The list at `/`.
@@ -273,6 +330,27 @@ pub(super) fn openapi() -> Value {
                     number("count", "At most so many.", 1000),
                 ]);
             }
+            Does::Replay => {
+                let schema = schema::<Replay>(&mut schemas);
+                operation["requestBody"] =
+                    json!({ "required": false, "content": { "application/json": { "schema": schema } } });
+                operation["parameters"] = json!([origin()]);
+            }
+            Does::Dead => operation["parameters"] = json!([origin()]),
+            Does::Fill => {
+                operation["requestBody"] = json!({ "required": true, "content": {
+                    "application/http": { "schema": { "type": "string", "format": "binary" } },
+                    "*/*": { "schema": { "type": "string", "format": "binary" } },
+                } });
+                operation["parameters"] = json!([
+                    { "name": "url", "in": "query", "required": false, "schema": { "type": "string" },
+                      "description": "The URL as clients ask for it." },
+                    { "name": "vary", "in": "query", "required": false, "schema": { "type": "string" },
+                      "description": "NAME:VALUE of a request field that the route varies on." },
+                    { "name": "Forebay-Fill-Token", "in": "header", "required": false,
+                      "schema": { "type": "string" }, "description": "The token of the miss event." },
+                ]);
+            }
             Does::PurgeOf => {
                 operation["parameters"] = json!([{
                     "name": "sequence", "in": "path", "required": true,
@@ -304,6 +382,11 @@ pub(super) fn openapi() -> Value {
     })
 }
 
+/// The parameter that names an origin.
+fn origin() -> Value {
+    json!({ "name": "origin", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } })
+}
+
 fn schema<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
     json!(schemas.subschema_for::<T>())
 }
@@ -319,6 +402,9 @@ fn content(call: &Described, status: u16, schemas: &mut SchemaGenerator) -> Opti
         (Does::PurgeOf, 200) => schema::<PurgeShown>(schemas),
         (Does::Nodes, 200) => schema::<View>(schemas),
         (Does::Bans, 200) => schema::<Bans>(schemas),
+        (Does::Queue, 200) => schema::<QueueView>(schemas),
+        (Does::Dead, 200) => schema::<Dead>(schemas),
+        (Does::Replay, 200) => schema::<Replayed>(schemas),
         (Does::Reload, 422) | (Does::Ready, 503) | (_, 200) => object,
         _ => schema::<Refusal>(schemas),
     };

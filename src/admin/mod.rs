@@ -8,8 +8,10 @@
 
 pub mod auth;
 mod calls;
+mod fill;
 mod port;
 mod purge;
+mod queue;
 mod router;
 pub mod varnish_cli;
 
@@ -26,6 +28,7 @@ pub use varnish_cli::{Settings as VarnishCliSettings, serve as serve_varnish_cli
 use crate::cluster::{Reached, View};
 use crate::invalidate::{Accepted, Entry, Wanted};
 use crate::policy::Sites;
+use crate::repopulate::{DeadLetter, Keeper, QueueView};
 use crate::store::Refused;
 use crate::stored::pattern::Pattern;
 
@@ -73,6 +76,22 @@ pub trait Control: Send + Sync + 'static {
     fn cluster(&self) -> Option<View>;
     /// The bans and prefixes that have not been tested against everything.
     fn bans(&self) -> Vec<Arc<Pattern>>;
+    /// Who keeps fills, where routes are hidden.
+    fn keeper(&self) -> Option<Keeper> {
+        None
+    }
+    /// How hidden origins stand, where routes are hidden.
+    fn queue(&self) -> Option<QueueView> {
+        None
+    }
+    /// The miss events of an origin that were given up, the oldest first.
+    fn dead(&self, _origin: &str, _most: usize) -> Result<Vec<DeadLetter>, String> {
+        Ok(Vec::new())
+    }
+    /// Tells those of these ids once more, or all of them. Returns how many that were.
+    fn replay(&self, _origin: &str, _ids: &[String]) -> Result<usize, String> {
+        Ok(0)
+    }
     /// Whether requests are welcome, or why not.
     fn ready(&self) -> Result<(), String>;
     /// The configuration in force, without secrets.

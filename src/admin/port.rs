@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
@@ -19,7 +19,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::auth::{Auth, Caller};
+use super::auth::{Auth, Caller, Scope};
+use super::fill;
 use super::router::{self, Call, Gate};
 use super::{Control, Settings};
 use crate::observe::counters::Counters;
@@ -113,10 +114,46 @@ struct Port {
 impl Port {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
         self.counters.admin_requests.up();
-        let response = match self.admitted(request).await {
+        let response = if request.method() == Method::PUT && request.uri().path() == fill::PATH {
+            self.fill(request).await
+        } else {
+            self.do_call(request).await
+        };
+        if response.status().is_client_error() {
+            self.counters.admin_refused.up();
+        }
+        response
+    }
+
+    /// A fill, whose content is taken piece by piece.
+    async fn fill(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (head, body) = request.into_parts();
+        let Some(keeper) = self.control.keeper() else {
+            let cure = "Set mode = \"hidden\" for a route.";
+            return router::refuse(StatusCode::NOT_FOUND, "no route of this node is hidden", cure);
+        };
+        let sites = self.control.sites();
+        // What shows a fill's own token needs no other one.
+        if head.headers.contains_key(fill::TOKEN) {
+            return fill::put(&head, body, &keeper, &sites, |_| false).await;
+        }
+        let caller = match router::admit(&head, &self.gate()) {
+            Ok(caller) => caller,
+            Err(refusal) => return *refusal,
+        };
+        if let Err(denied) = caller.may(Scope::Fill) {
+            return router::refuse_denied(&denied);
+        }
+        let may = |host: &str| sites.site(host).is_some_and(|site| caller.may_on(&site.name));
+        fill::put(&head, body, &keeper, &sites, may).await
+    }
+
+    /// Every other call.
+    async fn do_call(self: &Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        match self.admitted(request).await {
             Ok((head, body, caller)) => {
                 // A purge or a reload may take a moment; other connections must not wait for it.
-                let port = Arc::clone(&self);
+                let port = Arc::clone(self);
                 let call = move || {
                     let call = Call { head: &head, body: &body, own_port: port.own_port, caller: &caller };
                     router::route(&call, &*port.control)
@@ -130,11 +167,16 @@ impl Port {
                 })
             }
             Err(refusal) => *refusal,
-        };
-        if response.status().is_client_error() {
-            self.counters.admin_refused.up();
         }
-        response
+    }
+
+    fn gate(&self) -> Gate<'_> {
+        Gate {
+            auth: &self.auth,
+            peer: self.peer,
+            secret_header: self.settings.secret_header.as_deref(),
+            own_port: self.own_port,
+        }
     }
 
     /// The whole request of a caller who may call, or the refusal.
@@ -143,13 +185,7 @@ impl Port {
         request: Request<Incoming>,
     ) -> Result<(Parts, Bytes, Caller), Box<Response<Full<Bytes>>>> {
         let (head, body) = request.into_parts();
-        let gate = Gate {
-            auth: &self.auth,
-            peer: self.peer,
-            secret_header: self.settings.secret_header.as_deref(),
-            own_port: self.own_port,
-        };
-        let caller = router::admit(&head, &gate)?;
+        let caller = router::admit(&head, &self.gate())?;
         let refuse = |status, error, cure| Err(Box::new(router::refuse(status, error, cure)));
         let too_large =
             || refuse(StatusCode::PAYLOAD_TOO_LARGE, "the content is too large", "Send at most 1 MiB.");

@@ -13,6 +13,7 @@ use super::router::{Call, is_own_name, ok, refuse, refuse_denied, respond};
 use crate::cluster::Reached;
 use crate::invalidate::wire::{self, Answer, Spoken};
 use crate::invalidate::{Entry, Wanted};
+use crate::stored::Strength;
 
 /// The most entries that one call lists.
 const MOST_LISTED: usize = 1000;
@@ -144,7 +145,7 @@ pub(super) fn bans(control: &dyn Control) -> Response<Full<Bytes>> {
         .map(|ban| BanShown {
             sequence: ban.number,
             at_ms: ban.at.millis(),
-            soft: ban.soft,
+            soft: ban.strength == Strength::Soft,
             ban: ban.test.to_string(),
             responses: ban.hits(),
         })

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 use super::auth::{Auth, Caller, Denied, Shown};
 use super::calls::{self, Does};
-use super::{Control, purge};
+use super::{Control, purge, queue};
 use crate::invalidate::wire;
 use crate::rfc::host::{Authority, parse_authority};
 
@@ -164,6 +164,11 @@ pub(super) fn route(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byt
         Does::PurgeOf => purge::one(path.rsplit('/').next().unwrap_or_default(), control),
         Does::Nodes => purge::nodes(control),
         Does::Bans => purge::bans(control),
+        Does::Queue => queue::show(control),
+        Does::Dead => queue::dead(call, control),
+        Does::Replay => queue::replay(call, control),
+        // Fills are taken piece by piece, before they come here; what does come is none.
+        Does::Fill => refuse(StatusCode::BAD_REQUEST, "it is no fill", "Send it with PUT to /v1/fill."),
         Does::Reload if !is_nothing(call.body) => {
             refuse(StatusCode::BAD_REQUEST, "a reload takes no content", "Send none, or {}.")
         }

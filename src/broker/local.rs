@@ -6,12 +6,16 @@
 //! [`Address::Outcomes`] reaches every subscription there was when it was published,
 //! as far as each has room.
 //!
-//! What it never does: outlive the process.
+//! What it never does: outlive the process, but for dead letters, which are
+//! [written down](LocalQueues::write_down) where there is a place for it.
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -37,6 +41,9 @@ impl Default for Limits {
 /// The most letters that wait for a pause to be over, of one origin.
 const MOST_PAUSING: usize = 10_000;
 
+/// The most letters of one origin that were given up.
+const MOST_DEAD: usize = 10_000;
+
 /// How often a letter comes again before it counts as one that nobody can read.
 const MOST_RETURNS: u32 = 5;
 
@@ -46,8 +53,20 @@ pub struct LocalQueues {
     shared: Arc<Shared>,
 }
 
+/// A dead letter as it is written down; its content is JSON.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Written {
+    origin: String,
+    id: String,
+    content_type: String,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
 struct Shared {
     limits: Limits,
+    /// Where dead letters are written down, and what was last written.
+    file: Mutex<Option<(PathBuf, Vec<Written>)>>,
     queues: Mutex<HashMap<Address, Arc<Queue>>>,
     /// The subscriptions of the exchanges, each with a queue of its own.
     bound: Mutex<HashMap<Address, Vec<std::sync::Weak<Queue>>>>,
@@ -76,8 +95,71 @@ struct Kept {
 impl LocalQueues {
     /// Empty queues.
     pub fn new(limits: Limits) -> Self {
-        let shared = Shared { limits, queues: Mutex::default(), bound: Mutex::default() };
+        let shared =
+            Shared { limits, file: Mutex::default(), queues: Mutex::default(), bound: Mutex::default() };
         LocalQueues { shared: Arc::new(shared) }
+    }
+
+    /// Puts in the dead letters of a file, and remembers where they are to be written.
+    /// Says what is wrong with it.
+    pub fn read_from(&self, file: PathBuf) -> Option<String> {
+        let trouble = match std::fs::read(&file) {
+            Ok(bytes) => match serde_json::from_slice::<Vec<Written>>(&bytes) {
+                Ok(all) => {
+                    for Written { origin, id, content_type, headers, body } in all {
+                        let letter = Letter { id, content_type, headers, body: body.into(), expires: None };
+                        // Those that were there before had room then.
+                        let _ = self.send(Address::Dead(origin), letter);
+                    }
+                    None
+                }
+                Err(error) => {
+                    Some(format!("`{}` is damaged: {error}; dead letters are lost", file.display()))
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => Some(format!("`{}`: {error}; dead letters are lost", file.display())),
+        };
+        let last = trouble.is_none().then(|| self.dead());
+        *self.shared.file.lock() = Some((file, last.unwrap_or_default()));
+        trouble
+    }
+
+    /// Writes the dead letters down, if they have changed since they last were. Blocks.
+    pub fn write_down(&self) -> Result<(), String> {
+        let Some((file, last)) = self.shared.file.lock().clone() else { return Ok(()) };
+        let dead = self.dead();
+        if dead == last {
+            return Ok(());
+        }
+        let fresh = file.with_extension("new");
+        let write = || {
+            let mut new = std::fs::File::create(&fresh)?;
+            new.write_all(&serde_json::to_vec(&dead).unwrap_or_default())?;
+            new.sync_data()?;
+            std::fs::rename(&fresh, &file)
+        };
+        write().map_err(|error: io::Error| format!("`{}`: {error}", file.display()))?;
+        *self.shared.file.lock() = Some((file, dead));
+        Ok(())
+    }
+
+    fn dead(&self) -> Vec<Written> {
+        let queues = self.shared.queues.lock();
+        let mut all = Vec::new();
+        for (at, queue) in queues.iter() {
+            let Address::Dead(origin) = at else { continue };
+            for Kept { letter, .. } in &queue.waiting.lock().letters {
+                all.push(Written {
+                    origin: origin.clone(),
+                    id: letter.id.clone(),
+                    content_type: letter.content_type.clone(),
+                    headers: letter.headers.clone(),
+                    body: String::from_utf8_lossy(&letter.body).into_owned(),
+                });
+            }
+        }
+        all
     }
 
     /// How many letters wait at an address.
@@ -119,8 +201,13 @@ impl LocalQueues {
                 });
                 Ok(())
             }
-            Address::Misses(_) | Address::Work(_) | Address::Dead(_) => {
+            Address::Misses(_) | Address::Work(_) => {
                 self.shared.queue(&to).put(letter, 0, self.shared.limits)
+            }
+            Address::Dead(_) => {
+                let limits =
+                    Limits { letters: MOST_DEAD.min(self.shared.limits.letters), ..self.shared.limits };
+                self.shared.queue(&to).put(letter, 0, limits)
             }
         }
     }
@@ -210,6 +297,13 @@ impl Queues for LocalQueues {
         let reading = Reading { queue, ahead: usize::from(ahead), queues: self.clone(), dead };
         std::future::ready(Ok(Box::new(reading) as Box<dyn Subscription>)).boxed()
     }
+
+    fn look(&self, at: Address, most: usize) -> BoxFuture<'_, Result<Vec<Letter>, BrokerError>> {
+        let queue = self.shared.queue(&at);
+        let letters =
+            queue.waiting.lock().letters.iter().take(most).map(|kept| kept.letter.clone()).collect();
+        std::future::ready(Ok(letters)).boxed()
+    }
 }
 
 struct Reading {
@@ -284,7 +378,7 @@ impl Drop for LocalReceipt {
     fn drop(&mut self) {
         match self.settle() {
             None => {}
-            Some((letter, returned)) if returned >= MOST_RETURNS => self.bury(letter),
+            Some((letter, returned)) if returned >= MOST_RETURNS && self.dead.is_some() => self.bury(letter),
             Some((letter, returned)) => self.queue.put_back(letter, returned + 1),
         }
     }

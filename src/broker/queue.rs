@@ -78,6 +78,9 @@ pub trait Queues: Send + Sync + 'static {
     /// acknowledged.
     fn subscribe(&self, to: Address, ahead: u16)
     -> BoxFuture<'_, Result<Box<dyn Subscription>, BrokerError>>;
+
+    /// Looks at the oldest letters at an address, and leaves them where they are.
+    fn look(&self, at: Address, most: usize) -> BoxFuture<'_, Result<Vec<Letter>, BrokerError>>;
 }
 
 /// Reads letters. Dropping it gives back what was delivered and not acknowledged.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions,
     ConfirmSelectOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
@@ -378,6 +378,25 @@ impl Queues for RabbitQueues {
     ) -> BoxFuture<'_, Result<Box<dyn Subscription>, BrokerError>> {
         self.read(to, ahead).boxed()
     }
+
+    fn look(&self, at: Address, most: usize) -> BoxFuture<'_, Result<Vec<Letter>, BrokerError>> {
+        async move {
+            let shared = &*self.shared;
+            let linked = shared.linked().await?;
+            let queue = shared.topology().queue(&at);
+            let channel = within(shared.timeout, linked.reading.create_channel()).await?;
+            let mut letters = Vec::new();
+            while letters.len() < most {
+                let got = channel.basic_get(queue.as_str().into(), BasicGetOptions::default());
+                let Some(got) = within(shared.timeout, got).await? else { break };
+                letters.push(letter(got.delivery).0);
+            }
+            // They go back to their places with the channel.
+            within(shared.timeout, channel.close(200, "looked".into())).await?;
+            Ok(letters)
+        }
+        .boxed()
+    }
 }
 
 /// What stands beside the content of a letter.
@@ -442,31 +461,8 @@ impl Drop for Reading {
 
 impl Reading {
     fn deliver(&self, delivery: lapin::message::Delivery) -> Delivery {
-        let text = |text: &Option<lapin::types::ShortString>| {
-            text.as_ref().map(|text| text.as_str().to_owned()).unwrap_or_default()
-        };
-        let properties = &delivery.properties;
-        let mut headers = Vec::new();
-        let mut returned = u32::from(delivery.redelivered);
-        for (name, value) in properties.headers().iter().flat_map(|headers| headers.inner()) {
-            match (name.as_str(), value) {
-                ("x-delivery-count", value) => returned = returned.max(count(value)),
-                (name, AMQPValue::LongString(value)) => {
-                    headers.push((name.to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
-                }
-                (name, AMQPValue::ShortString(value)) => {
-                    headers.push((name.to_owned(), value.as_str().to_owned()));
-                }
-                _ => {}
-            }
-        }
-        let letter = Letter {
-            id: text(properties.message_id()),
-            content_type: text(properties.content_type()),
-            headers,
-            body: delivery.data.into(),
-            expires: None,
-        };
+        let acker = delivery.acker.clone();
+        let (letter, returned) = letter(delivery);
         // Work that nobody takes is dropped, so that queue has no way to the dead letters.
         let buried = match &self.from {
             Address::Work(origin) => {
@@ -475,9 +471,39 @@ impl Reading {
             _ => None,
         };
         let receipt =
-            RabbitReceipt { acker: Some(delivery.acker), buried, timeout: self.queues.shared.timeout };
+            RabbitReceipt { acker: Some(acker), buried, timeout: self.queues.shared.timeout };
         Delivery { letter, returned, receipt: Box::new(receipt) }
     }
+}
+
+/// What was delivered, and how often before.
+fn letter(delivery: lapin::message::Delivery) -> (Letter, u32) {
+    let text = |text: &Option<lapin::types::ShortString>| {
+        text.as_ref().map(|text| text.as_str().to_owned()).unwrap_or_default()
+    };
+    let properties = &delivery.properties;
+    let mut headers = Vec::new();
+    let mut returned = u32::from(delivery.redelivered);
+    for (name, value) in properties.headers().iter().flat_map(|headers| headers.inner()) {
+        match (name.as_str(), value) {
+            ("x-delivery-count", value) => returned = returned.max(count(value)),
+            (name, AMQPValue::LongString(value)) => {
+                headers.push((name.to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+            }
+            (name, AMQPValue::ShortString(value)) => {
+                headers.push((name.to_owned(), value.as_str().to_owned()));
+            }
+            _ => {}
+        }
+    }
+    let letter = Letter {
+        id: text(properties.message_id()),
+        content_type: text(properties.content_type()),
+        headers,
+        body: delivery.data.into(),
+        expires: None,
+    };
+    (letter, returned)
 }
 
 fn count(value: &AMQPValue) -> u32 {

@@ -47,6 +47,9 @@ const DEAD: (i64, Duration) = (10_000, Duration::from_secs(14 * 86_400));
 const FILLS: (i64, i64, Duration) = (10_000, 256 * MIB, Duration::from_secs(600));
 /// The same of outcomes for a pacer.
 const OUTCOMES: (i64, i64, Duration) = (10_000, 16 * MIB, Duration::from_secs(60));
+/// How often dead letters may be looked at, which counts as deliveries; without a limit
+/// RabbitMQ 4 has its own.
+const LOOKS: i64 = 1_000_000;
 /// How often a letter may come back before it counts as one that ends its readers.
 const DELIVERIES: i64 = 20;
 
@@ -142,7 +145,11 @@ impl Topology {
             let dead = (self.exchange("dead"), origin.clone());
             parts.push(queue(
                 Address::Dead(origin.clone()),
-                quorum(&[("x-max-length", number(DEAD.0)), ("x-message-ttl", milliseconds(DEAD.1))]),
+                quorum(&[
+                    ("x-max-length", number(DEAD.0)),
+                    ("x-message-ttl", milliseconds(DEAD.1)),
+                    ("x-delivery-limit", number(LOOKS)),
+                ]),
                 Some(dead.clone()),
             ));
             parts.push(queue(

@@ -20,6 +20,7 @@ use crate::config::{self, Config, Flags};
 
 mod broker;
 mod operator;
+mod queue;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -98,6 +99,9 @@ enum Command {
     Purges(operator::Purges),
     /// Show the bans and prefixes that a running node still tests its responses against
     Bans(operator::Bans),
+    /// Show how hidden origins stand; list what was given up, and tell it once more
+    #[command(after_help = queue::EXAMPLES)]
+    Queue(queue::Queue),
     /// Show the nodes of the cluster that a running node belongs to
     Nodes(operator::Nodes),
     /// Make a token for the admin port, and its entry for `admin.tokens`
@@ -186,6 +190,7 @@ pub fn run() -> ExitCode {
         Command::Purge(purge) => operator::purge(&purge),
         Command::Purges(purges) => operator::purges(&purges),
         Command::Bans(bans) => operator::bans(&bans),
+        Command::Queue(queue) => queue::queue(&queue),
         Command::Nodes(nodes) => operator::nodes(&nodes),
         Command::Token(token) => run_token(&token),
         Command::Completions(completions) => run_completions(&completions),

@@ -84,6 +84,9 @@ pub(super) struct Purge {
     /// Make the responses stale in place of unusable: they still answer when the origin fails
     #[arg(long)]
     soft: bool,
+    /// Let go of responses on hidden routes as well, which otherwise become stale and are asked for anew
+    #[arg(long, conflicts_with = "soft")]
+    hard: bool,
     /// Only count what would be purged
     #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
@@ -119,7 +122,7 @@ pub(super) struct Bans {
 }
 
 pub(super) fn purge(purge: &Purge) -> ExitCode {
-    let mut body = json!({ "soft": purge.soft, "dry_run": purge.dry_run });
+    let mut body = json!({ "soft": purge.soft, "hard": purge.hard, "dry_run": purge.dry_run });
     for (name, values) in
         [("urls", &purge.urls), ("tags", &purge.tag), ("prefixes", &purge.prefix), ("hosts", &purge.host)]
     {
@@ -149,7 +152,7 @@ pub(super) fn purge(purge: &Purge) -> ExitCode {
             (false, false) => "purged",
         };
         let more = if answer["pending"] == json!(true) { " so far; the rest before it is used" } else { "" };
-        let alone = body.as_object().is_some_and(|body| body.len() == 3);
+        let alone = body.as_object().is_some_and(|body| body.len() == 4);
         let of = match &purge.urls[..] {
             [url] if alone => format!(" of {url}"),
             _ => String::new(),
@@ -270,7 +273,11 @@ fn http_date(millis: u64) -> String {
 }
 
 /// Prints what a node answered: as it is, or in words.
-fn told(node: &Node, answer: Result<Value, String>, words: impl Fn(&Value) -> Option<String>) -> ExitCode {
+pub(super) fn told(
+    node: &Node,
+    answer: Result<Value, String>,
+    words: impl Fn(&Value) -> Option<String>,
+) -> ExitCode {
     match answer {
         Ok(answer) if node.json => print(&format!("{answer}\n")),
         Ok(answer) => match words(&answer) {
@@ -281,7 +288,7 @@ fn told(node: &Node, answer: Result<Value, String>, words: impl Fn(&Value) -> Op
     }
 }
 
-fn ask(node: &Node, method: &str, path: &str, body: Option<&Value>) -> Result<Value, String> {
+pub(super) fn ask(node: &Node, method: &str, path: &str, body: Option<&Value>) -> Result<Value, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -59,6 +59,9 @@ pub struct Purge {
     pub what: Vec<Selector>,
     /// Whether it makes stale only.
     pub soft: bool,
+    /// Whether what is on hidden routes is gone as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
 }
 
 /// What a node says of itself, to everybody who is there.
@@ -127,15 +130,15 @@ impl Purge {
     /// What is told of an invalidation, if it is one of the cluster's.
     pub fn of(entry: &Entry) -> Option<Purge> {
         let Identity { node, number } = entry.identity.clone()?;
-        let (at_ms, by, what, soft) = (entry.at_ms, entry.by.clone(), entry.what.clone(), entry.soft);
-        Some(Purge { node, number, at_ms, by, what, soft })
+        let Entry { at_ms, by, what, soft, forced, .. } = entry.clone();
+        Some(Purge { node, number, at_ms, by, what, soft, forced })
     }
 
     /// The invalidation, for the one who is told.
     pub fn into_entry(self) -> Entry {
-        let Purge { node, number, at_ms, by, what, soft } = self;
+        let Purge { node, number, at_ms, by, what, soft, forced } = self;
         let identity = Some(Identity { node, number });
-        Entry { at_ms, by, what, soft, identity, own: false, ..Entry::default() }
+        Entry { at_ms, by, what, soft, forced, identity, own: false, ..Entry::default() }
     }
 }
 

@@ -45,6 +45,8 @@ pub fn check(source: &str, text: &str, flags: &Flags) -> Result<Config, Faults> 
     config.agreed = origins.iter().map(|origin| origin.agreed.clone()).collect();
     config.origins = origins.into_iter().map(|origin| origin.settings).collect();
     checker.hidden(&config, &tree);
+    let hides = config.rules().any(|rules| rules.mode == Mode::Hidden);
+    config.store.admit_all = hides;
 
     // What is left of a broken line is not worth another word.
     checker.faults.retain(|fault| fault.line.is_none() || !broken_lines.contains(&fault.line));

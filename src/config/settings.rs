@@ -5,6 +5,9 @@
 //! shows, and what a reload cannot change. A default is not written here: it is
 //! what the part that owns the setting says it is.
 
+mod hidden;
+mod rules;
+
 use std::time::Duration;
 
 use regex::Regex;
@@ -17,8 +20,10 @@ use super::typed::{
 };
 use super::units::{KIB, MIB};
 use crate::origin;
-use crate::policy::site::{HostPattern, Rules};
+use crate::policy::site::HostPattern;
 use crate::repopulate::Agreed;
+
+pub use rules::{RULES, RULES_TEXT};
 
 /// One setting of a `T`.
 pub struct Setting<T: 'static> {
@@ -180,7 +185,7 @@ pub static SECTIONS: &[Section] = &[
         text: "Routes with mode = \"hidden\": a miss is never forwarded. It is told as a miss event, and the \
                cache is filled from behind, at the rate that was agreed with the origin's owner (`rate` of \
                [[origin]]).",
-        settings: HIDDEN,
+        settings: hidden::HIDDEN,
     },
     Section {
         name: "worker",
@@ -399,122 +404,6 @@ const BROKER: &[Setting<Config>] = &[
     .at_restart(),
 ];
 
-const HIDDEN: &[Setting<Config>] = &[
-    Setting::new(
-        "lease",
-        DEADLINE,
-        |config: &mut Config| &mut config.hidden.lease.duration,
-        "How long a key that was told is not told again unless it is filled. The next miss after that tells \
-         it once more, with the number of misses since.",
-    )
-    .at_restart(),
-    Setting::new(
-        "max_leases",
-        Count { least: 1, most: 100_000_000 },
-        |config: &mut Config| &mut config.hidden.lease.max,
-        "The most keys that are wanted at once, those that cannot be filled included. Misses of more are \
-         answered and not told.",
-    )
-    .at_restart(),
-    Setting::new(
-        "hold_down",
-        DEADLINE,
-        |config: &mut Config| &mut config.hidden.lease.hold_down,
-        "How long a key is left alone that could not be filled: the origin failed, or its response may not \
-         be stored. Doubles with each further time.",
-    )
-    .at_restart(),
-    Setting::new(
-        "max_hold_down",
-        DEADLINE,
-        |config: &mut Config| &mut config.hidden.lease.max_hold_down,
-        "How long at most.",
-    )
-    .at_restart(),
-    Setting::new(
-        "event_ttl",
-        DEADLINE,
-        |config: &mut Config| &mut config.hidden.event_ttl,
-        "How long a miss event is of use. What has not been got by then is told again by the next miss.",
-    )
-    .at_restart(),
-    Setting::new(
-        "backlog",
-        Count { least: 1, most: 10_000_000 },
-        |config: &mut Config| &mut config.hidden.backlog,
-        "How many miss events wait for the broker at most. Clients never wait for it.",
-    )
-    .at_restart(),
-    Setting::new(
-        "attempts",
-        Count { least: 1, most: 100 },
-        |config: &mut Config| &mut config.hidden.attempts,
-        "How often the origin is asked for a key before it is given up.",
-    )
-    .at_restart(),
-    Setting::new(
-        "retry_pause",
-        DEADLINE,
-        |config: &mut Config| &mut config.hidden.retry_pause,
-        "The pause before the origin is asked again; four times as long with each further attempt. Rounded up \
-         to 1 s, 4 s, 16 s and so on.",
-    )
-    .at_restart(),
-    Setting::new(
-        "inline_max",
-        // RabbitMQ 4 takes no larger messages.
-        Bytes { least: 0, most: 15 * MIB },
-        |config: &mut Config| &mut config.hidden.inline_max,
-        "Fills with larger bodies do not go through the broker to every node, but over HTTP to the one that \
-         wants them.",
-    )
-    .at_restart(),
-    Setting::new(
-        "known_keys",
-        Count { least: 1000, most: 1_000_000_000 },
-        |config: &mut Config| &mut config.hidden.known_keys,
-        "About how many keys are known to exist, from good fills; 2.5 bytes each. They are kept in node.state, \
-         if that is set, and outlive the cache: after a loss they go before all others.",
-    )
-    .at_restart(),
-    Setting::new(
-        "unknown_rate",
-        Plain,
-        |config: &mut Config| &mut config.hidden.budget.unknown,
-        "How many keys are told that nothing is known of, of all clients together. Whoever invents URLs delays \
-         no known one.",
-    ),
-    Setting::new(
-        "client_rate",
-        Plain,
-        |config: &mut Config| &mut config.hidden.budget.per_client,
-        "How many new keys each client may ask for; more are answered with 429. Keys are counted and not \
-         requests. \"off\" sets no limit.",
-    ),
-    Setting::new(
-        "client_burst",
-        Count { least: 1, most: 1_000_000 },
-        |config: &mut Config| &mut config.hidden.budget.client_burst,
-        "How many of them at once.",
-    ),
-    Setting::new(
-        "client_v6_prefix",
-        Count { least: 1, most: 128 },
-        |config: &mut Config| &mut config.hidden.budget.v6_prefix,
-        "Addresses of IPv6 that agree in so many bits are one client.",
-    ),
-    Setting::new(
-        "secrets",
-        Text(typed::shared_secret),
-        |config: &mut Config| &mut config.hidden.secrets,
-        "What edges and workers sign fills with. The first one signs, all of them are good: to change it, put \
-         the new one behind the old one everywhere, then before it, then take the old one away. Needed where \
-         there is a broker; without one it is made at each start.",
-    )
-    .secret()
-    .at_restart(),
-];
-
 const WORKER: &[Setting<Config>] = &[Setting::new(
     "memory",
     Bytes { least: MIB, most: u64::MAX >> 1 },
@@ -702,183 +591,6 @@ const LOG: &[Setting<Config>] = &[Setting::new(
 )
 .at_restart()];
 
-/// What `[rules]` is about.
-pub const RULES_TEXT: &str = "What holds for the requests of every route, unless its site says otherwise \
-     in [site.rules], or the route itself in [site.route.rules].";
-
-/// The rules of a route: `[rules]`, `[site.rules]`, `[site.route.rules]`.
-pub static RULES: &[Setting<Rules>] = &[
-    Setting::new(
-        "cache",
-        Plain,
-        |rules: &mut Rules| &mut rules.cache,
-        "Whether responses are cached at all. With false every request is passed to the origin.",
-    ),
-    Setting::new(
-        "grace",
-        TIME,
-        |rules: &mut Rules| &mut rules.grace,
-        "How long past its freshness a response is still served at once while it is refreshed in the \
-         background: the operator's own stale-while-revalidate. Never where the response forbids it, as with \
-         must-revalidate.",
-    ),
-    Setting::new(
-        "stale_on_error",
-        TIME,
-        |rules: &mut Rules| &mut rules.stale_on_error,
-        "How long past its freshness a response is still served when the origin fails: it is \
-         unreachable, times out, breaks off, or answers with a 5xx. Never where the response forbids \
-         it, as with must-revalidate.",
-    ),
-    Setting::new(
-        "keep",
-        TIME,
-        |rules: &mut Rules| &mut rules.keep,
-        "How long past both a response is kept to be validated. It costs the origin a 304 in place of \
-         a whole response.",
-    ),
-    Setting::new(
-        "stale_deadline",
-        TIME,
-        |rules: &mut Rules| &mut rules.stale_deadline,
-        "How long a client waits for the origin when a stale response could answer it. Then it gets \
-         the stale one, and the fetch goes on.",
-    ),
-    Setting::new(
-        "refresh_backoff",
-        TIME,
-        |rules: &mut Rules| &mut rules.refresh_backoff,
-        "How long the origin is left alone with a response after a refresh of it failed. Doubles with \
-         each further failure, up to 32 times as long.",
-    ),
-    Setting::new(
-        "hit_for_miss",
-        TIME,
-        |rules: &mut Rules| &mut rules.hit_for_miss,
-        "How long requests are not collapsed after an answer that cannot be cached.",
-    ),
-    Setting::new(
-        "heuristic_percent",
-        Count { least: 0, most: 100 },
-        |rules: &mut Rules| &mut rules.heuristic_percent,
-        "The freshness of a response that says nothing of it but has a `Last-Modified`, as percent of \
-         the time since then.",
-    ),
-    Setting::new(
-        "heuristic_max",
-        TIME,
-        |rules: &mut Rules| &mut rules.heuristic_max,
-        "The most freshness that a response gets in this way.",
-    ),
-    Setting::new(
-        "set_cookie",
-        Plain,
-        |rules: &mut Rules| &mut rules.set_cookie,
-        "What happens to a response with `Set-Cookie`. \"pass\" delivers it and stores nothing; \
-         \"store\" stores it with its cookies, which every client then gets.",
-    ),
-    Setting::new(
-        "request_directives",
-        Plain,
-        |rules: &mut Rules| &mut rules.request_directives,
-        "Which `Cache-Control` directives of a request count. With \"only-if-cached\" no client can \
-         force a request to the origin; \"all\" honours every directive, and `Pragma: no-cache`.",
-    ),
-    Setting::new(
-        "surrogate_control",
-        Plain,
-        |rules: &mut Rules| &mut rules.surrogate_control,
-        "Whether `Surrogate-Control` of a response stands in for its `Cache-Control` and `Expires`, \
-         and origins are told so in `Surrogate-Capability`.",
-    ),
-    Setting::new(
-        "sort_accept_language",
-        Plain,
-        |rules: &mut Rules| &mut rules.sort_accept_language,
-        "Whether the members of `Accept-Language` are sorted before they tell variants apart.",
-    ),
-    Setting::new(
-        "max_ranges",
-        Count { least: 0, most: 1000 },
-        |rules: &mut Rules| &mut rules.max_ranges,
-        "How many ranges of one request are answered. A request for more gets the whole response.",
-    ),
-    Setting::new(
-        "tag_fields",
-        Plain,
-        |rules: &mut Rules| &mut rules.tag_fields,
-        "In which fields a response says its tags (surrogate keys), by which it can be purged.",
-    ),
-    Setting::new(
-        "strip_tags",
-        Plain,
-        |rules: &mut Rules| &mut rules.strip_tags,
-        "Whether those fields are kept from clients.",
-    ),
-    Setting::new(
-        "forwarded",
-        Plain,
-        |rules: &mut Rules| &mut rules.forwarded,
-        "How the client's address, scheme and host are told to the origin. \"x-forwarded\" sends \
-         `X-Forwarded-For`, `-Proto` and `-Host`, \"forwarded\" sends `Forwarded`, \"off\" nothing.",
-    ),
-    Setting::new(
-        "origin_host",
-        Plain,
-        |rules: &mut Rules| &mut rules.origin_host,
-        "The `Host` that the origin sees: \"client\" for the one that the client asked for, or a fixed \
-         host, such as \"www.example.org\".",
-    ),
-    Setting::new(
-        "mode",
-        Plain,
-        |rules: &mut Rules| &mut rules.mode,
-        "What becomes of a miss. \"proxy\" asks the origin while the client waits. \"hidden\" never does: the \
-         client is answered at once (503, or stale), and the cache is filled from behind; see [hidden].",
-    ),
-    Setting::new(
-        "query",
-        Plain,
-        |rules: &mut Rules| &mut rules.query,
-        "Which parameters of a query count: \"all\", or a list, in whose order they are brought; the others \
-         are taken away. A cache-busting parameter then makes no new key.",
-    ),
-    Setting::new(
-        "allow",
-        Plain,
-        |rules: &mut Rules| &mut rules.allow,
-        "Hidden routes: regular expressions for the paths that there are; others get 404 and are not told. \
-         Every path where there are none.",
-    ),
-    Setting::new(
-        "vary_on",
-        Text(typed::vary_field),
-        |rules: &mut Rules| &mut rules.vary_on,
-        "Hidden routes: the request fields by which responses may vary. The origin is sent these alone, in a \
-         normal form; a response that varies on another one cannot be served.",
-    ),
-    Setting::new(
-        "encodings",
-        Plain,
-        |rules: &mut Rules| &mut rules.encodings,
-        "Hidden routes: the content codings that the origin is asked for, the best first. Each client gets the \
-         first that it takes.",
-    ),
-    Setting::new(
-        "wait",
-        Time { least: Duration::ZERO, most: Duration::from_secs(2) },
-        |rules: &mut Rules| &mut rules.wait,
-        "Hidden routes: how long a client that missed waits for the fill before it is answered.",
-    ),
-    Setting::new(
-        "serve_forbidden_stale",
-        Plain,
-        |rules: &mut Rules| &mut rules.serve_forbidden_stale,
-        "Hidden routes: whether a stale response answers that forbids it, as with must-revalidate. Without, \
-         clients get 504 until it is filled.",
-    ),
-];
-
 /// What `[[origin]]` is about.
 pub const ORIGIN_TEXT: &str = "An origin: a server that has the responses. There may be several; sites and routes name the one that \
      they ask.";
@@ -913,7 +625,7 @@ pub static ORIGIN: &[Setting<Origin>] = &[
         "between_bytes_timeout",
         DEADLINE,
         |origin: &mut Origin| &mut origin.settings.between_bytes_timeout,
-        "How long a body may pause between two pieces.",
+        "How long a body may pause between two pieces, whichever way it goes.",
     ),
     Setting::new(
         "total_timeout",

@@ -1,5 +1,6 @@
 //! The acts: fetch with others, refresh in the background, pass for one client.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::request::{self, Purpose};
 use crate::clock::Clock;
 use crate::message::{Body, Switched};
 use crate::observe::counters::Counters;
+use crate::observe::trace::Seldom;
 use crate::origin::{Client, Content, Failure, Outgoing};
 use crate::policy::Presented;
 use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
@@ -26,10 +28,14 @@ use crate::rfc::vary::SecondaryKey;
 use crate::rfc::{connection, groups, storable, unsafe_method};
 use crate::store::Store;
 use crate::stored::filling::Budget;
-use crate::stored::{CacheKey, Head, Selector, StoredResponse, Variants};
+use crate::stored::{CacheKey, Head, Selector, StoredResponse, Strength, Variants};
 
 /// How often one request may find its circumstances changed before it goes alone.
 const MOST_TURNS: usize = 8;
+
+/// How long nobody else waits for a fetch that is late: after that somebody looks
+/// whether it still is.
+const LATE: Duration = Duration::from_secs(5);
 
 /// A presented request, its rules and its key: what every act needs.
 #[derive(Debug)]
@@ -57,6 +63,8 @@ struct Shared {
     node: String,
     clock: Clock,
     counters: Arc<Counters>,
+    failures: Seldom,
+    recoveries: Seldom,
 }
 
 /// What all fetchers of a node share, through every reload.
@@ -146,7 +154,8 @@ pub enum Failed {
     /// The exchange with the origin failed.
     #[error(transparent)]
     Origin(Failure),
-    /// The origin answered with an error, and something better is stored.
+    /// The origin answered with an error: something better is stored, or another
+    /// request's failure is this one's as well.
     #[error("the origin answered {0}")]
     Status(StatusCode),
     /// The origin answered 304 to a request without a condition.
@@ -168,7 +177,18 @@ impl Fetcher {
     pub fn new(origins: Vec<Client>, settings: Settings, node: String, common: Common) -> Self {
         let Common { store, flights, budget, clock, counters } = common;
         Fetcher {
-            shared: Arc::new(Shared { origins, store, flights, budget, settings, node, clock, counters }),
+            shared: Arc::new(Shared {
+                origins,
+                store,
+                flights,
+                budget,
+                settings,
+                node,
+                clock,
+                counters,
+                failures: Seldom::default(),
+                recoveries: Seldom::default(),
+            }),
         }
     }
 
@@ -178,6 +198,7 @@ impl Fetcher {
         let mut secondary = seen.map_or(0, |variants| known_secondary(variants, asked));
         let mut plan = plan.clone();
         let limits = self.limits(&asked.rules);
+        let mut has_failed = false;
         for _ in 0..MOST_TURNS {
             if !plan.collapse {
                 break;
@@ -191,6 +212,12 @@ impl Fetcher {
                 Joined::Follow(follower) => match self.follow(asked, follower).await {
                     Followed::Got(fetched) => return fetched,
                     Followed::OtherVariant(other) => secondary = other,
+                    // One failure may be due to the leader's own request. After two, those
+                    // who wait do not fall upon an origin that says that it cannot.
+                    Followed::OriginFailed(status) if has_failed => {
+                        return Fetched::Failed(Failed::Status(status));
+                    }
+                    Followed::OriginFailed(_) => has_failed = true,
                     Followed::GoAlone => plan.collapse = false,
                 },
             }
@@ -229,8 +256,7 @@ impl Fetcher {
         let origin = self.origin(&asked.rules);
         let outcome = origin.exchange(Outgoing { head, body: content, upgrade }).await;
         let exchange = outcome.map_err(|failure| {
-            let url = &asked.key.text;
-            tracing::warn!(target: "forebay::origin", %url, origin = %origin.settings().name, "pass failed: {failure}");
+            self.complain(asked, format_args!("pass failed: {failure}"));
             Failed::Origin(failure)
         })?;
         let moments = Moments { requested, received: self.clock().now(), sequence };
@@ -264,6 +290,11 @@ impl Fetcher {
     pub fn refresh_failed(&self, asked: &Asked, stored: &StoredResponse) {
         self.counters().refresh_failed.up();
         stored.refresh_failed(self.clock().now(), asked.rules.refresh_backoff);
+    }
+
+    /// Notes that a client has waited in vain for the fetch that is to replace `stored`.
+    pub fn is_late(&self, stored: &StoredResponse) {
+        stored.refresh_is_late(self.clock().now(), LATE);
     }
 
     /// Closes connections that have been idle for too long. To be called from a
@@ -333,9 +364,10 @@ impl Fetcher {
                     None => Followed::Got(Fetched::Freshened { response, kept, collapsed: true }),
                 }
             }
-            Ok(Landing::Nothing { only_this_request: true }) if !is_personal(asked) => {
+            Ok(Landing::Nothing { only_this_request: true, .. }) if !is_personal(asked) => {
                 Followed::Got(Fetched::LookAgain)
             }
+            Ok(Landing::Nothing { failure: Some(status), .. }) => Followed::OriginFailed(status),
             Ok(Landing::Flowing { .. } | Landing::Freshened { .. } | Landing::Nothing { .. }) => {
                 Followed::GoAlone
             }
@@ -415,7 +447,7 @@ impl Fetcher {
             .collect();
         if !groups.is_empty() {
             // Groups are names, which nothing refuses.
-            let _ = self.store().invalidate(&groups, false, self.clock().now(), |_| {});
+            let _ = self.store().invalidate(&groups, Strength::Forced, self.clock().now(), |_| {});
         }
         number
     }
@@ -485,6 +517,22 @@ impl Fetcher {
         (origin.connect_timeout + origin.first_byte_timeout) * 2 + Duration::from_secs(1)
     }
 
+    /// Tells the operator what an origin has done wrong.
+    pub(super) fn complain(&self, asked: &Asked, what: fmt::Arguments<'_>) {
+        let (url, origin) = (&asked.key.text, &self.origin(&asked.rules).settings().name);
+        self.shared.failures.tell(self.clock().now(), |left_out| {
+            tracing::warn!(target: "forebay::origin", %url, %origin, left_out, "{what}");
+        });
+    }
+
+    /// Tells the operator that an origin answers after so many failures.
+    pub(super) fn recovered(&self, asked: &Asked, failures: u32) {
+        let (url, origin) = (&asked.key.text, &self.origin(&asked.rules).settings().name);
+        self.shared.recoveries.tell(self.clock().now(), |left_out| {
+            tracing::info!(target: "forebay::origin", %url, %origin, left_out, "the origin answers again, after {failures} failed attempts");
+        });
+    }
+
     pub(super) fn origin(&self, rules: &Rules) -> &Client {
         &self.shared.origins[rules.origin.0]
     }
@@ -542,6 +590,8 @@ enum Followed {
     Got(Fetched),
     /// The response is another variant; it is to join the flight of its own.
     OtherVariant(u64),
+    /// The origin has failed, with this status.
+    OriginFailed(StatusCode),
     /// There is nothing to share.
     GoAlone,
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use http::StatusCode;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -80,6 +81,8 @@ pub enum Landing {
     Nothing {
         /// Whether that is due to the leader's request alone.
         only_this_request: bool,
+        /// The status, where the origin has failed.
+        failure: Option<StatusCode>,
     },
     /// There is no response.
     Failed(Failed),

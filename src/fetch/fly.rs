@@ -52,6 +52,9 @@ pub(super) async fn fly(
     let origin = fetcher.origin(&asked.rules);
     let outcome = origin.exchange(Outgoing { head, body: None, upgrade: false }).await;
     let moments = Moments { requested, received: fetcher.clock().now(), sequence: lease.sequence() };
+    if let Some(stored) = &plan.stored {
+        stored.refresh_has_come();
+    }
 
     let exchange = match outcome {
         Ok(exchange) => exchange,
@@ -61,8 +64,7 @@ pub(super) async fn fly(
     if let Some(stored) = plan.stored.as_ref().filter(|_| !is_failure(status))
         && stored.failed_refreshes() > 0
     {
-        let failures = stored.failed_refreshes();
-        tracing::info!(target: "forebay::origin", url = %asked.key.text, origin = %fetcher.origin(&asked.rules).settings().name, "the origin answers again, after {failures} failed attempts");
+        fetcher.recovered(&asked, stored.failed_refreshes());
     }
     if status == StatusCode::NOT_MODIFIED {
         return match &plan.stored {
@@ -94,7 +96,7 @@ pub(super) fn is_failure(status: StatusCode) -> bool {
 /// There is no response: those who wait are told, and the origin is left alone
 /// about what is stored for a while.
 fn failed(fetcher: &Fetcher, asked: &Asked, plan: &Plan, lease: &Lease, why: Failed) {
-    tracing::warn!(target: "forebay::origin", url = %asked.key.text, origin = %fetcher.origin(&asked.rules).settings().name, "fetch failed: {why}");
+    fetcher.complain(asked, format_args!("fetch failed: {why}"));
     if let Some(stored) = &plan.stored {
         fetcher.refresh_failed(asked, stored);
     }
@@ -162,9 +164,9 @@ async fn arrived(
         Admission::Refuse { fields, why } => {
             lease.close();
             let only_this_request = why.only_this_request();
-            if !only_this_request && !is_failure(head.status) {
+            if !only_this_request && speaks_for_all(head.status) {
                 fetcher.store().mark(&asked.key, moments.received.plus(asked.rules.hit_for_miss));
-                if let Some(stored) = plan.stored.as_ref().filter(|_| speaks_for_all(head.status)) {
+                if let Some(stored) = &plan.stored {
                     // The origin has something else now, and it is not for keeping.
                     fetcher.store().remove(&asked.key, stored);
                 }
@@ -176,7 +178,8 @@ async fn arrived(
                 // The client may have left; then the exchange ends here.
                 let _ = private.send(Private { status: head.status, fields, length, body, why });
             }
-            lease.land(Landing::Nothing { only_this_request });
+            let failure = Some(head.status).filter(|status| is_failure(*status));
+            lease.land(Landing::Nothing { only_this_request, failure });
         }
         Admission::Store { head, withheld } => {
             let head = Arc::new(head);
@@ -228,11 +231,13 @@ pub(super) fn carry(
                 let (status, requested) = (head.status, head.requested);
                 let response = StoredResponse::new(head, body, trailers);
                 let rival = |stored: &StoredResponse| rival(stored, status, requested, &fetcher, &asked);
-                fetcher.store().insert(&asked.key, response, rival, marker);
+                if let Inserted::Stored(_) = fetcher.store().insert(&asked.key, response, rival, marker) {
+                    writer.kept();
+                }
                 writer.complete();
             }
             (Err(Unfinished::Broken(why)), _) => {
-                tracing::warn!(target: "forebay::origin", url = %asked.key.text, "response broke off: {why}");
+                fetcher.complain(&asked, format_args!("response broke off: {why}"));
                 if let Some(stored) = &plan.stored {
                     fetcher.refresh_failed(&asked, stored);
                 }
@@ -275,10 +280,12 @@ fn rival(
     if newer || better { Rival::Stays } else { Rival::Yields }
 }
 
-/// Whether a response of this status tells of the resource, and not of the request
-/// that it answers: another client's credentials, or an odd field of its own.
+/// Whether a response of this status tells of the resource, and not of an outage or
+/// of the request that it answers: another client's credentials, or an odd field of
+/// its own.
 fn speaks_for_all(status: StatusCode) -> bool {
-    !status.is_client_error() || status == StatusCode::NOT_FOUND || status == StatusCode::GONE
+    !is_failure(status)
+        && (!status.is_client_error() || status == StatusCode::NOT_FOUND || status == StatusCode::GONE)
 }
 
 /// A body on its way, and those who wait for it.

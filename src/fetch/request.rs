@@ -1,6 +1,8 @@
 //! The request that an origin is sent: built anew from the presented request,
 //! never the client's bytes passed through.
 
+use http::Method;
+
 use crate::message::RequestHead;
 use crate::policy::Presented;
 use crate::policy::site::{Forwarded, OriginHost, Rules};
@@ -15,9 +17,10 @@ pub enum Purpose<'a> {
     Pass,
     /// For this client alone, over a connection that leaves HTTP.
     Upgrade,
-    /// To be stored: the whole response, whatever the client has already.
+    /// To be stored: the whole response to `GET`, whatever the client has already,
+    /// and be it only a `HEAD` that found it stale.
     Store,
-    /// To freshen this stored response.
+    /// To freshen this stored response to `GET`.
     Validate(&'a StoredResponse),
 }
 
@@ -65,7 +68,8 @@ pub fn request(presented: &Presented, rules: &Rules, node: &str, purpose: Purpos
     }
     via.extend_from_slice(via_member(presented.version, node).as_bytes());
     fields.add("via", via);
-    RequestHead { method: presented.method.clone(), target: presented.path_and_query.clone(), fields }
+    let method = if whole { Method::GET } else { presented.method.clone() };
+    RequestHead { method, target: presented.path_and_query.clone(), fields }
 }
 
 /// This node's member of `Via` (RFC 9110 7.6.3) for a message received in `version`.

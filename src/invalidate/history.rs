@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::stored::Selector;
+use crate::stored::{Selector, Strength};
 
 /// How many are remembered.
 const REMEMBERED: usize = 1000;
@@ -23,6 +23,9 @@ pub struct Entry {
     pub what: Vec<Selector>,
     /// Whether it made stale only.
     pub soft: bool,
+    /// Whether what is on hidden routes is gone as well, and not stale only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
     /// How many stored responses it had hit when it was answered; none while it is
     /// under way, and after a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,6 +56,11 @@ fn yes() -> bool {
 }
 
 impl Entry {
+    /// How far it goes.
+    pub fn strength(&self) -> Strength {
+        Strength::of(self.soft, self.forced)
+    }
+
     /// About how many bytes it takes.
     pub fn size(&self) -> usize {
         let what: usize = self.what.iter().map(|selector| selector.to_string().len() + 64).sum();

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use crate::clock::{Clock, Wall};
 use crate::observe::counters::Counters;
 use crate::store::{self, Refused, Store};
-use crate::stored::{CacheKey, Selector};
+use crate::stored::{CacheKey, Selector, Strength};
 
 pub use history::{Entry, History, Identity};
 use journal::{Appending, Record};
@@ -37,6 +37,8 @@ pub struct Wanted {
     pub what: Vec<Selector>,
     /// Whether it becomes stale only.
     pub soft: bool,
+    /// Whether it is gone on hidden routes as well, and not stale only.
+    pub forced: bool,
     /// Whether it is only counted.
     pub dry_run: bool,
     /// Whether URLs among it are fetched anew at once.
@@ -170,7 +172,7 @@ impl Invalidator {
                 let noted = read.map_err(|error| error.to_string()).and_then(|entry| {
                     let at = Wall::from_millis(entry.at_ms);
                     store
-                        .remember(record.sequence, &entry.what, entry.soft, at)
+                        .remember(record.sequence, &entry.what, entry.strength(), at)
                         .map_err(|refused| refused.to_string())?;
                     if let (Some(cluster), Some(identity)) = (&cluster, &entry.identity) {
                         cluster.applied.lock().note(identity);
@@ -212,16 +214,22 @@ impl Invalidator {
             return Ok(Accepted { responses, ..Accepted::default() });
         }
         let mut noted = None;
-        let done = self.store.invalidate(&wanted.what, wanted.soft, at, |sequence| {
-            let (by, what) = (by.to_owned(), wanted.what.clone());
-            let identity = self
-                .cluster
-                .as_ref()
-                .map(|cluster| Identity { node: cluster.node.clone(), number: sequence });
-            let soft = wanted.soft;
-            let entry = Entry { at_ms: at.millis(), by, what, soft, identity, own: true, ..Entry::default() };
-            noted = Some(self.note(sequence, u64::MAX, entry));
-        })?;
+        let done = self.store.invalidate(
+            &wanted.what,
+            Strength::of(wanted.soft, wanted.forced),
+            at,
+            |sequence| {
+                let (by, what) = (by.to_owned(), wanted.what.clone());
+                let identity = self
+                    .cluster
+                    .as_ref()
+                    .map(|cluster| Identity { node: cluster.node.clone(), number: sequence });
+                let (soft, forced) = (wanted.soft, wanted.forced);
+                let at_ms = at.millis();
+                let entry = Entry { at_ms, by, what, soft, forced, identity, own: true, ..Entry::default() };
+                noted = Some(self.note(sequence, u64::MAX, entry));
+            },
+        )?;
         self.history.lock().told(done.sequence, done.responses);
         let (appending, sent) = noted.unwrap_or_default();
         let written = appending.map(|appending| appending.and_then(Appending::wait));
@@ -309,8 +317,8 @@ impl Invalidator {
 
     /// Applies an invalidation that a node of the cluster accepted, at this place of
     /// their order; the same one may come again. It means what was asked for before the
-    /// number `before`. From the moment that this returns it holds here. It is refused where there is no room for its bans yet. Says whether
-    /// this node had accepted it.
+    /// number `before`. From the moment that this returns it holds here. It is refused
+    /// where there is no room for its bans yet. Says whether this node had accepted it.
     pub fn apply(&self, entry: Entry, offset: u64, before: u64) -> Result<bool, Refused> {
         let (Some(cluster), Some(identity)) = (&self.cluster, entry.identity.clone()) else {
             return Ok(false);
@@ -328,8 +336,9 @@ impl Invalidator {
         let now = self.clock.now();
         let at = Wall::from_millis(entry.at_ms.min(now.millis()));
         let (what, soft, by) = (entry.what.clone(), entry.soft, entry.by.clone());
+        let strength = entry.strength();
         let entry = Entry { own: false, offset: Some(offset), responses: None, ..entry };
-        let begun = self.store.begin(&what, soft, at, before, |sequence| {
+        let begun = self.store.begin(&what, strength, at, before, |sequence| {
             self.note_foreign(cluster, (sequence, before), entry.clone());
         });
         let done = match begun {
@@ -338,7 +347,7 @@ impl Invalidator {
                 tracing::error!(target: "forebay::cluster", by, "a ban of another node is not understood, so it means everything: {why}");
                 let all = [Selector::All];
                 self.store
-                    .begin(&all, soft, at, before, |sequence| {
+                    .begin(&all, strength, at, before, |sequence| {
                         self.note_foreign(cluster, (sequence, before), entry)
                     })?
                     .0
@@ -366,7 +375,7 @@ impl Invalidator {
             own: true,
             ..Entry::default()
         };
-        let begun = self.store.begin(&[Selector::All], true, now, u64::MAX, |sequence| {
+        let begun = self.store.begin(&[Selector::All], Strength::Soft, now, u64::MAX, |sequence| {
             drop(self.note(sequence, u64::MAX, entry))
         });
         let done = begun.map(|(done, _)| done).unwrap_or_default();

@@ -205,8 +205,9 @@ pub fn understood(spoken: &Spoken<'_>, sites: &Sites) -> Result<Wanted, Unclear>
         || field("xkey-softpurge").is_some()
         || spoken.method == "REFRESH";
     let dry_run = switch("x-purge-dry-run")?;
+    let forced = switch("x-purge-hard")?;
     let refresh = spoken.method == "REFRESH";
-    Ok(Wanted { what: meant(spoken, &field, sites)?, soft, dry_run, refresh })
+    Ok(Wanted { what: meant(spoken, &field, sites)?, soft, forced, dry_run, refresh })
 }
 
 fn meant(
@@ -381,6 +382,8 @@ pub struct Body {
     all: bool,
     /// Make stale only.
     soft: bool,
+    /// Let go of what is on hidden routes as well, which otherwise becomes stale only.
+    hard: bool,
     /// Only count.
     dry_run: bool,
 }
@@ -391,7 +394,10 @@ const MOST: usize = 10_000;
 /// What a `POST` of JSON wants.
 pub fn read_json(body: &[u8], sites: &Sites) -> Result<Wanted, Unclear> {
     let body: Body = serde_json::from_slice(body).map_err(|error| Unclear::Json(error.to_string()))?;
-    let (soft, dry_run) = (body.soft, body.dry_run);
+    let (soft, forced, dry_run) = (body.soft, body.hard, body.dry_run);
+    if soft && forced {
+        return Err(Unclear::Json("`soft` and `hard` exclude each other".to_owned()));
+    }
     let what = selectors(body, sites)?;
     if what.is_empty() {
         return Err(Unclear::Nothing);
@@ -399,7 +405,7 @@ pub fn read_json(body: &[u8], sites: &Sites) -> Result<Wanted, Unclear> {
     if what.len() > MOST {
         return Err(Unclear::TooMany(what.len()));
     }
-    Ok(Wanted { what, soft, dry_run, refresh: false })
+    Ok(Wanted { what, soft, forced, dry_run, refresh: false })
 }
 
 fn selectors(body: Body, sites: &Sites) -> Result<Vec<Selector>, Unclear> {

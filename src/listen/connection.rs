@@ -163,7 +163,7 @@ async fn answer(
         state.reading_body();
         let length = incoming.size_hint().exact();
         let state = Arc::clone(&state);
-        Content { body: wire::body_from(incoming, move || state.serving()), length }
+        Content { body: wire::body_from(incoming, move || state.body_read()), length }
     });
     let version = received.version;
     let reply = server.serve(Request { received, content, switched }).await;

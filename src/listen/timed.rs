@@ -52,6 +52,12 @@ impl State {
         self.kind.store(READING_BODY, Ordering::Relaxed);
     }
 
+    /// The request's content has come; nobody waits for the client, unless the answer
+    /// was complete before it.
+    pub fn body_read(&self) {
+        let _ = self.kind.compare_exchange(READING_BODY, SERVING, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// The answer is complete; the next request is awaited.
     pub fn idle(&self) {
         self.kind.store(IDLE, Ordering::Relaxed);

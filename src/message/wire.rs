@@ -96,6 +96,8 @@ impl<F: FnOnce() + Unpin> futures_util::Stream for FromWire<F> {
                     let Ok(trailers) = fields_from(&map) else {
                         return Poll::Ready(Some(Err(Broken::CutOff)));
                     };
+                    // Nothing comes after it, and some readers do not ask whether.
+                    self.ended();
                     return Poll::Ready(Some(Ok(Piece::Trailers(trailers))));
                 }
             }
@@ -183,6 +185,8 @@ impl http_body::Body for ToWire {
                 Poll::Ready(Some(Err(broken)))
             }
             Some(Ok(Piece::Trailers(trailers))) => {
+                // The library asks no further behind it either.
+                self.end();
                 Poll::Ready(Some(Ok(Frame::trailers(map_from(&trailers)))))
             }
             Some(Ok(Piece::Bytes(bytes))) => {

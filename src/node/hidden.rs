@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::broker::{Limits, LocalQueues, Queues, RabbitQueues, Topology};
@@ -18,19 +19,26 @@ use crate::origin::Client;
 use crate::policy::site::Mode;
 use crate::repopulate::pace::{Pace, WORK_TTL};
 use crate::repopulate::worker::{Behind, PAUSES, Parts, Places, Worker};
-use crate::repopulate::{Announcer, Keeper, Secrets, Wants};
+use crate::repopulate::{Announcer, DeadLetter, Keeper, OriginView, QueueView, Secrets, Wants, dead};
 use crate::store::Store;
 
-/// How often the known keys are written down.
-const WRITE_DOWN: Duration = Duration::from_secs(30);
+/// How often known keys and dead letters are written down, if they have changed.
+const WRITE_DOWN: Duration = Duration::from_secs(5);
+/// Known keys are written down one time in so many: they are large.
+const KNOWN_EVERY: u64 = 12;
+
+/// The name of the file with the dead letters.
+const DEAD_FILE: &str = "dead-letters.json";
 
 /// What a node has for its hidden routes.
 pub(super) struct Hidden {
     pub announcer: Announcer,
     pub keeper: Keeper,
+    queues: Arc<dyn Queues>,
     wants: Arc<Wants>,
     /// Where the queues are in this process.
     inside: Option<Inside>,
+    local: Option<LocalQueues>,
     /// Where they are at a broker.
     rabbit: Option<RabbitQueues>,
     tasks: Vec<JoinHandle<()>>,
@@ -40,6 +48,8 @@ pub(super) struct Hidden {
 pub(super) struct Working {
     inside: Inside,
     rabbit: RabbitQueues,
+    secrets: Secrets,
+    invalidator: Arc<Invalidator>,
 }
 
 /// The origin's side, reached through the queues alone: in the same process, or in a
@@ -76,17 +86,23 @@ impl Hidden {
         let wants = Arc::new(Wants::new(settings, state, Arc::clone(&counters), Instant::now()));
         let secrets = secrets(config)?;
         let keeper = Keeper::new(
-            Arc::clone(&common.store),
+            common,
+            config.fetch.max_filling_bytes,
             config.sites.clone(),
             Arc::clone(&wants),
             secrets.clone(),
             Arc::clone(invalidator),
-            (clock.clone(), Arc::clone(&counters)),
         );
         let rabbit = (!config.broker.urls.is_empty()).then(|| rabbit(config, &counters));
-        let queues: Arc<dyn Queues> = match &rabbit {
-            Some(rabbit) => Arc::new(rabbit.clone()),
-            None => Arc::new(LocalQueues::new(Limits::default())),
+        let local = rabbit.is_none().then(|| LocalQueues::new(Limits::default()));
+        if let (Some(local), Some(state)) = (&local, state)
+            && let Some(trouble) = local.read_from(state.join(DEAD_FILE))
+        {
+            tracing::error!(target: "forebay::repopulate", "{trouble}");
+        }
+        let queues: Arc<dyn Queues> = match (&rabbit, &local) {
+            (Some(rabbit), _) => Arc::new(rabbit.clone()),
+            (None, local) => Arc::new(local.clone().unwrap_or_else(|| LocalQueues::new(Limits::default()))),
         };
         let name = config.node.name.clone();
         let announcer = Announcer::start(
@@ -105,9 +121,11 @@ impl Hidden {
             // What it would keep is in the store of this very node.
             Inside::start(config, common, None, parts)
         });
-        let tasks =
-            vec![tokio::spawn(keeper.clone().run(queues)), tokio::spawn(write_down(Arc::clone(&wants)))];
-        Ok(Hidden { announcer, keeper, wants, inside, rabbit, tasks })
+        let tasks = vec![
+            tokio::spawn(keeper.clone().run(Arc::clone(&queues))),
+            tokio::spawn(write_down(Arc::clone(&wants), local.clone())),
+        ];
+        Ok(Hidden { announcer, keeper, queues, wants, inside, local, rabbit, tasks })
     }
 
     /// Another configuration from now on.
@@ -130,9 +148,29 @@ impl Hidden {
         }
     }
 
-    /// The pacers that are in this process.
-    pub fn paces(&self) -> Vec<Pace> {
-        self.inside.as_ref().map(|inside| inside.paces.lock().clone()).unwrap_or_default()
+    /// How it all stands.
+    pub fn view(&self, backlog: u64) -> QueueView {
+        let (leases, known_keys, oldest) = self.wants.extent(Instant::now());
+        QueueView {
+            leases: leases as u64,
+            oldest_wanted_seconds: oldest.as_secs(),
+            usual_fill_ms: self.wants.usual().as_millis() as u64,
+            known_keys: known_keys as u64,
+            backlog,
+            origins: self.inside.as_ref().map(Inside::views).unwrap_or_default(),
+        }
+    }
+
+    /// The events of an origin that were given up. Blocks.
+    pub fn dead(&self, origin: &str, most: usize) -> Result<Vec<DeadLetter>, String> {
+        Handle::current().block_on(dead::list(&*self.queues, origin, most))
+    }
+
+    /// Tells some of them once more. Blocks.
+    pub fn replay(&self, origin: &str, ids: &[String], ttl: Duration) -> Result<usize, String> {
+        let right = (self.keeper.secrets(), self.keeper.moment());
+        let time = (self.keeper.now(), ttl);
+        Handle::current().block_on(dead::replay(&*self.queues, origin, ids, right, time))
     }
 
     /// Ends, and writes down what outlives the node.
@@ -141,8 +179,7 @@ impl Hidden {
         if let Some(inside) = &self.inside {
             inside.end();
         }
-        let wants = Arc::clone(&self.wants);
-        let _ = tokio::task::spawn_blocking(move || wants.write_down()).await;
+        write_down_once(Some(&self.wants), self.local.as_ref()).await;
     }
 }
 
@@ -163,7 +200,7 @@ impl Working {
             secrets(config)?,
         );
         let inside = Inside::start(config, common, Some(Arc::clone(&common.store)), parts);
-        Ok(Working { inside, rabbit })
+        Ok(Working { inside, rabbit, secrets: secrets(config)?, invalidator: Arc::clone(invalidator) })
     }
 
     /// Another configuration from now on.
@@ -175,6 +212,30 @@ impl Working {
     /// What is to be done from time to time.
     pub fn tick(&self) {
         self.inside.worker.tick();
+    }
+
+    /// How it all stands, as far as a worker knows.
+    pub fn view(&self) -> QueueView {
+        QueueView {
+            leases: 0,
+            oldest_wanted_seconds: 0,
+            usual_fill_ms: 0,
+            known_keys: 0,
+            backlog: 0,
+            origins: self.inside.views(),
+        }
+    }
+
+    /// The events of an origin that were given up. Blocks.
+    pub fn dead(&self, origin: &str, most: usize) -> Result<Vec<DeadLetter>, String> {
+        Handle::current().block_on(dead::list(&self.rabbit, origin, most))
+    }
+
+    /// Tells some of them once more. Blocks.
+    pub fn replay(&self, origin: &str, ids: &[String], ttl: Duration) -> Result<usize, String> {
+        let right = (&self.secrets, self.invalidator.moment());
+        let time = (self.inside.common.clock.now(), ttl);
+        Handle::current().block_on(dead::replay(&self.rabbit, origin, ids, right, time))
     }
 
     /// Ends; what was under way goes back to its queue.
@@ -206,6 +267,12 @@ impl Inside {
         let inside = Inside { queues, worker, paces, tasks, common: common.clone() };
         inside.apply(config);
         inside
+    }
+
+    /// How the origins stand whose pacers are here.
+    fn views(&self) -> Vec<OriginView> {
+        let view = |pace: &Pace| OriginView { origin: pace.origin().to_owned(), pace: pace.view() };
+        self.paces.lock().iter().map(view).collect()
     }
 
     fn end(&self) {
@@ -277,12 +344,25 @@ pub(super) fn names(config: &Config) -> Vec<String> {
     config.origins.iter().map(|origin| origin.name.clone()).collect()
 }
 
-async fn write_down(wants: Arc<Wants>) {
+async fn write_down(wants: Arc<Wants>, local: Option<LocalQueues>) {
     let mut ticker = tokio::time::interval(WRITE_DOWN);
     ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    for tick in 1_u64.. {
         ticker.tick().await;
-        let wants = Arc::clone(&wants);
-        let _ = tokio::task::spawn_blocking(move || wants.write_down()).await;
+        let known = tick.is_multiple_of(KNOWN_EVERY).then_some(&wants);
+        write_down_once(known, local.as_ref()).await;
     }
+}
+
+async fn write_down_once(wants: Option<&Arc<Wants>>, local: Option<&LocalQueues>) {
+    let (wants, local) = (wants.cloned(), local.cloned());
+    let work = tokio::task::spawn_blocking(move || {
+        if let Some(wants) = wants {
+            wants.write_down();
+        }
+        if let Some(Err(error)) = local.map(|local| local.write_down()) {
+            tracing::error!(target: "forebay::repopulate", "dead letters are not on disk: {error}");
+        }
+    });
+    let _ = work.await;
 }

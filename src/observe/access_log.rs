@@ -80,7 +80,7 @@ pub struct Entry {
     pub target: String,
     /// The protocol version.
     pub version: Version,
-    /// The reply's status.
+    /// The reply's status; 499 where the client left before there was a reply.
     pub status: u16,
     /// Bytes of content that the connection took.
     pub body_bytes: u64,

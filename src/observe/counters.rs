@@ -197,6 +197,7 @@ table! {
     requests_purge: Counter "forebay_requests_total" {"outcome=\"purge\""} "Requests, by outcome.";
     requests_refused: Counter "forebay_requests_total" {"outcome=\"refused\""} "Requests, by outcome.";
     requests_failed: Counter "forebay_requests_total" {"outcome=\"failed\""} "Requests, by outcome.";
+    requests_left: Counter "forebay_requests_total" {"outcome=\"left\""} "Requests, by outcome.";
     requests_under_way: Gauge "forebay_requests_under_way" {""} "Requests from clients whose answer is not complete.";
     replies_broken: Counter "forebay_replies_broken_total" {""} "Replies cut off because their body broke off on its way here.";
     reply_body_bytes: Counter "forebay_reply_body_bytes_total" {""} "Bytes of content handed to clients' connections.";
@@ -312,6 +313,7 @@ table! {
     fills_refused_fenced: Counter "forebay_fills_refused_total" {"reason=\"fenced\""} "Fills that were not stored, by why.";
     fills_refused_older: Counter "forebay_fills_refused_total" {"reason=\"older\""} "Fills that were not stored, by why.";
     fills_refused_broken: Counter "forebay_fills_refused_total" {"reason=\"broken\""} "Fills that were not stored, by why.";
+    fills_refused_busy: Counter "forebay_fills_refused_total" {"reason=\"busy\""} "Fills that were not stored, by why.";
     fill_seconds: Histogram "forebay_fill_seconds" {""} "From the first miss of a key to its fill.";
 
     // The journal of purges.

@@ -6,11 +6,13 @@
 //! answer: the origin had closed it while it was idle (RFC 9112 9.3.1).
 //!
 //! What always holds: a connection returns to the idle ones only when the
-//! request's last byte has been sent and the response's last byte read, and leaves them only if it is still
-//! quiet; bytes that arrive on an idle connection close it.
+//! request's last byte has been sent and the response's last byte read, and leaves
+//! them only if it is still quiet; bytes that arrive on an idle connection close it.
 //!
-//! Cancel safety: dropping an exchange or its body closes its connection.
+//! Cancel safety: dropping an exchange or its body closes its connection, at once or,
+//! where the origin does not take what is on its way to it, after a while.
 
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,8 +37,8 @@ use crate::observe::counters::Counters;
 use crate::rfc::fields::Fields;
 use crate::rfc::unsafe_method::is_idempotent;
 
-/// How long an idle connection may take to say that it is still good; one that is
-/// says so at once.
+/// How long idle connections may take, all together, to say that they are still good;
+/// one that is says so at once.
 const READY: Duration = Duration::from_millis(500);
 
 /// One origin.
@@ -84,6 +86,7 @@ impl Client {
             Err(Failure::Unresolved(_) | Failure::Connect(_)) => counters.origin_failed_connect.up(),
             Err(Failure::ConnectTimeout(_)) => counters.origin_timeout_connect.up(),
             Err(Failure::FirstByteTimeout(_)) => counters.origin_timeout_first_byte.up(),
+            Err(Failure::NotTaken(_)) => counters.origin_timeout_between_bytes.up(),
             Err(Failure::Closed) => counters.origin_failed_closed.up(),
             Err(Failure::Malformed(_)) => counters.origin_failed_malformed.up(),
             Err(Failure::RequestBroken) => counters.origin_failed_request.up(),
@@ -105,12 +108,13 @@ impl Client {
                 outcome => return outcome,
             }
         }
-        let connection = self.connect().await?;
+        let connection = self.connect(upgrade).await?;
         self.send(connection, head, body, upgrade, started).await
     }
 
     /// The idle connection that was used last and is still open and quiet.
     async fn take_idle(&self) -> Option<Connection> {
+        let deadline = Instant::now() + READY;
         loop {
             let mut idle = self.shared.idle.lock().pop()?;
             if idle.since.elapsed() >= self.shared.settings.idle_timeout {
@@ -118,7 +122,7 @@ impl Client {
             }
             // Ready means that its task has looked at the socket and found nothing
             // there that does not belong there.
-            let ready = tokio::time::timeout(READY, idle.connection.sender.ready()).await;
+            let ready = tokio::time::timeout_at(deadline, idle.connection.sender.ready()).await;
             if matches!(ready, Ok(Ok(()))) {
                 return Some(idle.connection);
             }
@@ -145,13 +149,15 @@ impl Client {
         idle.drain(..expired);
     }
 
-    async fn connect(&self) -> Result<Connection, Failure> {
+    async fn connect(&self, upgrade: bool) -> Result<Connection, Failure> {
         let settings = &self.shared.settings;
         let connecting = async {
             let stream = dial(&settings.host, settings.port).await?;
             // Small writes are whole messages here; waiting to join them only adds delay.
             let _ = stream.set_nodelay(true);
-            let (stream, arrived) = Counted::new(stream);
+            // In a tunnel both sides have their own idea of how long one may wait.
+            let patience = (!upgrade).then_some(settings.between_bytes_timeout);
+            let (stream, arrived) = Counted::new(stream, patience);
             let (sender, connection) = http1::Builder::new()
                 .max_buf_size(settings.max_header_bytes.max(8192))
                 .max_headers(settings.max_header_lines)
@@ -215,7 +221,7 @@ impl Client {
         };
         let mut response = tokio::select! {
             biased;
-            answer = answer => answer.map_err(|error| failure(&error))?,
+            answer = answer => answer.map_err(|error| failure(&error, settings))?,
             patience = overdue => return Err(Failure::FirstByteTimeout(patience)),
         };
         let status = response.status();
@@ -265,9 +271,12 @@ async fn dial(host: &str, port: u16) -> Result<TcpStream, Failure> {
 }
 
 /// What the library refused, in our words.
-fn failure(error: &hyper::Error) -> Failure {
+fn failure(error: &hyper::Error, settings: &Settings) -> Failure {
+    let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
     if error.is_user() {
         Failure::RequestBroken
+    } else if io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
+        Failure::NotTaken(settings.between_bytes_timeout)
     } else if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
         Failure::Malformed(error.to_string())
     } else {

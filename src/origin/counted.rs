@@ -1,14 +1,19 @@
 //! An origin's socket that counts what has arrived over it, so that a connection
 //! that died silently can be told from one that died in the middle of an answer.
+//!
+//! What always holds: an origin that takes nothing of what is sent for too long loses
+//! the connection, whether somebody still waits for its answer or not.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 
 /// Bytes that have arrived so far.
 #[derive(Clone, Debug, Default)]
@@ -25,13 +30,28 @@ impl Arrived {
 pub struct Counted {
     stream: TcpStream,
     arrived: Arrived,
+    /// How long the origin may take nothing of what is sent, where that is limited.
+    patience: Option<Duration>,
+    /// Runs while a write waits for the origin.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Counted {
     /// Counts from here on.
-    pub fn new(stream: TcpStream) -> (Self, Arrived) {
+    pub fn new(stream: TcpStream, patience: Option<Duration>) -> (Self, Arrived) {
         let arrived = Arrived::default();
-        (Counted { stream, arrived: arrived.clone() }, arrived)
+        (Counted { stream, arrived: arrived.clone(), patience, deadline: None }, arrived)
+    }
+
+    fn timed<T>(&mut self, cx: &mut Context<'_>, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let Some(patience) = self.patience else { return sent };
+        if sent.is_ready() {
+            self.deadline = None;
+            return sent;
+        }
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        std::task::ready!(deadline.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the origin took no bytes for too long")))
     }
 }
 
@@ -50,7 +70,8 @@ impl AsyncRead for Counted {
 
 impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let sent = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.timed(cx, sent)
     }
 
     fn poll_write_vectored(
@@ -58,7 +79,8 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let sent = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.timed(cx, sent)
     }
 
     fn is_write_vectored(&self) -> bool {

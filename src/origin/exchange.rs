@@ -48,6 +48,9 @@ pub enum Failure {
     /// The head did not arrive in time.
     #[error("no response head within {0:?}")]
     FirstByteTimeout(Duration),
+    /// The origin stopped taking the request.
+    #[error("nothing more of the request taken within {0:?}")]
+    NotTaken(Duration),
     /// The connection was closed or reset before the head was complete.
     #[error("the connection was closed before a response")]
     Closed,

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 pub use client::Client;
 pub use exchange::{Content, Exchange, Failure, Outgoing};
+
 /// One origin and how it is asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
@@ -27,7 +28,7 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// From the request's last byte to the response's head.
     pub first_byte_timeout: Duration,
-    /// Between two pieces of a body.
+    /// Between two pieces of a body, whichever way it goes.
     pub between_bytes_timeout: Duration,
     /// From the beginning of a request to the end of its response.
     pub total_timeout: Duration,

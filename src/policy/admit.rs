@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 
 use super::normalise::Presented;
-use super::site::{HonourRequest, Rules, SetCookie};
+use super::site::{HonourRequest, Mode, Rules, SetCookie};
 use super::tags;
 use crate::clock::Wall;
 use crate::rfc::cache_control::ResponseDirectives;
@@ -246,6 +246,7 @@ fn head(
         sequence: moments.sequence,
         names,
         site: Arc::clone(&rules.site),
+        hidden: rules.mode == Mode::Hidden,
         fields,
     }
 }

@@ -39,7 +39,7 @@ pub enum Stale {
     WhileRevalidate,
     /// The client takes it: `max-stale`.
     Accepted,
-    /// A refresh has failed not long ago; the origin is left alone.
+    /// A refresh has failed not long ago, or is late; the origin is left alone.
     BackOff,
     /// The origin has not answered within `stale_deadline`.
     Deadline,

@@ -84,8 +84,11 @@ pub enum Refusal {
     #[error("the Host is not a host")]
     BadHost,
     /// RFC 9112 6.3.
-    #[error("the request has more than one Content-Length or both kinds of framing")]
+    #[error("the request has more than one Content-Length, or is framed in more than one way")]
     AmbiguousLength,
+    /// RFC 9112 6.1: the origin is not told of a coding, as it holds for one hop only.
+    #[error("the request has a transfer coding other than chunked")]
+    UnknownCoding,
     /// RFC 9110 7.4: `https` asked for over a connection that is not encrypted, or
     /// the other way round.
     #[error("the target's scheme is not that of the connection")]
@@ -112,8 +115,11 @@ pub fn normalise(received: Received, presentation: &Presentation) -> Result<Pres
     if method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
-    let lengths = fields.get_all("content-length").count();
-    if lengths > 1 || (lengths == 1 && fields.contains("transfer-encoding")) {
+    if fields.members("transfer-encoding").any(|coding| !coding.eq_ignore_ascii_case(b"chunked")) {
+        return Err(Refusal::UnknownCoding);
+    }
+    let framings = ["content-length", "transfer-encoding"].map(|name| fields.members(name).count());
+    if framings.iter().sum::<usize>() > 1 {
         return Err(Refusal::AmbiguousLength);
     }
     // From here on the cache looks at nothing that the origin will not be sent.

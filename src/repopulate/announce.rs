@@ -30,7 +30,7 @@ const UNCONFIRMED: usize = 32;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// A token outlives its event by so much: whoever acts on the event at its very end
 /// still needs it.
-const GRACE: Duration = Duration::from_secs(600);
+pub(super) const GRACE: Duration = Duration::from_secs(600);
 
 /// Tells what is wanted; cheap to clone.
 #[derive(Clone)]

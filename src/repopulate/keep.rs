@@ -18,21 +18,22 @@ use http::{Method, StatusCode, Version};
 use super::event::Wanted;
 use super::fill::{self, BadFill, Fill, Read, Word};
 use super::lease::Unfillable;
-use super::token::{BadToken, Secrets};
+use super::token::{BadToken, Claim, Secrets};
 use super::wants::Wants;
 use crate::broker::{Address, Letter, Queues};
 use crate::clock::{Clock, Wall};
-use crate::fetch::Asked;
+use crate::fetch::{Asked, Common};
 use crate::invalidate::{Invalidator, Moment};
 use crate::observe::counters::Counters;
 use crate::policy::admit::{Admission, Moments, admit};
 use crate::policy::decide::is_worth_storing;
-use crate::policy::site::{Mode, Rules};
+use crate::policy::site::{Mode, OriginId, Rules};
 use crate::policy::{Presented, Sites, narrow};
 use crate::rfc::fields::Fields;
-use crate::rfc::vary::{self, VaryNames};
+use crate::rfc::vary::{self, SecondaryKey, VaryNames};
 use crate::rfc::{connection, host, uri};
 use crate::store::{Inserted, Rival, Store};
+use crate::stored::filling::{self, Budget, Writer};
 use crate::stored::{CacheKey, Head, StoredBody, StoredResponse};
 
 /// Keeps fills; cheap to clone.
@@ -47,6 +48,9 @@ struct Inner {
     wants: Arc<Wants>,
     secrets: Secrets,
     invalidator: Arc<Invalidator>,
+    budget: Budget,
+    /// What bodies on their way may hold.
+    max_filling: u64,
     clock: Clock,
     counters: Arc<Counters>,
 }
@@ -78,6 +82,16 @@ pub enum Refused {
     /// It broke off.
     #[error("the body broke off")]
     Broken,
+    /// Too much is under way.
+    #[error("too many bodies are on their way")]
+    Busy,
+}
+
+/// A fill whose body is being taken. Dropping it is as if it had broken off.
+pub struct Taking {
+    keeper: Keeper,
+    judged: Option<Judged>,
+    writer: Writer,
 }
 
 /// A fill whose head is good; its body may follow.
@@ -93,17 +107,20 @@ const AHEAD: u16 = 64;
 const PAUSE: Duration = Duration::from_millis(500);
 
 impl Keeper {
-    /// Keeps fills there, for what these sites hide.
+    /// Keeps fills in the store of a node, for what these sites hide; bodies on their way
+    /// hold so many bytes at most.
     pub fn new(
-        store: Arc<Store>,
+        common: &Common,
+        max_filling: u64,
         sites: Sites,
         wants: Arc<Wants>,
         secrets: Secrets,
         invalidator: Arc<Invalidator>,
-        (clock, counters): (Clock, Arc<Counters>),
     ) -> Self {
+        let Common { store, budget, clock, counters, .. } = common.clone();
         let sites = ArcSwap::from_pointee(sites);
-        Keeper { inner: Arc::new(Inner { store, sites, wants, secrets, invalidator, clock, counters }) }
+        let inner = Inner { store, sites, wants, secrets, invalidator, budget, max_filling, clock, counters };
+        Keeper { inner: Arc::new(inner) }
     }
 
     /// Other sites from now on.
@@ -153,7 +170,8 @@ impl Keeper {
         match fill::read(&inner.secrets, letter, inner.clock.now()) {
             Ok(Read::Fill(fill, body)) => {
                 let url = fill.head.wanted.url();
-                let kept = self.judge(&fill).and_then(|judged| self.keep(judged, &[body], None));
+                let body = StoredBody::copied(&[body]);
+                let kept = self.judge(&fill).and_then(|judged| self.keep(judged, body));
                 match kept {
                     Ok(_) => tracing::debug!(target: "forebay::repopulate", %url, "filled"),
                     Err(why) => {
@@ -210,15 +228,10 @@ impl Keeper {
     }
 
     /// Keeps a response whose head is good.
-    pub fn keep(
-        &self,
-        judged: Judged,
-        body: &[Bytes],
-        trailers: Option<Fields>,
-    ) -> Result<Arc<StoredResponse>, Refused> {
+    pub fn keep(&self, judged: Judged, body: StoredBody) -> Result<Arc<StoredResponse>, Refused> {
         let Judged { asked, head, id } = judged;
         let inner = &*self.inner;
-        let kept = self.try_keep(&asked, head, body, trailers);
+        let kept = self.try_keep(&asked, head, body);
         match &kept {
             Ok(_) => {
                 inner.counters.fills_kept.up();
@@ -236,20 +249,13 @@ impl Keeper {
         kept
     }
 
-    fn try_keep(
-        &self,
-        asked: &Asked,
-        head: Head,
-        body: &[Bytes],
-        trailers: Option<Fields>,
-    ) -> Result<Arc<StoredResponse>, Refused> {
+    fn try_keep(&self, asked: &Asked, head: Head, body: StoredBody) -> Result<Arc<StoredResponse>, Refused> {
         let inner = &*self.inner;
-        let length: u64 = body.iter().map(|piece| piece.len() as u64).sum();
-        if length > inner.store.max_response() {
+        if body.len() > inner.store.max_response() {
             return Err(Refused::NotStorable("too-large".into()));
         }
         let requested = head.requested;
-        let response = StoredResponse::new(Arc::new(head), StoredBody::copied(body), trailers);
+        let response = StoredResponse::new(Arc::new(head), body, None);
         let rival = |stored: &StoredResponse| {
             let same =
                 stored.head.secondary.matches(&asked.presented.fields, asked.rules.sort_accept_language);
@@ -266,11 +272,41 @@ impl Keeper {
         }
     }
 
-    /// A fill broke off before it was whole.
-    pub fn broken(&self, judged: &Judged) -> Refused {
-        self.inner.count(&Refused::Broken);
-        self.act_upon(judged.id, &Refused::Broken);
-        Refused::Broken
+    /// Takes the body of a fill whose head is good, piece by piece.
+    pub fn take(&self, judged: Judged) -> Taking {
+        let (_, writer) = filling::filling(&self.inner.budget, Arc::default());
+        Taking { keeper: self.clone(), judged: Some(judged), writer }
+    }
+
+    /// What the token of a miss event gives the right to, for whoever answers it.
+    pub fn pushed_by(&self, token: &str) -> Result<Claim, Refused> {
+        let claim = self.inner.secrets.verify(token, self.now()).and_then(|claim| {
+            // One that is for one response alone is none of an event.
+            if claim.response.is_some() { Err(BadToken::Other) } else { Ok(claim) }
+        });
+        claim.map_err(|bad| self.count_bad(bad.into()))
+    }
+
+    /// The refusal of a fill without any right.
+    pub fn no_right(&self) -> Refused {
+        self.count_bad(BadToken::Forged.into())
+    }
+
+    /// Counts a fill that cannot be read.
+    pub fn count_bad(&self, bad: BadFill) -> Refused {
+        let refused = Refused::from(bad);
+        self.inner.count(&refused);
+        refused
+    }
+
+    /// This moment, for a response that is made from now on.
+    pub fn moment(&self) -> Moment {
+        self.inner.invalidator.moment()
+    }
+
+    /// The wall time now.
+    pub fn now(&self) -> Wall {
+        self.inner.clock.now()
     }
 
     fn refused(&self, wanted: &Wanted, refused: &Refused) {
@@ -286,7 +322,7 @@ impl Keeper {
                 wants.unfillable(id, Unfillable::NotStorable(Arc::clone(reason)), Instant::now());
             }
             // The next miss asks again: what was got is from before the purge.
-            Refused::Fenced | Refused::Broken => wants.forget(id),
+            Refused::Fenced | Refused::Broken | Refused::Busy => wants.forget(id),
             // What somebody else made up is no reason for anything.
             Refused::Token(_)
             | Refused::Malformed(_)
@@ -294,6 +330,59 @@ impl Keeper {
             | Refused::Status(_)
             | Refused::Older => {}
         }
+    }
+}
+
+impl Taking {
+    /// Takes a piece, unless it is too much.
+    pub async fn push(&mut self, bytes: Bytes) -> Result<(), Refused> {
+        let inner = Arc::clone(&self.keeper.inner);
+        let more = bytes.len() as u64;
+        if self.writer.len() + more > inner.store.max_response() {
+            return Err(self.end(Refused::NotStorable("too-large".into())));
+        }
+        if inner.budget.held() + more > inner.max_filling {
+            return Err(self.end(Refused::Busy));
+        }
+        // Held whole, it waits for nobody.
+        let pushed = self.writer.push(bytes, Duration::ZERO).await;
+        pushed.map_err(|_| self.end(Refused::Broken))
+    }
+
+    /// How many bytes have come.
+    pub fn len(&self) -> u64 {
+        self.writer.len()
+    }
+
+    /// Whether none has.
+    pub fn is_empty(&self) -> bool {
+        self.writer.is_empty()
+    }
+
+    /// All of it has come.
+    pub async fn keep(mut self) -> Result<Arc<StoredResponse>, Refused> {
+        let body = self.writer.compact().await;
+        let Some(judged) = self.judged.take() else { return Err(Refused::Broken) };
+        self.keeper.keep(judged, body)
+    }
+
+    /// It broke off before it was whole.
+    pub fn broken(mut self) -> Refused {
+        self.end(Refused::Broken)
+    }
+
+    fn end(&mut self, refused: Refused) -> Refused {
+        if let Some(judged) = self.judged.take() {
+            self.keeper.inner.count(&refused);
+            self.keeper.act_upon(judged.id, &refused);
+        }
+        refused
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.end(Refused::Broken);
     }
 }
 
@@ -309,6 +398,7 @@ impl Inner {
             Refused::Fenced => counters.fills_refused_fenced.up(),
             Refused::Older => counters.fills_refused_older.up(),
             Refused::Broken => counters.fills_refused_broken.up(),
+            Refused::Busy => counters.fills_refused_busy.up(),
         }
     }
 }
@@ -368,6 +458,29 @@ pub fn asked(wanted: &Wanted, sites: &Sites) -> Option<Asked> {
     Some(Asked { presented, rules, key })
 }
 
+/// What is to be wanted so that a stored variant is got anew, and the origin that has
+/// it; none where no hidden route answers for it any more.
+pub fn again(key: &CacheKey, secondary: &SecondaryKey, sites: &Sites) -> Option<(Wanted, OriginId)> {
+    let (scheme, rest) = key.text.split_once("://")?;
+    let target = CacheKey::path_of(&key.text);
+    let (host, port) = rest[..rest.len() - target.len()].rsplit_once(':')?;
+    let mut vary: Vec<(String, String)> = Vec::new();
+    for (name, value) in secondary.entries() {
+        if let Some(value) = value {
+            vary.push((name.to_owned(), String::from_utf8(value.to_vec()).ok()?));
+        }
+    }
+    let wanted = Wanted {
+        scheme: scheme.to_owned(),
+        host: host.to_owned(),
+        port: port.parse().ok()?,
+        target: target.to_owned(),
+        vary,
+    };
+    let origin = asked(&wanted, sites)?.rules.origin;
+    Some((wanted, origin))
+}
+
 /// On whose behalf a node itself asks.
 const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
@@ -417,10 +530,4 @@ fn may_ever_be_stale(head: &Head, rules: &Rules) -> bool {
     let windows = Duration::from_secs(head.terms.while_revalidate).max(rules.grace);
     let on_error = head.terms.if_error.map_or(rules.stale_on_error, Duration::from_secs);
     !head.terms.forbidden && head.status.as_u16() < 400 && !windows.max(on_error).is_zero()
-}
-
-/// A fill that an origin pushes by itself, with the right that its token gives, or of
-/// one who may fill anyhow.
-pub fn pushed(head: fill::FillHead, moment: Moment) -> Fill {
-    Fill { head, moment }
 }

@@ -19,6 +19,7 @@
 
 pub mod announce;
 pub mod budget;
+pub mod dead;
 pub mod event;
 pub mod fill;
 pub mod keep;
@@ -36,8 +37,9 @@ use std::time::Duration;
 
 pub use announce::{Announced, Announcer};
 pub use budget::PerSecond;
+pub use dead::{DeadLetter, OriginView, QueueView};
 pub use event::{Class, MissEvent, Reason, Wanted};
-pub use keep::{Keeper, Refused};
+pub use keep::{Keeper, Refused, again};
 pub use lease::Unfillable;
 pub use token::Secrets;
 pub use wants::Wants;

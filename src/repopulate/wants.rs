@@ -173,6 +173,13 @@ impl Wants {
         self.book.lock().leases.usual()
     }
 
+    /// How many leases there are, how many keys are known, and since when the key has
+    /// been wanted that has been wanted for longest.
+    pub fn extent(&self, now: Instant) -> (usize, usize, Duration) {
+        let book = self.book.lock();
+        (book.leases.len(), book.known.len(), book.leases.oldest(now).unwrap_or_default())
+    }
+
     /// Waits until a key has been filled or given up, for at most so long. Says whether
     /// it was.
     pub async fn wait(&self, key: u128, patience: Duration) -> bool {

@@ -439,7 +439,7 @@ impl Worker {
         let response = found.select(&asked.presented.fields, asked.rules.sort_accept_language)?;
         if response.stale_for(now).is_some()
             || response.head.always_validate
-            || !store.may_use(&asked.key, response)
+            || !store.may_use(&asked.key, response, response.head.sequence)
         {
             return None;
         }

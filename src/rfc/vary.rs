@@ -90,7 +90,8 @@ impl SecondaryKey {
         self.bytes.len()
     }
 
-    fn entries(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+    /// The nominated names, each with its value unless it was absent.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
         let mut rest = &*self.bytes;
         std::iter::from_fn(move || {
             let end = rest.iter().position(|&b| b == NAME_END)?;

@@ -264,9 +264,12 @@ fn finish(
     cache_status: &CacheStatus<'_>,
     tunnel: Option<Tunnel>,
 ) -> Reply {
-    let Walk { server, asked, mut record, now } = walk;
+    let Walk { server, mut record, now, .. } = walk;
     fields.remove("content-length");
-    if let Some(length) = length.filter(|_| status != StatusCode::NO_CONTENT && tunnel.is_none()) {
+    // Neither 204 nor 101 has one (RFC 9110 8.6), and with a 304 it would be that of
+    // content which was not sent.
+    let has_length = !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) && tunnel.is_none();
+    if let Some(length) = length.filter(|_| has_length) {
         fields.add("content-length", length.to_string());
     }
     if !fields.contains("date") {
@@ -278,7 +281,6 @@ fn finish(
     // A stored one is that of the request which fetched it.
     fields.set("x-request-id", &record.request_id);
     record.head(outcome, status, &cache_status);
-    let _ = asked;
     let body = ReplyBody::new(content, record);
     Reply { status, fields, body, length, close: false, tunnel }
 }

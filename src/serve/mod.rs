@@ -40,7 +40,7 @@ use crate::stored::{CacheKey, StoredResponse, Variants};
 
 use deliver::{Answer, Source};
 pub use outcome::{Outcome, Record};
-pub use purge::{Purging, Settings as PurgeSettings};
+pub use purge::{Again, Purging, Settings as PurgeSettings};
 pub use reply::{Reply, ReplyBody, Tunnel};
 
 /// How often a request is decided anew because what is stored has changed.
@@ -203,24 +203,27 @@ impl<'a> Walk<'a> {
         self.stored(response, Outcome::Stale, Some(why.name()))
     }
 
-    /// Whether what was found at the beginning may still be used.
-    fn may_use(&self, found: &StoredResponse) -> bool {
-        self.server.store.may_use(&self.asked.key, found)
+    /// Whether what was found when `since` was the last invalidation may still be used.
+    fn may_use(&self, found: &StoredResponse, since: u64) -> bool {
+        self.server.store.may_use(&self.asked.key, found, since)
     }
 
     /// Gets a response that may be stored. Where a stale one may answer instead,
     /// the client waits no longer than the route's `stale_deadline`.
     async fn fetch(mut self, fetcher: &Fetcher, plan: Plan, seen: Option<&Arc<Variants>>) -> Fetch<'a> {
+        let since = self.server.store.sequence();
         let fetching = fetcher.fetch(&self.asked, &plan, seen);
         let fallback = plan.stored.as_ref().filter(|_| plan.stale_on_error);
         let fetched = match fallback {
             None => fetching.await,
             Some(stored) => match tokio::time::timeout(self.asked.rules.stale_deadline, fetching).await {
                 Ok(fetched) => fetched,
-                Err(_) if !self.may_use(stored) => return Fetch::LookAgain(self),
+                Err(_) if !self.may_use(stored, since) => return Fetch::LookAgain(self),
                 Err(_) => {
+                    // The fetch goes on, and nobody else waits for it in vain.
                     self.server.counters.stale_deadline.up();
                     self.now = self.server.clock.now();
+                    fetcher.is_late(stored);
                     return Fetch::Done(self.stale(fetcher, stored, Stale::Deadline, None));
                 }
             },
@@ -253,7 +256,7 @@ impl<'a> Walk<'a> {
             }
             Fetched::Private(private) => deliver::private(self, private, plan.fwd),
             Fetched::LookAgain => return Fetch::LookAgain(self),
-            Fetched::Failed(why) => match fallback.filter(|stored| self.may_use(stored)) {
+            Fetched::Failed(why) => match fallback.filter(|stored| self.may_use(stored, since)) {
                 Some(stored) => {
                     self.record.failure = Some(why.to_string());
                     self.stale(fetcher, stored, Stale::OnError, None)
@@ -271,6 +274,7 @@ impl<'a> Walk<'a> {
         content: Option<Content>,
         switched: Option<Switched>,
     ) -> Reply {
+        let since = self.server.store.sequence();
         let asked = Arc::clone(&self.asked);
         let mut passing = pin!(fetcher.pass(&asked, &pass, content));
         let fallback = pass.stored.as_ref().filter(|_| pass.stale_on_error);
@@ -278,7 +282,7 @@ impl<'a> Walk<'a> {
             None => passing.await,
             Some(stored) => match tokio::time::timeout(self.asked.rules.stale_deadline, &mut passing).await {
                 Ok(passed) => passed,
-                Err(_) if !self.may_use(stored) => passing.await,
+                Err(_) if !self.may_use(stored, since) => passing.await,
                 Err(_) => {
                     // Unlike a fetch, a pass does not go on without its client.
                     self.server.counters.stale_deadline.up();
@@ -307,7 +311,7 @@ impl<'a> Walk<'a> {
                 };
                 deliver::deliver(self, Source::Flowing(&response, seat), answer)
             }
-            Err(why) => match fallback.filter(|stored| self.may_use(stored)) {
+            Err(why) => match fallback.filter(|stored| self.may_use(stored, since)) {
                 Some(stored) => {
                     fetcher.refresh_failed(&self.asked, stored);
                     self.record.failure = Some(why.to_string());

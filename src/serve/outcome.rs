@@ -35,8 +35,10 @@ pub enum Outcome {
     /// Nothing: the request was not acceptable.
     Refused,
     /// Nothing: there was no response to be had.
-    #[default]
     Failed,
+    /// Nothing: the client left before there was a reply.
+    #[default]
+    Left,
 }
 
 impl Outcome {
@@ -53,6 +55,7 @@ impl Outcome {
             Outcome::Purge => &counters.requests_purge,
             Outcome::Refused => &counters.requests_refused,
             Outcome::Failed => &counters.requests_failed,
+            Outcome::Left => &counters.requests_left,
         }
     }
 }
@@ -75,6 +78,10 @@ pub struct Record {
     pub failure: Option<String>,
 }
 
+/// What the access log has for a status where the client left before there was one;
+/// nginx writes the same.
+const LEFT: u16 = 499;
+
 /// What only the access log wants to know.
 struct Line {
     at: Wall,
@@ -84,7 +91,7 @@ struct Line {
     version: Version,
     referer: Option<String>,
     user_agent: Option<String>,
-    status: StatusCode,
+    status: u16,
     time_to_head: std::time::Duration,
     cache_status: String,
 }
@@ -103,7 +110,7 @@ impl Record {
                 version: received.version,
                 referer: text("referer"),
                 user_agent: text("user-agent"),
-                status: StatusCode::OK,
+                status: LEFT,
                 time_to_head: std::time::Duration::ZERO,
                 cache_status: String::new(),
             };
@@ -126,7 +133,7 @@ impl Record {
     pub fn head(&mut self, outcome: Outcome, status: StatusCode, cache_status: &str) {
         self.outcome = outcome;
         if let Some((_, line)) = &mut self.log {
-            line.status = status;
+            line.status = status.as_u16();
             line.time_to_head = self.started.elapsed();
             line.cache_status = cache_status.to_owned();
         }
@@ -165,7 +172,7 @@ impl Drop for Record {
                 host: line.host,
                 target: line.target,
                 version: line.version,
-                status: line.status.as_u16(),
+                status: line.status,
                 body_bytes: self.bytes,
                 took,
                 time_to_head: line.time_to_head,

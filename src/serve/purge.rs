@@ -21,7 +21,10 @@ use crate::fetch::Asked;
 use crate::invalidate::wire::{self, Answer, Spoken};
 use crate::invalidate::{Accepted, Invalidator, Unclear, Wanted};
 use crate::policy::decide::Plan;
+use crate::policy::site::OriginId;
 use crate::policy::{Received, normalise};
+use crate::repopulate::announce::Miss;
+use crate::repopulate::{self, Reason};
 use crate::rfc::date;
 use crate::rfc::fields::Fields;
 use crate::store::Refused;
@@ -82,7 +85,9 @@ pub(super) async fn purge(server: &Server, received: Received, mut record: Recor
         Err(unclear) => wire::unclear(&unclear),
         Ok(wanted) => {
             let by = format!("client {client}");
+            let again = server.hidden_by(&wanted);
             let done = invalidate(Arc::clone(&purging.invalidator), wanted.clone(), by).await;
+            server.want(again);
             if wanted.refresh {
                 server.refresh(&wanted.what);
             }
@@ -132,6 +137,38 @@ impl Server {
             let (Some(response), Some(fetcher)) = (selected, &self.upstreams.direct) else { continue };
             let asked = Arc::new(Asked { presented, rules, key });
             fetcher.refresh(&asked, Plan::refresh(&response), Some(&found));
+        }
+    }
+}
+
+/// Something on a hidden route that is to be got anew.
+pub struct Again {
+    wanted: repopulate::Wanted,
+    origin: OriginId,
+}
+
+impl Server {
+    /// What is stored on hidden routes under the URLs that a purge names: nobody who
+    /// asks for it afterwards gets it for them.
+    pub fn hidden_by(&self, wanted: &Wanted) -> Vec<Again> {
+        let mut all = Vec::new();
+        for key in wanted.what.iter().flat_map(Selector::keys).filter(|_| !wanted.dry_run) {
+            let Some(found) = self.store.find_in_memory(&key) else { continue };
+            for response in found.responses.iter().filter(|response| response.head.hidden) {
+                let again = repopulate::again(&key, &response.head.secondary, &self.sites);
+                all.extend(again.map(|(wanted, origin)| Again { wanted, origin }));
+            }
+        }
+        all
+    }
+
+    /// Tells that these are wanted.
+    pub fn want(&self, again: Vec<Again>) {
+        let Some(announcer) = &self.upstreams.announcer else { return };
+        for Again { wanted, origin } in again {
+            let origin = self.upstreams.names.get(origin.0).map_or("", String::as_str);
+            let (reason, stored, client, traceparent) = (Reason::Purged, None, None, None);
+            announcer.miss(Miss { wanted, origin, reason, stored, client, traceparent });
         }
     }
 }

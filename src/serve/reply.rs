@@ -86,9 +86,9 @@ impl Stream for ReplyBody {
         let this = &mut *self;
         let piece = std::task::ready!(this.content.poll_piece(cx));
         match &piece {
-            None => this.record.complete(),
+            // Behind a trailer section nobody asks for the end.
+            None | Some(Ok(Piece::Trailers(_))) => this.record.complete(),
             Some(Ok(Piece::Bytes(bytes))) => this.record.sent(bytes.len() as u64),
-            Some(Ok(Piece::Trailers(_))) => {}
             Some(Err(broken)) => this.record.broken(*broken),
         }
         Poll::Ready(piece)

@@ -27,6 +27,7 @@ pub(super) fn refused(server: &Server, refusal: Refusal, mut record: Record) -> 
         Refusal::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Refusal::Connect => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::WrongScheme => StatusCode::MISDIRECTED_REQUEST,
+        Refusal::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
         Refusal::BadTarget
         | Refusal::NoHost
         | Refusal::TwoHosts
@@ -58,9 +59,8 @@ pub(super) fn not_cached(walk: Walk<'_>) -> Reply {
 /// There is no response, and nothing stored may answer.
 pub(super) fn failed(walk: Walk<'_>, why: &Failed) -> Reply {
     let (status, text) = match why {
-        Failed::Origin(Failure::ConnectTimeout(_) | Failure::FirstByteTimeout(_)) | Failed::Waited(_) => {
-            (StatusCode::GATEWAY_TIMEOUT, "The origin did not answer in time.")
-        }
+        Failed::Origin(Failure::ConnectTimeout(_) | Failure::FirstByteTimeout(_) | Failure::NotTaken(_))
+        | Failed::Waited(_) => (StatusCode::GATEWAY_TIMEOUT, "The origin did not answer in time."),
         Failed::Origin(Failure::Unresolved(_) | Failure::Connect(_) | Failure::Closed) => {
             (StatusCode::BAD_GATEWAY, "The origin could not be reached.")
         }

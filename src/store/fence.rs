@@ -15,7 +15,7 @@ use crate::clock::Wall;
 use crate::stored::ban::{BadBan, Ban};
 use crate::stored::names::{NameHash, Names};
 use crate::stored::pattern::{Pattern, Test};
-use crate::stored::selector::Selector;
+use crate::stored::selector::{Selector, Strength};
 use crate::stored::{CacheKey, Head};
 
 /// How many things that invalidations meant are remembered. A response whose
@@ -40,8 +40,19 @@ pub struct Fence {
 
 #[derive(Clone, Copy, Default, Debug)]
 struct Last {
+    forced: u64,
     hard: u64,
     soft: u64,
+}
+
+impl Last {
+    fn of(&mut self, strength: Strength) -> &mut u64 {
+        match strength {
+            Strength::Forced => &mut self.forced,
+            Strength::Hard => &mut self.hard,
+            Strength::Soft => &mut self.soft,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -128,8 +139,8 @@ impl Fence {
     }
 
     /// Notes an invalidation and returns its patterns, numbered.
-    pub fn note(&mut self, meant: &Meant, soft: bool, at: Wall) -> (u64, Vec<Arc<Pattern>>) {
-        self.note_before(meant, soft, at, u64::MAX)
+    pub fn note(&mut self, meant: &Meant, strength: Strength, at: Wall) -> (u64, Vec<Arc<Pattern>>) {
+        self.note_before(meant, strength, at, u64::MAX)
     }
 
     /// As [`Fence::note`], of an invalidation that means only what was asked for before
@@ -137,7 +148,7 @@ impl Fence {
     pub fn note_before(
         &mut self,
         meant: &Meant,
-        soft: bool,
+        strength: Strength,
         at: Wall,
         before: u64,
     ) -> (u64, Vec<Arc<Pattern>>) {
@@ -146,14 +157,14 @@ impl Fence {
         let before = before.min(number);
         for name in &meant.names {
             let last = self.last.entry(*name).or_default();
-            let last = if soft { &mut last.soft } else { &mut last.hard };
+            let last = last.of(strength);
             *last = before.max(*last);
             self.recent.push_back((number, Noted::Name(*name)));
         }
         let patterns: Vec<Arc<Pattern>> = meant
             .tests
             .iter()
-            .map(|test| Arc::new(Pattern::new((number, before), soft, at, test.clone())))
+            .map(|test| Arc::new(Pattern::new((number, before), strength, at, test.clone())))
             .collect();
         for pattern in &patterns {
             self.patterns.push_back(Arc::clone(pattern));
@@ -172,10 +183,10 @@ impl Fence {
         self.sequence
     }
 
-    /// Notes a hard invalidation of this key alone, and returns its number.
+    /// Notes a forced invalidation of this key alone, and returns its number.
     pub fn note_key(&mut self, key: &CacheKey) -> u64 {
         let meant = Meant { names: vec![NameHash(key.hash)], tests: Vec::new() };
-        self.note(&meant, false, Wall::default()).0
+        self.note(&meant, Strength::Forced, Wall::default()).0
     }
 
     /// The strongest invalidation later than `sequence` of a response under `key`:
@@ -187,16 +198,17 @@ impl Fence {
         if sequence < self.horizon {
             return Some(Invalidation::Hard(self.horizon));
         }
-        let (mut hard, mut soft) = (0, 0);
+        let mut latest = Last::default();
         for_each_name(key, head, |name| {
             if let Some(last) = self.last.get(&name) {
-                hard = hard.max(last.hard);
-                soft = soft.max(last.soft);
+                latest.forced = latest.forced.max(last.forced);
+                latest.hard = latest.hard.max(last.hard);
+                latest.soft = latest.soft.max(last.soft);
             }
         });
         let later = self.patterns.partition_point(|pattern| pattern.number <= sequence);
         for pattern in self.patterns.range(later..) {
-            let strongest = if pattern.soft { &mut soft } else { &mut hard };
+            let strongest = latest.of(pattern.strength);
             if pattern.before > (*strongest).max(sequence)
                 && match head {
                     Some(head) => pattern.test.matches_new(&key.text, head, pattern.at),
@@ -206,6 +218,10 @@ impl Fence {
                 *strongest = pattern.before;
             }
         }
+        let Last { forced, hard, soft } = latest;
+        // On a hidden route what is not forced only makes stale.
+        let spared = head.is_some_and(|head| head.hidden);
+        let (hard, soft) = if spared { (forced, soft.max(hard)) } else { (hard.max(forced), soft) };
         if hard > sequence {
             Some(Invalidation::Hard(hard))
         } else if soft > sequence {
@@ -224,7 +240,7 @@ impl Fence {
             }
             Noted::Name(name) => {
                 if let Some(last) = self.last.get(&name)
-                    && last.hard.max(last.soft) <= number
+                    && last.hard.max(last.soft).max(last.forced) <= number
                 {
                     self.last.remove(&name);
                 }
@@ -270,12 +286,13 @@ mod tests {
     fn a_response_is_fenced_by_later_invalidations_that_mean_it() {
         let mut fence = Fence::default();
         let before = fence.sequence();
-        let (hard, _) = fence.note(&url("/1"), false, Wall::default());
-        let (soft, _) = fence.note(&url("/2"), true, Wall::default());
+        let (hard, _) = fence.note(&url("/1"), Strength::Hard, Wall::default());
+        let (soft, _) = fence.note(&url("/2"), Strength::Soft, Wall::default());
         let path = Meant::by(&[Selector::Path { path_and_query: "/3".to_owned() }]).expect("no ban");
-        let (by_path, _) = fence.note(&path, true, Wall::default());
+        let (by_path, _) = fence.note(&path, Strength::Soft, Wall::default());
         let prefix = Selector::Prefix { host: Some("a".to_owned()), port: None, prefix: "/4".to_owned() };
-        let (by_prefix, _) = fence.note(&Meant::by(&[prefix]).expect("no ban"), false, Wall::default());
+        let (by_prefix, _) =
+            fence.note(&Meant::by(&[prefix]).expect("no ban"), Strength::Hard, Wall::default());
         assert_eq!(fence.since(&key("/1"), None, before), Some(Invalidation::Hard(hard)));
         assert_eq!(fence.since(&key("/2"), None, before), Some(Invalidation::Soft(soft)));
         assert_eq!(fence.since(&key("/3"), None, before), Some(Invalidation::Soft(by_path)));
@@ -283,15 +300,15 @@ mod tests {
         assert_eq!(fence.since(&key("/5"), None, before), None);
         assert_eq!(fence.since(&key("/1"), None, hard), None);
         let all = Meant::by(&[Selector::All]).expect("no ban");
-        let (all, _) = fence.note(&all, false, Wall::default());
+        let (all, _) = fence.note(&all, Strength::Hard, Wall::default());
         assert_eq!(fence.since(&key("/2"), None, before), Some(Invalidation::Hard(all)));
     }
 
     #[test]
     fn a_soft_one_does_not_soften_a_hard_one() {
         let mut fence = Fence::default();
-        let (hard, _) = fence.note(&url("/1"), false, Wall::default());
-        fence.note(&url("/1"), true, Wall::default());
+        let (hard, _) = fence.note(&url("/1"), Strength::Hard, Wall::default());
+        fence.note(&url("/1"), Strength::Soft, Wall::default());
         assert_eq!(fence.since(&key("/1"), None, 0), Some(Invalidation::Hard(hard)));
     }
 
@@ -302,14 +319,14 @@ mod tests {
         let turn = fence.turn();
         let prefix = Selector::Prefix { host: Some("a".to_owned()), port: None, prefix: "/2".to_owned() };
         let prefix = Meant::by(&[prefix]).expect("no ban");
-        fence.note_before(&url("/1"), false, Wall::default(), turn);
-        fence.note_before(&prefix, false, Wall::default(), turn);
+        fence.note_before(&url("/1"), Strength::Hard, Wall::default(), turn);
+        fence.note_before(&prefix, Strength::Hard, Wall::default(), turn);
         for path in ["/1", "/2"] {
             assert_eq!(fence.since(&key(path), None, old), Some(Invalidation::Hard(turn)), "{path}");
             assert_eq!(fence.since(&key(path), None, turn), None, "{path}");
         }
-        let (later, _) = fence.note(&url("/1"), false, Wall::default());
-        fence.note_before(&url("/1"), false, Wall::default(), turn);
+        let (later, _) = fence.note(&url("/1"), Strength::Hard, Wall::default());
+        fence.note_before(&url("/1"), Strength::Hard, Wall::default(), turn);
         assert_eq!(fence.since(&key("/1"), None, turn), Some(Invalidation::Hard(later)));
     }
 
@@ -318,10 +335,10 @@ mod tests {
         let mut fence = Fence::default();
         let before = fence.sequence();
         for n in 0..REMEMBERED / 2 {
-            fence.note(&url(&format!("/{n}")), false, Wall::default());
+            fence.note(&url(&format!("/{n}")), Strength::Hard, Wall::default());
         }
         assert_eq!(fence.since(&key("/x"), None, before), None);
-        fence.note(&url("/one-more"), false, Wall::default());
+        fence.note(&url("/one-more"), Strength::Hard, Wall::default());
         assert!(fence.since(&key("/x"), None, before).is_some());
         assert_eq!(fence.since(&key("/x"), None, fence.sequence()), None);
         assert!(fence.last.len() <= REMEMBERED);

@@ -86,11 +86,10 @@ impl Patterns {
         let first = list.partition_point(|pattern| pattern.number <= tested);
         for pattern in &list[first..] {
             if pattern.matches(key, response) {
-                let news = if pattern.soft { response.soft_purge() } else { response.hard_purge() };
-                if news {
+                if response.purge(pattern.strength) {
                     pattern.hit();
                 }
-                if !pattern.soft {
+                if response.is_gone() {
                     break;
                 }
             }
@@ -173,7 +172,7 @@ fn lurk(store: &Weak<Store>) {
 /// Whether an older pattern is not needed beside a newer one.
 fn says_the_same(old: &Pattern, new: &Pattern) -> bool {
     // A newer one may mean less, as far as time goes.
-    if old.before <= new.before && (!new.soft || old.soft) {
+    if old.before <= new.before && old.strength <= new.strength {
         match (&old.test, &new.test) {
             (Test::Ban(old), Test::Ban(new)) => !new.asks_age() && old.text() == new.text(),
             (

@@ -25,7 +25,7 @@ use crate::clock::Wall;
 use crate::observe::counters::Counters;
 use crate::stored::index::{Home, Index, Mark, Which};
 use crate::stored::pattern::Pattern;
-use crate::stored::{CacheKey, Head, Names, Selector, StoredResponse, Variants};
+use crate::stored::{CacheKey, Head, Names, Selector, StoredResponse, Strength, Variants};
 
 /// The store of a node.
 pub struct Store {
@@ -89,7 +89,11 @@ impl Store {
             .weigher(|_, variants: &Arc<Variants>| {
                 u32::try_from((variants.weight() as u64).div_ceil(UNIT)).unwrap_or(u32::MAX)
             })
-            .eviction_policy(EvictionPolicy::tiny_lfu())
+            .eviction_policy(if settings.admit_all {
+                EvictionPolicy::lru()
+            } else {
+                EvictionPolicy::tiny_lfu()
+            })
             .eviction_listener(move |_, variants: Arc<Variants>, cause| {
                 if cause == RemovalCause::Size {
                     listener_counters.store_evicted.up();
@@ -136,9 +140,13 @@ impl Store {
     }
 
     /// Whether a response that was found under this key may still be used: nothing
-    /// has purged it hard since.
-    pub fn may_use(&self, key: &CacheKey, found: &StoredResponse) -> bool {
-        let invalidated = self.invalidated_since(key, Some(&found.head), found.head.sequence);
+    /// has purged it hard since it was found, when `since` was the last invalidation.
+    /// What came before that has marked it, be it still remembered or not.
+    pub fn may_use(&self, key: &CacheKey, found: &StoredResponse, since: u64) -> bool {
+        if self.patterns.test(&key.text, found) {
+            self.counters.ban_tests.up();
+        }
+        let invalidated = self.invalidated_since(key, Some(&found.head), since);
         !found.is_gone() && !matches!(invalidated, Some(Invalidation::Hard(_)))
     }
 
@@ -185,6 +193,7 @@ impl Store {
             authority: CacheKey::authority_of(&key.text),
             site: &response.head.site,
             sequence: response.head.sequence,
+            hidden: response.head.hidden,
         };
         response.settle(self.index.place(home, &response.head.names));
         let response = Arc::new(response);
@@ -255,7 +264,7 @@ impl Store {
         response.set_tested(sequence);
         match since {
             Some(Invalidation::Hard(number)) => {
-                response.hard_purge();
+                response.purge(Strength::Forced);
                 Some(number)
             }
             Some(Invalidation::Soft(_)) => {
@@ -274,11 +283,11 @@ impl Store {
     pub fn invalidate(
         &self,
         selectors: &[Selector],
-        soft: bool,
+        strength: Strength,
         at: Wall,
         noted: impl FnOnce(u64),
     ) -> Result<Invalidated, Refused> {
-        let (mut done, patterns) = self.begin(selectors, soft, at, u64::MAX, noted)?;
+        let (mut done, patterns) = self.begin(selectors, strength, at, u64::MAX, noted)?;
         if !patterns.is_empty() {
             done.pending = !self.patterns.wait(done.sequence, PATIENCE);
             done.responses += patterns.iter().map(|pattern| pattern.hits()).sum::<u64>() as usize;
@@ -292,7 +301,7 @@ impl Store {
     pub fn begin(
         &self,
         selectors: &[Selector],
-        soft: bool,
+        strength: Strength,
         at: Wall,
         before: u64,
         noted: impl FnOnce(u64),
@@ -304,15 +313,19 @@ impl Store {
         }
         let (sequence, patterns) = {
             let mut fence = self.fence.lock();
-            let (sequence, patterns) = fence.note_before(&meant, soft, at, before);
+            let (sequence, patterns) = fence.note_before(&meant, strength, at, before);
             self.patterns.add(&patterns, || self.counters.bans_merged.up());
             noted(sequence);
             (sequence, patterns)
         };
-        let mark = if soft { Mark::Stale } else { Mark::Gone };
+        let mark = match strength {
+            Strength::Soft => Mark::Stale,
+            Strength::Hard => Mark::Gone,
+            Strength::Forced => Mark::Forced,
+        };
         let before = before.min(sequence);
         let responses: usize = selectors.iter().map(|selector| self.reach(selector, mark, before)).sum();
-        if !soft && responses > 0 {
+        if strength != Strength::Soft && responses > 0 {
             self.patterns.sweep();
         }
         Ok((Invalidated { sequence, responses, pending: !patterns.is_empty() }, patterns))
@@ -347,13 +360,13 @@ impl Store {
         &self,
         sequence: u64,
         selectors: &[Selector],
-        soft: bool,
+        strength: Strength,
         at: Wall,
     ) -> Result<(), Refused> {
         let meant = Meant::by(selectors)?;
         let mut fence = self.fence.lock();
         fence.skip_to(sequence.saturating_sub(1));
-        fence.note(&meant, soft, at);
+        fence.note(&meant, strength, at);
         Ok(())
     }
 
@@ -386,7 +399,7 @@ impl Store {
             let latest = fence.since(key, None, since).is_none();
             (fence.note_key(key), latest)
         };
-        self.end(key.hash, &key.text, Mark::Gone, number);
+        self.end(key.hash, &key.text, Mark::Forced, number);
         latest.then_some(number)
     }
 
@@ -427,9 +440,10 @@ impl Store {
             match mark {
                 Mark::None => count = responses.filter(|response| !response.is_gone()).count(),
                 Mark::Stale => count = responses.filter(|response| response.soft_purge()).count(),
-                Mark::Gone => {
-                    count = responses.filter(|response| response.hard_purge()).count();
-                    variants.responses.retain(|response| response.head.sequence >= number);
+                Mark::Gone | Mark::Forced => {
+                    let strength = if mark == Mark::Forced { Strength::Forced } else { Strength::Hard };
+                    count = responses.filter(|response| response.purge(strength)).count();
+                    variants.responses.retain(|response| !response.is_gone());
                     variants.marker = None;
                     return true;
                 }

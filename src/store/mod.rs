@@ -41,10 +41,19 @@ pub struct Settings {
     /// The most patterns (bans and prefixes) that have not been tested against
     /// everything; more are refused.
     pub max_bans: usize,
+    /// Whether what is to be stored is always admitted, and the least recently used goes:
+    /// what was got for hidden routes is not to be refused, for nobody else would get it.
+    pub admit_all: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { memory: 512 * 1024 * 1024, max_response_percent: 10, max_variants: 32, max_bans: 2_000 }
+        Settings {
+            memory: 512 * 1024 * 1024,
+            max_response_percent: 10,
+            max_variants: 32,
+            max_bans: 2_000,
+            admit_all: false,
+        }
     }
 }

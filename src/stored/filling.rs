@@ -237,8 +237,8 @@ impl Writer {
 
     /// What was received, as it is kept: copied into pieces of its own, so that
     /// no buffer of a connection lives on in the store. From here on the readers
-    /// read the copy, and it counts in the budget no more. Only for a body that is
-    /// held whole, and the last thing before its end.
+    /// read the copy. Only for a body that is held whole, and the last thing before
+    /// its end.
     pub async fn compact(&mut self) -> StoredBody {
         let chunks: Vec<Bytes> = {
             let state = self.shared.state.lock();
@@ -260,11 +260,16 @@ impl Writer {
             copied.push_back((offset, chunk.clone()));
             offset += chunk.len() as u64;
         }
-        let mut state = self.shared.state.lock();
-        self.shared.budget.0.fetch_sub(state.held(), Ordering::Relaxed);
-        state.chunks = copied;
-        state.charged = false;
+        self.shared.state.lock().chunks = copied;
         body
+    }
+
+    /// The store has taken the body: it counts in the budget no more.
+    pub fn kept(&mut self) {
+        let mut state = self.shared.state.lock();
+        if std::mem::take(&mut state.charged) {
+            self.shared.budget.0.fetch_sub(state.held(), Ordering::Relaxed);
+        }
     }
 
     /// The body is complete.

@@ -56,6 +56,8 @@ pub struct Home<'a> {
     pub site: &'a str,
     /// The last invalidation that it is newer than.
     pub sequence: u64,
+    /// Whether it answers on a hidden route.
+    pub hidden: bool,
 }
 
 /// Which responses are meant.
@@ -78,8 +80,10 @@ pub enum Mark {
     None,
     /// Their freshness ends.
     Stale,
-    /// Their use ends.
+    /// Their use ends; on hidden routes their freshness.
     Gone,
+    /// Their use ends, wherever they are.
+    Forced,
 }
 
 /// The words of [`CHUNK`] places.
@@ -94,6 +98,8 @@ struct Word {
     gone: AtomicBool,
     /// It is not stored any more; somebody may still hold it.
     left: AtomicBool,
+    /// It answers on a hidden route; written before its place is known to anybody.
+    hidden: AtomicBool,
 }
 
 #[derive(Default)]
@@ -154,6 +160,7 @@ impl Index {
         word.stale.store(false, Ordering::Relaxed);
         word.gone.store(false, Ordering::Relaxed);
         word.left.store(false, Ordering::Relaxed);
+        word.hidden.store(home.hidden, Ordering::Relaxed);
 
         let mut cost = PLACE;
         let mut own = Vec::new();
@@ -252,9 +259,15 @@ impl Place {
         self.word().mark(Mark::Stale)
     }
 
-    /// Ends the response's use. Says whether that is news.
+    /// Ends the response's use, or on a hidden route its freshness. Says whether that
+    /// is news.
     pub fn mark_gone(&self) -> bool {
         self.word().mark(Mark::Gone)
+    }
+
+    /// Ends the response's use. Says whether that is news.
+    pub fn mark_forced(&self) -> bool {
+        self.word().mark(Mark::Forced)
     }
 
     /// Notes that it is not stored any more: it counts no longer.
@@ -308,7 +321,8 @@ impl Word {
                 self.stale.store(true, Ordering::Release);
                 alive && fresh
             }
-            Mark::Gone => {
+            Mark::Gone if was(&self.hidden) => self.mark(Mark::Stale),
+            Mark::Gone | Mark::Forced => {
                 self.gone.store(true, Ordering::Release);
                 alive
             }
@@ -436,7 +450,7 @@ impl Hasher for Spread {
 mod tests {
     use super::*;
 
-    const HOME: Home<'_> = Home { authority: "http://a:80", site: "shop", sequence: 0 };
+    const HOME: Home<'_> = Home { authority: "http://a:80", site: "shop", sequence: 0, hidden: false };
 
     fn tagged(tags: &[&str]) -> Names {
         let mut names = Names::default();
@@ -483,8 +497,8 @@ mod tests {
     #[test]
     fn homes_are_told_apart() {
         let index = Arc::new(Index::default());
-        let other = Home { authority: "https://a:443", site: "blog", sequence: 0 };
-        let third = Home { authority: "http://ab:80", site: "blog", sequence: 0 };
+        let other = Home { authority: "https://a:443", site: "blog", sequence: 0, hidden: false };
+        let third = Home { authority: "http://ab:80", site: "blog", sequence: 0, hidden: false };
         let (one, two, three) = (
             index.place(HOME, &tagged(&["x"])),
             index.place(other, &tagged(&["x"])),

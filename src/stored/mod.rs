@@ -19,5 +19,5 @@ pub use body::StoredBody;
 pub use key::CacheKey;
 pub use names::Names;
 pub use response::{Head, StoredResponse};
-pub use selector::Selector;
+pub use selector::{Selector, Strength};
 pub use variants::Variants;

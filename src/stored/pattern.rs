@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ban::{Ban, Described};
-use super::{CacheKey, Head, Selector, StoredResponse};
+use super::{CacheKey, Head, Selector, StoredResponse, Strength};
 use crate::clock::Wall;
 
 /// A pattern that stored responses are tested against.
@@ -15,8 +15,8 @@ pub struct Pattern {
     /// It means responses that were asked for before the invalidation of this number:
     /// its own, as a rule.
     pub before: u64,
-    /// Whether those that match become stale only.
-    pub soft: bool,
+    /// What becomes of those that match.
+    pub strength: Strength,
     /// When it was accepted; ages are as of then.
     pub at: Wall,
     /// What is tested.
@@ -43,8 +43,8 @@ pub enum Test {
 
 impl Pattern {
     /// A pattern that has hit nothing yet.
-    pub fn new((number, before): (u64, u64), soft: bool, at: Wall, test: Test) -> Self {
-        Pattern { number, before, soft, at, test, hits: AtomicU64::new(0) }
+    pub fn new((number, before): (u64, u64), strength: Strength, at: Wall, test: Test) -> Self {
+        Pattern { number, before, strength, at, test, hits: AtomicU64::new(0) }
     }
 
     /// Whether it means this stored response.

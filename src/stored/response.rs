@@ -14,7 +14,7 @@ use http::StatusCode;
 
 use super::body::allocated;
 use super::index::Place;
-use super::{Names, StoredBody};
+use super::{Names, StoredBody, Strength};
 use crate::clock::Wall;
 use crate::rfc::age;
 use crate::rfc::fields::Fields;
@@ -49,6 +49,8 @@ pub struct Head {
     pub names: Names,
     /// The site under whose rules it was fetched.
     pub site: Arc<str>,
+    /// Whether it answers on a hidden route: nobody gets it anew for the client that asks.
+    pub hidden: bool,
 }
 
 /// A response that is complete and may be reused.
@@ -67,6 +69,8 @@ pub struct StoredResponse {
     tested: AtomicU64,
     /// No refresh before this moment, in milliseconds of wall time.
     refresh_not_before: AtomicU64,
+    /// Nobody waits for the late refresh before this moment, in milliseconds of wall time.
+    late_until: AtomicU64,
     /// Refreshes that have failed since it was stored.
     refresh_failures: AtomicU32,
     /// When it was last chosen, in seconds of wall time.
@@ -109,6 +113,7 @@ impl StoredResponse {
             place: None,
             tested: AtomicU64::new(0),
             refresh_not_before: AtomicU64::new(0),
+            late_until: AtomicU64::new(0),
             refresh_failures: AtomicU32::new(0),
             last_used,
         }
@@ -128,13 +133,18 @@ impl StoredResponse {
 
     /// Ends its freshness at once. Says whether that is news.
     pub fn soft_purge(&self) -> bool {
-        self.place.as_ref().is_some_and(Place::mark_stale)
+        self.purge(Strength::Soft)
     }
 
-    /// Ends its use at once, also by those who have found it already. Says whether
-    /// that is news.
-    pub fn hard_purge(&self) -> bool {
-        self.place.as_ref().is_some_and(Place::mark_gone)
+    /// Ends its use at once, also by those who have found it already; on a hidden route
+    /// its freshness, unless that is forced. Says whether that is news.
+    pub fn purge(&self, strength: Strength) -> bool {
+        let Some(place) = &self.place else { return false };
+        match strength {
+            Strength::Soft => place.mark_stale(),
+            Strength::Hard => place.mark_gone(),
+            Strength::Forced => place.mark_forced(),
+        }
     }
 
     /// Notes that it is not stored any more; who has found it may still use it.
@@ -168,12 +178,23 @@ impl StoredResponse {
     /// each further failure up to 32 times as long. Failures of requests that
     /// were under way together count as one.
     pub fn refresh_failed(&self, now: Wall, base: Duration) {
-        if !self.may_refresh(now) {
+        if now.millis() < self.refresh_not_before.load(Ordering::Acquire) {
             return;
         }
         let failures = self.refresh_failures.fetch_add(1, Ordering::Relaxed).min(5);
         let until = now.plus(base.saturating_mul(1 << failures));
         self.refresh_not_before.store(until.millis(), Ordering::Release);
+    }
+
+    /// Notes that a refresh is under way and late: until it comes to something, and for
+    /// `patience` at most, nobody else waits for it.
+    pub fn refresh_is_late(&self, now: Wall, patience: Duration) {
+        self.late_until.store(now.plus(patience).millis(), Ordering::Release);
+    }
+
+    /// Notes that a refresh has come to something, whatever that is.
+    pub fn refresh_has_come(&self) {
+        self.late_until.store(0, Ordering::Release);
     }
 
     /// How many refreshes have failed since it was stored.
@@ -183,7 +204,8 @@ impl StoredResponse {
 
     /// Whether the origin may be asked about it again.
     pub fn may_refresh(&self, now: Wall) -> bool {
-        now.millis() >= self.refresh_not_before.load(Ordering::Acquire)
+        let until = self.refresh_not_before.load(Ordering::Acquire);
+        now.millis() >= until.max(self.late_until.load(Ordering::Acquire))
     }
 
     /// Notes that it was chosen; written at most once a second.

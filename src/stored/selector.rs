@@ -5,6 +5,30 @@ use serde::{Deserialize, Serialize};
 
 use super::CacheKey;
 
+/// How far an invalidation goes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum Strength {
+    /// What it means becomes stale.
+    Soft,
+    /// What it means is gone; where nobody could get it anew for the client who asks, as
+    /// on a hidden route, it becomes stale.
+    #[default]
+    Hard,
+    /// What it means is gone, wherever it is.
+    Forced,
+}
+
+impl Strength {
+    /// What was asked for.
+    pub fn of(soft: bool, forced: bool) -> Self {
+        match (soft, forced) {
+            (true, _) => Strength::Soft,
+            (false, true) => Strength::Forced,
+            (false, false) => Strength::Hard,
+        }
+    }
+}
+
 /// What an invalidation names. A response is meant if it is meant by one of the
 /// selectors of an invalidation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]

@@ -80,6 +80,7 @@ async fn a_follower_that_leaves_waits_no_more() {
     world.until("one to follow", |c| c.followers_waiting.get() == 1).await;
     drop(follower);
     world.until("nobody to follow", |c| c.followers_waiting.get() == 0).await;
+    world.until("it to be counted", |c| c.requests_left.get() == 1).await;
     gate.open();
     assert_eq!(leader.reply(false).await.text(), "x");
 }

@@ -138,3 +138,15 @@ async fn a_client_that_leaves_takes_its_own_exchange_along() {
     world.until("the origin's connection to close", |c| c.origin_connections_open.get() == 0).await;
     gate.open();
 }
+
+#[tokio::test]
+async fn a_refusal_of_one_request_leaves_no_marker() {
+    let world = World::start("").await;
+    world.origin.on("/x", |seen, _| match seen.field("x-odd") {
+        Some(_) => response("400 Bad Request", &[], "odd"),
+        None => response("200 OK", &[("Cache-Control", "max-age=60")], "x"),
+    });
+    assert_eq!(world.get_with("/x", &[("X-Odd", "1")]).await.status, 400);
+    world.settled().await;
+    assert_eq!(world.counters().store_marked.get(), 0);
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::World;
-use crate::harness::origin::response;
+use crate::harness::origin::{raw, response};
 
 const MODIFIED: &str = "Thu, 14 Jan 2027 08:00:00 GMT";
 const EARLIER: &str = "Wed, 13 Jan 2027 08:00:00 GMT";
@@ -121,4 +121,15 @@ async fn an_error_is_answered_whatever_the_condition() {
         world.settled().await;
     }
     assert_eq!(world.origin.count("/gone"), 1);
+}
+
+#[tokio::test]
+async fn a_304_that_is_passed_on_says_nothing_of_the_length() {
+    let world = World::start("[rules]\ncache = false").await;
+    world.origin.always("/x", vec![raw("HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n")]);
+    for method in ["GET", "HEAD"] {
+        let tag = [("If-None-Match", "\"a\"")];
+        let reply = world.client("client").await.ask(method, "/x", &tag, b"").await;
+        assert_eq!((reply.status, reply.field("content-length")), (304, None), "{method}");
+    }
 }

@@ -41,6 +41,10 @@ async fn framing_that_is_ambiguous_is_refused() {
         refused(&world, &format!("POST /x HTTP/1.1\r\nHost: www.example.org\r\n{fields}\r\n\r\nhello"), 400)
             .await;
     }
+    for (codings, status) in [("gzip, chunked", 501), ("chunked, chunked", 400)] {
+        let head = "POST /x HTTP/1.1\r\nHost: www.example.org\r\nTransfer-Encoding";
+        refused(&world, &format!("{head}: {codings}\r\n\r\n5\r\nhello\r\n0\r\n\r\n"), status).await;
+    }
     unharmed(&world).await;
 }
 

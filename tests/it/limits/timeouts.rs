@@ -157,3 +157,32 @@ async fn an_origin_that_has_a_whole_request_is_not_waited_for_longer_than_for_on
     assert_eq!(client.ask("POST", "/p", &[], b"all of it").await.status, 504);
     assert_eq!(world.origin.count("/p"), 1);
 }
+
+#[tokio::test]
+async fn an_origin_that_takes_nothing_of_the_content_is_left() {
+    let world = World::start("origin.between_bytes_timeout = \"50ms\"").await;
+    world.origin.always("/up", vec![never()]);
+    let mut client = world.client("client").await;
+    let upload = vec![b'x'; 64 * 1024 * 1024];
+    tokio::spawn(async move {
+        // The origin reads no further than the head, and the node stops reading as well.
+        client.ask("PUT", "/up", &[("X-Early", "1")], &upload).await;
+    });
+    world.until("the origin to be left", |c| c.origin_timeout_between_bytes.get() == 1).await;
+    world.until("its connection to end", |c| c.origin_connections_open.get() == 0).await;
+}
+
+#[tokio::test]
+async fn content_that_comes_after_the_answer_does_not_keep_a_connection_for_ever() {
+    let world = World::start("listen.idle_timeout = \"200ms\"\nlisten.header_timeout = \"200ms\"").await;
+    world.origin.always("/early", ok("no-store", "enough"));
+    let mut client = world.client("client").await;
+    client
+        .send(
+            b"PUT /early HTTP/1.1\r\nHost: www.example.org\r\nX-Early: 1\r\nContent-Length: 10\r\n\r\n01234",
+        )
+        .await;
+    assert_eq!(client.reply(false).await.text(), "enough");
+    client.send(b"56789").await;
+    assert!(client.is_closed().await);
+}

@@ -182,3 +182,28 @@ async fn a_connection_whose_request_is_not_whole_yet_carries_no_other() {
     let asked = world.origin.requests();
     assert_ne!(asked[0].connection, asked[1].connection);
 }
+
+#[tokio::test]
+async fn a_trailer_section_is_the_end_of_a_message() {
+    let world = World::start("origin.first_byte_timeout = \"50ms\"").await;
+    let head =
+        "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n";
+    world.origin.always("/t", vec![raw(head), raw("5\r\nhello\r\n0\r\nX-Sum: 5\r\n\r\n")]);
+    world.origin.always("/silent", vec![Step::Wait(Gate::default())]);
+    let upload = |path: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: www.example.org\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
+             3\r\nabc\r\n0\r\nX-Sum: 3\r\n\r\n"
+        )
+    };
+    for path in ["/t", "/t", "/silent"] {
+        let mut client = world.client(path).await;
+        client.send(upload(path).as_bytes()).await;
+        let reply = client.reply(false).await;
+        assert_eq!(reply.status, if path == "/t" { 200 } else { 504 });
+        world.settled().await;
+    }
+    assert_eq!(world.get("/t").await.text(), "hello");
+    let connections: Vec<usize> = world.origin.requests().iter().map(|seen| seen.connection).collect();
+    assert_eq!(connections, [0, 0, 0, 1], "both messages had come to their end");
+}

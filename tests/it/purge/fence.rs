@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
+use super::post;
 use crate::harness::origin::{Gate, Script, Step, ok, raw, response};
 use crate::harness::{Client, World};
 
@@ -201,4 +204,39 @@ async fn a_stale_response_is_no_fallback_once_it_is_purged() {
     gate.open();
     let reply = before.reply(false).await;
     assert_eq!((reply.status, reply.field("age")), (502, None), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_stale_response_is_not_served_at_the_deadline_once_it_is_purged() {
+    let world = World::start("[rules]\nstale_deadline = \"2s\"").await;
+    let gate = Gate::default();
+    let at = gate.clone();
+    world.origin.on("/x", move |_, n| {
+        let wait = if n == 2 { vec![Step::Wait(at.clone())] } else { Vec::new() };
+        [wait, ok("max-age=5", &n.to_string())].concat()
+    });
+    world.get("/x").await;
+    world.settled().await;
+    world.advance(Duration::from_secs(10));
+    let mut before = asking(&world, "before").await;
+    gate.reached(1).await;
+    assert_eq!(world.purge("http://www.example.org/x").await, 1);
+    assert_eq!(before.reply(false).await.text(), "3", "the origin is asked again");
+    gate.open();
+}
+
+#[tokio::test]
+async fn what_is_stored_stays_a_fallback_however_much_else_is_purged() {
+    let world = World::start("").await;
+    world.origin.on("/x", |_, n| if n == 1 { ok("max-age=5", "good") } else { vec![Step::Close] });
+    world.get("/x").await;
+    world.settled().await;
+    // More than the store remembers one by one.
+    for round in 0..7 {
+        let tags: Vec<String> = (0..10_000).map(|n| format!("{round}-{n}")).collect();
+        assert_eq!(post(&world, "/v1/purge", &json!({ "tags": tags })).await["purged"], 0);
+    }
+    world.advance(Duration::from_secs(10));
+    let stale = world.get("/x").await;
+    assert_eq!((stale.status, stale.text()), (200, "good"), "{stale:?}");
 }

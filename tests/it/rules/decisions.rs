@@ -178,7 +178,7 @@ fn what_rules_and_markers_change() {
     assert_eq!(word(&decide(&ranged, Some(&none(Some(until))), &default, NOW)), "pass miss");
 
     let index = Arc::new(Index::default());
-    let home = Home { authority: "http://h:80", site: "", sequence: 0 };
+    let home = Home { authority: "http://h:80", site: "", sequence: 0, hidden: false };
     let mut purged = fresh();
     purged.settle(index.place(home, &purged.head.names));
     assert!(purged.soft_purge());

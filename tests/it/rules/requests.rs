@@ -98,6 +98,8 @@ fn which_requests_are_refused() {
         ("/", &many, Refusal::HeaderTooLarge),
         ("/", "host: h\ncontent-length: 1\ncontent-length: 2", Refusal::AmbiguousLength),
         ("/", "host: h\ncontent-length: 1\ntransfer-encoding: chunked", Refusal::AmbiguousLength),
+        ("/", "host: h\ntransfer-encoding: chunked\ntransfer-encoding: Chunked", Refusal::AmbiguousLength),
+        ("/", "host: h\ntransfer-encoding: gzip, chunked", Refusal::UnknownCoding),
     ];
     for (target, lines, refusal) in rows {
         assert_eq!(present(target, lines).err(), Some(refusal), "{:.40} {lines:.60}", target);

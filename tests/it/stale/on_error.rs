@@ -132,6 +132,37 @@ async fn a_slow_origin_is_answered_with_stale_at_the_deadline_and_fetched_all_th
 }
 
 #[tokio::test]
+async fn only_the_first_client_waits_for_an_origin_that_hangs() {
+    let gate = Gate::default();
+    let at = gate.clone();
+    let then = move |n| match n {
+        2 => [vec![Step::Wait(at.clone())], response("503 Broken", &[], "broken")].concat(),
+        _ => ok("max-age=5", "new"),
+    };
+    let settings = "[rules]\nstale_deadline = \"20ms\"\nrefresh_backoff = \"2s\"";
+    let world = stale_world(settings, ok("max-age=5", "good"), then).await;
+    let detail = async || {
+        let reply = world.get("/x").await;
+        assert_eq!(reply.text(), "good");
+        reply.cache_status().split("detail=").nth(1).expect("why").to_owned()
+    };
+    assert_eq!(detail().await, "stale-deadline");
+    for _ in 0..3 {
+        world.advance(Duration::from_secs(1));
+        assert_eq!(detail().await, "stale-back-off");
+    }
+    world.advance(Duration::from_secs(2));
+    assert_eq!(detail().await, "stale-deadline", "somebody looks now and then");
+    assert_eq!((world.origin.count("/x"), world.counters().refresh_failed.get()), (2, 0));
+    gate.open();
+    world.settled().await;
+    assert_eq!(detail().await, "stale-back-off", "now it has failed");
+    world.advance(Duration::from_secs(2));
+    assert_eq!(world.get("/x").await.text(), "new");
+    assert_eq!(world.counters().refresh_failed.get(), 1);
+}
+
+#[tokio::test]
 async fn a_stored_error_is_never_stale_material() {
     for status in ["404 Not Found", "500 Oops"] {
         let first =

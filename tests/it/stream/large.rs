@@ -145,6 +145,27 @@ async fn a_body_that_the_store_has_taken_is_on_its_way_no_more() {
 }
 
 #[tokio::test]
+async fn a_body_that_the_store_refuses_is_held_by_its_readers_alone_and_counts() {
+    let world = World::start("[store]\nmemory = \"100MiB\"\n[collapse]\nmax_filling_bytes = \"9MiB\"").await;
+    let gate = Gate::default();
+    world.origin.always("/1", [vec![Step::Wait(gate.clone())], large(8, false)].concat());
+    world.origin.always("/2", large(8, false));
+    let mut dawdling = world.client("dawdling").await;
+    dawdling.send(b"GET /1 HTTP/1.1\r\nHost: www.example.org\r\n\r\n").await;
+    gate.reached(1).await;
+    world.purge("http://www.example.org/1").await;
+    gate.open();
+    dawdling.head().await;
+    world.until("it to be refused", |c| c.store_fenced.get() == 1 && c.flights_open.get() == 0).await;
+    assert_eq!(world.get("/2").await.body.len(), 8 * MIB);
+    world.until("the next one not to be kept", |c| c.store_no_room.get() == 1).await;
+    assert_eq!(dawdling.bytes(8 * MIB).await.len(), 8 * MIB);
+    world.settled().await;
+    assert_eq!(world.get("/2").await.body.len(), 8 * MIB);
+    world.until("there to be room again", |c| c.store_inserted.get() == 1).await;
+}
+
+#[tokio::test]
 async fn want_of_room_is_no_reason_not_to_collapse() {
     let world = World::start("[store]\nmemory = \"100MiB\"\n[collapse]\nmax_filling_bytes = \"1MiB\"").await;
     world.origin.always("/x", large(2, false));

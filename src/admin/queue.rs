@@ -1,0 +1,85 @@
+//! The calls about hidden origins: how they stand, and what was given up.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::Control;
+use super::router::{Call, ok, refuse};
+use crate::repopulate::DeadLetter;
+
+/// The most dead letters that are listed.
+const MOST: usize = 1000;
+
+/// What `GET /v1/queue/ORIGIN/dead` answers.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Dead {
+    /// The oldest first; a thousand at most.
+    dead: Vec<DeadLetter>,
+}
+
+/// What `POST /v1/queue/ORIGIN/replay` takes.
+#[derive(Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Replay {
+    /// Those of these ids; all where there are none.
+    ids: Vec<String>,
+}
+
+/// What `POST /v1/queue/ORIGIN/replay` answers.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Replayed {
+    /// How many were told once more.
+    replayed: usize,
+}
+
+/// `GET /v1/queue`.
+pub(super) fn show(control: &dyn Control) -> Response<Full<Bytes>> {
+    control.queue().map_or_else(nothing_hidden, |view| ok(&json!(view)))
+}
+
+/// `GET /v1/queue/ORIGIN/dead`.
+pub(super) fn dead(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>> {
+    if control.queue().is_none() {
+        return nothing_hidden();
+    }
+    match control.dead(origin(call), MOST) {
+        Ok(dead) => ok(&json!(Dead { dead })),
+        Err(error) => no_answer(&error),
+    }
+}
+
+/// `POST /v1/queue/ORIGIN/replay`.
+pub(super) fn replay(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>> {
+    if control.queue().is_none() {
+        return nothing_hidden();
+    }
+    let body: &[u8] = if call.body.is_empty() { b"{}" } else { call.body };
+    let wanted: Replay = match serde_json::from_slice(body) {
+        Ok(wanted) => wanted,
+        Err(error) => {
+            let cure = "Send {\"ids\": [...]}, or {} for all.";
+            return refuse(StatusCode::BAD_REQUEST, &format!("the content is not understood: {error}"), cure);
+        }
+    };
+    match control.replay(origin(call), &wanted.ids) {
+        Ok(replayed) => ok(&json!(Replayed { replayed })),
+        Err(error) => no_answer(&error),
+    }
+}
+
+/// The last segment of the path but one.
+fn origin<'a>(call: &Call<'a>) -> &'a str {
+    call.head.uri.path().rsplit('/').nth(1).unwrap_or_default()
+}
+
+fn nothing_hidden() -> Response<Full<Bytes>> {
+    refuse(StatusCode::NOT_FOUND, "no route of this node is hidden", "Set mode = \"hidden\" for a route.")
+}
+
+fn no_answer(error: &str) -> Response<Full<Bytes>> {
+    refuse(StatusCode::BAD_GATEWAY, error, "Look whether the broker is well, and come again.")
+}
