@@ -9,6 +9,7 @@ mod config;
 mod freshness;
 mod harness;
 mod hidden;
+mod hidden_cluster;
 mod hostile;
 mod life;
 mod limits;
