@@ -58,6 +58,10 @@ pub struct Config {
     pub agreed: Vec<Agreed>,
     /// Hidden routes.
     pub hidden: repopulate::Settings,
+    /// What is warmed, and how often.
+    pub warm: repopulate::warm::Settings,
+    /// Workers of hidden routes.
+    pub worker: WorkerSettings,
     /// One line for each request.
     pub access_log: access_log::Settings,
     /// The program's own log.
@@ -77,6 +81,13 @@ pub struct Config {
 pub struct Log {
     /// What is logged, as a directive of `tracing`'s `EnvFilter`.
     pub level: String,
+}
+
+/// A worker of hidden routes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WorkerSettings {
+    /// The most bytes of what it keeps.
+    pub memory: u64,
 }
 
 /// The node as a whole.
@@ -141,6 +152,8 @@ impl Config {
             origins: Vec::new(),
             agreed: Vec::new(),
             hidden: repopulate::Settings::default(),
+            warm: repopulate::warm::Settings::default(),
+            worker: WorkerSettings { memory: 256 * 1024 * 1024 },
             access_log: access_log::Settings {
                 output: access_log::Output::Off,
                 format: access_log::Format::Json,

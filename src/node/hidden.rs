@@ -3,21 +3,26 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::broker::{Limits, LocalQueues, Queues};
-use crate::config::Config;
+use crate::broker::{Limits, LocalQueues, Queues, RabbitQueues, Topology};
+use crate::clock::monotonic;
+use crate::cluster::Cluster;
+use crate::config::{Config, units};
 use crate::fetch::Common;
 use crate::invalidate::Invalidator;
+use crate::observe::counters::Counters;
 use crate::origin::Client;
 use crate::policy::site::Mode;
-use crate::repopulate::pace::Pace;
-use crate::repopulate::worker::{Behind, Parts, Worker};
-use crate::repopulate::{Announcer, DeadLetter, Keeper, OriginView, QueueView, Secrets, Wants, dead};
+use crate::repopulate::pace::{Pace, WORK_TTL};
+use crate::repopulate::warm::{self, Sources};
+use crate::repopulate::worker::{Behind, PAUSES, Parts, Places, Worker};
+use crate::repopulate::{Announcer, DeadLetter, Keeper, OriginView, QueueView, Secrets, Wants, Warmer, dead};
+use crate::store::Store;
 
 /// How often known keys and dead letters are written down, if they have changed.
 const WRITE_DOWN: Duration = Duration::from_secs(5);
@@ -35,16 +40,28 @@ const DEAD_FILE: &str = "dead-letters.json";
 pub(super) struct Hidden {
     pub announcer: Announcer,
     pub keeper: Keeper,
+    pub warmer: Warmer,
     queues: Arc<dyn Queues>,
     wants: Arc<Wants>,
     /// Where the queues are in this process.
     inside: Option<Inside>,
+    local: Option<LocalQueues>,
+    /// Where they are at a broker.
+    rabbit: Option<RabbitQueues>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// The origin's side, in the same process and reached through the queues alone.
+/// What a worker has that is a process of its own.
+pub(super) struct Working {
+    inside: Inside,
+    rabbit: RabbitQueues,
+    secrets: Secrets,
+    invalidator: Arc<Invalidator>,
+}
+
+/// The origin's side, reached through the queues alone: in the same process, or in a
+/// worker's.
 struct Inside {
-    local: LocalQueues,
     queues: Arc<dyn Queues>,
     worker: Worker,
     paces: Mutex<Vec<Pace>>,
@@ -73,11 +90,8 @@ impl Hidden {
         let (clock, counters) = (common.clock.clone(), Arc::clone(&common.counters));
         let settings = &config.hidden;
         let state: Option<&Path> = config.node.state.as_deref();
-        let wants = Arc::new(Wants::new(settings, state, Arc::clone(&counters), Instant::now()));
-        let secrets = match Secrets::shared(&settings.secrets) {
-            Some(secrets) => secrets,
-            None => Secrets::random()?,
-        };
+        let wants = Arc::new(Wants::new(settings, state, Arc::clone(&counters), monotonic()));
+        let secrets = secrets(config)?;
         let keeper = Keeper::new(
             common,
             config.fetch.max_filling_bytes,
@@ -86,11 +100,17 @@ impl Hidden {
             secrets.clone(),
             Arc::clone(invalidator),
         );
-        let local = LocalQueues::new(Limits::default());
-        if let Some(trouble) = state.and_then(|state| local.read_from(state.join(DEAD_FILE))) {
+        let rabbit = (!config.broker.urls.is_empty()).then(|| rabbit(config, &counters));
+        let local = rabbit.is_none().then(|| LocalQueues::new(Limits::default()));
+        if let (Some(local), Some(state)) = (&local, state)
+            && let Some(trouble) = local.read_from(state.join(DEAD_FILE))
+        {
             tracing::error!(target: "forebay::repopulate", "{trouble}");
         }
-        let queues: Arc<dyn Queues> = Arc::new(local.clone());
+        let queues: Arc<dyn Queues> = match (&rabbit, &local) {
+            (Some(rabbit), _) => Arc::new(rabbit.clone()),
+            (None, local) => Arc::new(local.clone().unwrap_or_else(|| LocalQueues::new(Limits::default()))),
+        };
         let name = config.node.name.clone();
         let announcer = Announcer::start(
             settings,
@@ -101,34 +121,36 @@ impl Hidden {
             (name.clone(), admin.to_owned()),
             (clock.clone(), Arc::clone(&counters)),
         );
-        let place = admin.to_owned();
-        let worker = Worker::new(Parts {
-            behind: behind(config, common),
+        let inside = rabbit.is_none().then(|| {
+            let place = admin.to_owned();
+            let places: Places = Arc::new(move |edge| (edge == name).then(|| place.clone()));
+            let parts = (Arc::clone(invalidator), Arc::clone(&queues), places, secrets);
             // What it would keep is in the store of this very node.
-            store: None,
-            secrets,
-            invalidator: Arc::clone(invalidator),
-            queues: Arc::clone(&queues),
-            places: Arc::new(move |edge| (edge == name).then(|| place.clone())),
-            node: config.node.name.clone(),
-            settings: settings.clone(),
-            clock,
-            counters,
+            Inside::start(config, common, None, parts)
         });
-        let inside = Inside {
-            local: local.clone(),
-            queues: Arc::clone(&queues),
-            worker,
-            paces: Mutex::default(),
-            tasks: Mutex::default(),
-            common: common.clone(),
+        let unknown = units::print_rate(settings.budget.unknown.0);
+        let per_client = settings.budget.per_client.map_or("no".to_owned(), |rate| units::print_rate(rate.0));
+        for (origin, agreed) in hidden_origins(config) {
+            tracing::info!(
+                target: "forebay::repopulate",
+                "origin {} is hidden: asked {} at most, {} at once; for URLs that nothing is known of {unknown} (hidden.unknown_rate), for each client {per_client} (hidden.client_rate)",
+                config.origins[origin].name, units::print_rate(agreed.rate.0), agreed.concurrency,
+            );
+        }
+        let parts = warm::Parts {
+            announcer: announcer.clone(),
+            store: Arc::clone(&common.store),
+            event_ttl: settings.event_ttl,
+            state: config.node.state.clone(),
+            clock: common.clock.clone(),
+            counters: Arc::clone(&common.counters),
         };
-        inside.apply(config);
+        let warmer = Warmer::start(parts, sources(config));
         let tasks = vec![
             tokio::spawn(keeper.clone().run(Arc::clone(&queues))),
-            tokio::spawn(write_down(Arc::clone(&wants), Some(local))),
+            tokio::spawn(write_down(Arc::clone(&wants), local.clone())),
         ];
-        Ok(Hidden { announcer, keeper, queues, wants, inside: Some(inside), tasks })
+        Ok(Hidden { announcer, keeper, warmer, queues, wants, inside, local, rabbit, tasks })
     }
 
     /// Another configuration from now on.
@@ -136,14 +158,17 @@ impl Hidden {
         self.keeper.set_sites(config.sites.clone());
         self.wants.set(&config.hidden);
         if let Some(inside) = &self.inside {
-            inside.worker.set(behind(config, &inside.common));
             inside.apply(config);
+        }
+        self.warmer.set(sources(config));
+        if let Some(rabbit) = &self.rabbit {
+            rabbit.set_origins(topology(config).origins);
         }
     }
 
     /// What is to be done from time to time.
     pub fn tick(&self) {
-        self.wants.tick(Instant::now());
+        self.wants.tick(monotonic());
         if let Some(inside) = &self.inside {
             inside.worker.tick();
         }
@@ -151,16 +176,14 @@ impl Hidden {
 
     /// How it all stands.
     pub fn view(&self, backlog: u64) -> QueueView {
-        let (leases, known_keys, oldest) = self.wants.extent(Instant::now());
-        let paces = self.inside.as_ref().map(|inside| inside.paces.lock().clone()).unwrap_or_default();
-        let view = |pace: &Pace| OriginView { origin: pace.origin().to_owned(), pace: pace.view() };
+        let (leases, known_keys, oldest) = self.wants.extent(monotonic());
         QueueView {
             leases: leases as u64,
             oldest_wanted_seconds: oldest.as_secs(),
             usual_fill_ms: self.wants.usual().as_millis() as u64,
             known_keys: known_keys as u64,
             backlog,
-            origins: paces.iter().map(view).collect(),
+            origins: self.inside.as_ref().map(Inside::views).unwrap_or_default(),
         }
     }
 
@@ -178,18 +201,115 @@ impl Hidden {
 
     /// Ends, and writes down what outlives the node.
     pub async fn end(&self) {
+        self.warmer.end().await;
         self.tasks.iter().for_each(JoinHandle::abort);
         if let Some(inside) = &self.inside {
-            inside.tasks.lock().iter().for_each(JoinHandle::abort);
+            inside.end();
         }
-        write_down_once(Some(&self.wants), self.inside.as_ref().map(|inside| &inside.local)).await;
+        write_down_once(Some(&self.wants), self.local.as_ref()).await;
+    }
+}
+
+impl Working {
+    /// Paces and works for every hidden origin, keeping what it gets there, in touch
+    /// with the cluster.
+    pub fn start(
+        config: &Config,
+        common: &Common,
+        invalidator: &Arc<Invalidator>,
+        cluster: &Cluster,
+    ) -> Result<Self, getrandom::Error> {
+        let rabbit = rabbit(config, &common.counters);
+        let parts = (
+            Arc::clone(invalidator),
+            Arc::new(rabbit.clone()) as Arc<dyn Queues>,
+            cluster.places(),
+            secrets(config)?,
+        );
+        let inside = Inside::start(config, common, Some(Arc::clone(&common.store)), parts);
+        Ok(Working { inside, rabbit, secrets: secrets(config)?, invalidator: Arc::clone(invalidator) })
+    }
+
+    /// Another configuration from now on.
+    pub fn apply(&self, config: &Config) {
+        self.rabbit.set_origins(topology(config).origins);
+        self.inside.apply(config);
+    }
+
+    /// What is to be done from time to time.
+    pub fn tick(&self) {
+        self.inside.worker.tick();
+    }
+
+    /// How it all stands, as far as a worker knows.
+    pub fn view(&self) -> QueueView {
+        QueueView {
+            leases: 0,
+            oldest_wanted_seconds: 0,
+            usual_fill_ms: 0,
+            known_keys: 0,
+            backlog: 0,
+            origins: self.inside.views(),
+        }
+    }
+
+    /// The events of an origin that were given up. Blocks.
+    pub fn dead(&self, origin: &str, most: usize) -> Result<Vec<DeadLetter>, String> {
+        Handle::current().block_on(dead::list(&self.rabbit, origin, most))
+    }
+
+    /// Tells some of them once more. Blocks.
+    pub fn replay(&self, origin: &str, ids: &[String], ttl: Duration) -> Result<usize, String> {
+        let right = (&self.secrets, self.invalidator.moment());
+        let time = (self.inside.common.clock.now(), ttl);
+        Handle::current().block_on(dead::replay(&self.rabbit, origin, ids, right, time))
+    }
+
+    /// Ends; what was under way goes back to its queue.
+    pub fn end(&self) {
+        self.inside.end();
     }
 }
 
 impl Inside {
+    fn start(
+        config: &Config,
+        common: &Common,
+        store: Option<Arc<Store>>,
+        (invalidator, queues, places, secrets): (Arc<Invalidator>, Arc<dyn Queues>, Places, Secrets),
+    ) -> Self {
+        let worker = Worker::new(Parts {
+            behind: behind(config, common),
+            store,
+            secrets,
+            invalidator,
+            queues: Arc::clone(&queues),
+            places,
+            node: config.node.name.clone(),
+            settings: config.hidden.clone(),
+            clock: common.clock.clone(),
+            counters: Arc::clone(&common.counters),
+        });
+        let (paces, tasks) = Default::default();
+        let inside = Inside { queues, worker, paces, tasks, common: common.clone() };
+        inside.apply(config);
+        inside
+    }
+
+    /// How the origins stand whose pacers are here.
+    fn views(&self) -> Vec<OriginView> {
+        let view = |pace: &Pace| OriginView { origin: pace.origin().to_owned(), pace: pace.view() };
+        self.paces.lock().iter().map(view).collect()
+    }
+
+    fn end(&self) {
+        self.tasks.lock().iter().for_each(JoinHandle::abort);
+    }
+
     /// Paces and works for every hidden origin; those that do already go on as is now
     /// agreed.
     fn apply(&self, config: &Config) {
+        self.worker.set(behind(config, &self.common));
         let mut paces = self.paces.lock();
         for (origin, agreed) in hidden_origins(config) {
             let name = &config.origins[origin].name;
@@ -207,6 +327,27 @@ impl Inside {
     }
 }
 
+/// What stands at the broker for the hidden routes of a configuration.
+pub(crate) fn topology(config: &Config) -> Topology {
+    let origins = hidden_origins(config).into_iter().map(|(origin, _)| config.origins[origin].name.clone());
+    Topology {
+        name: config.cluster.name.clone(),
+        origins: origins.collect(),
+        pauses: PAUSES.to_vec(),
+        work_ttl: WORK_TTL,
+    }
+}
+
+fn rabbit(config: &Config, counters: &Arc<Counters>) -> RabbitQueues {
+    let (settings, node) = (config.broker.clone(), &config.node.name);
+    RabbitQueues::start(settings, node, topology(config), Arc::clone(counters))
+}
+
+/// What fills are signed with.
+fn secrets(config: &Config) -> Result<Secrets, getrandom::Error> {
+    Secrets::shared(&config.hidden.secrets).map_or_else(Secrets::random, Ok)
+}
+
 /// The origins of hidden routes, and what was agreed with their owners.
 fn hidden_origins(config: &Config) -> Vec<(usize, &crate::repopulate::Agreed)> {
     let hides =
@@ -222,6 +363,14 @@ fn behind(config: &Config, common: &Common) -> Behind {
     };
     let origins = hidden_origins(config).into_iter().map(|(origin, _)| client(origin)).collect();
     Behind { sites: config.sites.clone(), names: names(config), origins }
+}
+
+/// Where what is warmed comes from.
+fn sources(config: &Config) -> Sources {
+    let origins = names(config).into_iter().zip(&config.agreed);
+    // Whatever clients miss needs room as well.
+    let most = config.hidden.backlog.min(config.hidden.lease.max) / 4;
+    Sources::new(config.sites.clone(), origins, most, config.warm.clone())
 }
 
 pub(super) fn names(config: &Config) -> Vec<String> {

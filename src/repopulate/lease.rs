@@ -106,6 +106,8 @@ struct Lease {
     wanted_since: Instant,
     /// Failures in a row.
     failures: u32,
+    /// It was told as something that nobody waits for.
+    idle: bool,
     /// Changes whenever its place in `order` does.
     turn: u32,
     /// Its place in `parked`.
@@ -164,11 +166,30 @@ impl Leases {
             told_at: now,
             wanted_since: now,
             failures: 0,
+            idle: false,
             turn: 0,
             parked: None,
         };
         self.by_key.insert(key, lease);
         self.tell(key, now + duration, now, false)
+    }
+
+    /// It was told as something that nobody waits for.
+    pub fn idle(&mut self, key: u128) {
+        if let Some(lease) = self.by_key.get_mut(&key) {
+            lease.idle = true;
+        }
+    }
+
+    /// Somebody waits for it now: where it was told as something that nobody waits for,
+    /// the next miss tells it once more.
+    pub fn hasten(&mut self, key: u128, now: Instant) {
+        if let Some(lease) = self.by_key.get_mut(&key)
+            && std::mem::take(&mut lease.idle)
+            && let State::Asked { until } = &mut lease.state
+        {
+            *until = now;
+        }
     }
 
     /// It has been filled. Returns how long it was wanted, if it was.
@@ -195,6 +216,7 @@ impl Leases {
             told_at: now,
             wanted_since: now,
             failures: 0,
+            idle: false,
             turn: 0,
             parked: None,
         });
@@ -396,6 +418,19 @@ mod tests {
             })
             .collect();
         assert!((1..=3).contains(&told.len()), "{told:?}");
+    }
+
+    #[test]
+    fn what_nobody_waited_for_is_told_once_more_when_somebody_does() {
+        let (mut leases, now) = (Leases::new(Settings::default()), Instant::now());
+        leases.hasten(1, now);
+        leases.miss(1, now);
+        leases.idle(1);
+        assert!(matches!(leases.miss(1, now), Verdict::Leased(_)));
+        leases.hasten(1, now);
+        assert_eq!(leases.miss(1, now), Verdict::Tell { misses: 2, renewal: true });
+        leases.hasten(1, now);
+        assert!(matches!(leases.miss(1, now), Verdict::Leased(_)), "once is enough");
     }
 
     #[test]

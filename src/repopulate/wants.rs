@@ -98,12 +98,13 @@ impl Wants {
             Reason::Absent if known.knows(key) => Class::User,
             Reason::Absent => Class::Unknown,
         };
-        // What is stored, if stale, was paid for when it was new.
-        if reason == Reason::Absent
+        // What is known to exist was paid for when it was new, and so was what is wanted
+        // already.
+        if class == Class::Unknown
             && let Some(client) = client
             && !leases.knows(key)
         {
-            match budgets.spend(client, class == Class::Unknown, now) {
+            match budgets.spend(client, now) {
                 Ok(()) => {}
                 Err(Spent::Client(wait)) => {
                     self.counters.hidden_refused_client.up();
@@ -115,8 +116,14 @@ impl Wants {
                 }
             }
         }
+        if class != Class::Warm {
+            leases.hasten(key, now);
+        }
         match leases.miss(key, now) {
             Verdict::Tell { misses, renewal } => {
+                if class == Class::Warm {
+                    leases.idle(key);
+                }
                 self.counters.leases_renewed.add(u64::from(renewal));
                 Missed::Tell { class, misses }
             }
@@ -135,8 +142,8 @@ impl Wants {
         }
     }
 
-    /// This key has been filled, with something that exists or with word that it does
-    /// not; whoever invents URLs does not make them known.
+    /// This key has been filled; if it `exists`, it is known from now on. That there is
+    /// nothing is no reason to ask for it before others.
     pub fn filled(&self, key: u128, exists: bool, now: Instant) {
         let took = {
             let mut book = self.book.lock();
