@@ -60,6 +60,8 @@ pub struct Config {
     pub hidden: repopulate::Settings,
     /// Workers of hidden routes.
     pub worker: WorkerSettings,
+    /// What is warmed, and how often.
+    pub warm: repopulate::warm::Settings,
     /// One line for each request.
     pub access_log: access_log::Settings,
     /// The program's own log.
@@ -151,6 +153,7 @@ impl Config {
             agreed: Vec::new(),
             hidden: repopulate::Settings::default(),
             worker: WorkerSettings { memory: 256 * 1024 * 1024 },
+            warm: repopulate::warm::Settings::default(),
             access_log: access_log::Settings {
                 output: access_log::Output::Off,
                 format: access_log::Format::Json,
