@@ -58,10 +58,10 @@ pub struct Config {
     pub agreed: Vec<Agreed>,
     /// Hidden routes.
     pub hidden: repopulate::Settings,
-    /// Workers of hidden routes.
-    pub worker: WorkerSettings,
     /// What is warmed, and how often.
     pub warm: repopulate::warm::Settings,
+    /// Workers of hidden routes.
+    pub worker: WorkerSettings,
     /// One line for each request.
     pub access_log: access_log::Settings,
     /// The program's own log.
@@ -152,8 +152,8 @@ impl Config {
             origins: Vec::new(),
             agreed: Vec::new(),
             hidden: repopulate::Settings::default(),
-            worker: WorkerSettings { memory: 256 * 1024 * 1024 },
             warm: repopulate::warm::Settings::default(),
+            worker: WorkerSettings { memory: 256 * 1024 * 1024 },
             access_log: access_log::Settings {
                 output: access_log::Output::Off,
                 format: access_log::Format::Json,

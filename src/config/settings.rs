@@ -189,17 +189,17 @@ pub static SECTIONS: &[Section] = &[
         settings: hidden::HIDDEN,
     },
     Section {
-        name: "worker",
-        text: "`forebay worker`: gets what hidden routes want, and fills the edges. It reads the same file as \
-               they do; what is said of clients does not concern it.",
-        settings: WORKER,
-    },
-    Section {
         name: "warm",
         text: "Filling hidden routes before anybody asks, and keeping a complete copy of a site: what is named \
                here is asked for in the lowest class and within the agreed rate, again and again. With \
                rules.stale_on_error the copy is served when the origin is gone. In a cluster one node should do it.",
         settings: warm::WARM,
+    },
+    Section {
+        name: "worker",
+        text: "`forebay worker`: gets what hidden routes want, and fills the edges. It reads the same file as \
+               they do; what is said of clients does not concern it.",
+        settings: WORKER,
     },
     Section { name: "access_log", text: "One line for each request.", settings: ACCESS_LOG },
     Section { name: "log", text: "The program's own log, on the standard error output.", settings: LOG },

@@ -160,10 +160,10 @@ impl Hidden {
         if let Some(inside) = &self.inside {
             inside.apply(config);
         }
+        self.warmer.set(sources(config));
         if let Some(rabbit) = &self.rabbit {
             rabbit.set_origins(topology(config).origins);
         }
-        self.warmer.set(sources(config));
     }
 
     /// What is to be done from time to time.

@@ -309,6 +309,13 @@ impl Worker {
         }
     }
 
+    /// There is a response, and nobody who takes it.
+    async fn untold(&self, origin: &str, event: &MissEvent, why: &str) -> Result<(), Unpublished> {
+        let url = event.wanted.url();
+        tracing::warn!(target: "forebay::worker", origin, %url, "the edge could not be told: {why}");
+        self.again_or_dead(origin, event, None, why).await
+    }
+
     /// Waits until this worker knows of the invalidations that the edge knew of: a fill
     /// from before them would be of no use to the others. A moment only; the edge itself
     /// takes the fill in any case, because the origin is asked after its event.
@@ -322,13 +329,6 @@ impl Worker {
         while behind() && monotonic() < deadline {
             tokio::time::sleep(LOOK).await;
         }
-    }
-
-    /// There is a response, and nobody who takes it.
-    async fn untold(&self, origin: &str, event: &MissEvent, why: &str) -> Result<(), Unpublished> {
-        let url = event.wanted.url();
-        tracing::warn!(target: "forebay::worker", origin, %url, "the edge could not be told: {why}");
-        self.again_or_dead(origin, event, None, why).await
     }
 
     /// Asks again after a pause, or gives up.
