@@ -399,7 +399,7 @@ mod tests {
         let (mut leases, start) = (Leases::new(Settings::default()), Instant::now());
         assert_eq!(leases.miss(1, start), Verdict::Tell { misses: 1, renewal: false });
         for _ in 0..5 {
-            assert!(matches!(leases.miss(1, start + seconds(3)), Verdict::Leased(_)));
+            assert!(matches!(leases.miss(1, start + seconds(1) / 2), Verdict::Leased(_)));
         }
         assert_eq!(leases.miss(1, start + seconds(10)), Verdict::Tell { misses: 6, renewal: true });
         assert_eq!(leases.filled(1, start + seconds(12)), Some(seconds(12)));
