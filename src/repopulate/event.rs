@@ -118,6 +118,8 @@ pub struct MissEvent {
     pub token: String,
     /// How often the origin was asked in vain.
     pub attempts: u32,
+    /// As work: which release by the pacer this is.
+    pub release: Option<String>,
 }
 
 /// Why an event is not understood.
@@ -212,6 +214,8 @@ struct Data {
     fill: FillAt,
     #[serde(default)]
     attempts: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    release: Option<String>,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -256,6 +260,7 @@ impl MissEvent {
                 last_modified: self.last_modified.clone(),
                 fill: FillAt { at: self.fill.clone(), token: self.token.clone() },
                 attempts: self.attempts,
+                release: self.release.clone(),
             },
         };
         serde_json::to_vec(&event).unwrap_or_default()
@@ -317,6 +322,7 @@ impl MissEvent {
             fill: data.fill.at,
             token: data.fill.token,
             attempts: data.attempts,
+            release: data.release,
         })
     }
 
@@ -361,6 +367,7 @@ mod tests {
             fill: "10.0.0.7:6090".into(),
             token: "t".into(),
             attempts: 2,
+            release: None,
         }
     }
 

@@ -79,6 +79,9 @@ struct Notice {
 pub struct Outcome {
     /// Which key.
     pub key: String,
+    /// Which release of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
     /// How.
     pub ended: EndedAs,
     /// How long the origin took, in milliseconds.
