@@ -6,7 +6,7 @@ pub(super) const DOCUMENT: &str = include_str!("../../docs/asyncapi.yaml");
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
     use crate::clock::Wall;
@@ -74,27 +74,22 @@ mod tests {
 
     /// A value as YAML writes it in blocks.
     fn write(value: &Value, depth: usize, text: &mut String) {
-        let empty = |value: &Value| {
-            value.as_object().is_some_and(|map| map.is_empty())
-                || value.as_array().is_none_or(|list| list.iter().all(|item| !item.is_object()))
-                    && !value.is_object()
+        let in_a_line = |value: &Value| match value {
+            Value::Object(map) => map.is_empty(),
+            Value::Array(list) => list.iter().all(|item| !item.is_object() && !item.is_array()),
+            _ => true,
         };
         let indent = " ".repeat(depth);
         let mut put = |start: &str, value: &Value| {
-            if empty(value) {
+            if in_a_line(value) {
                 text.push_str(&format!("{indent}{start} {value}\n"));
-            } else if start == "-" {
-                text.push_str(&format!("{indent}-\n"));
-                write(value, depth + 2, text);
             } else {
                 text.push_str(&format!("{indent}{start}\n"));
                 write(value, depth + 2, text);
             }
         };
         match value {
-            Value::Object(map) => {
-                map.iter().for_each(|(name, value)| put(&format!("{}:", json!(name)), value))
-            }
+            Value::Object(map) => map.iter().for_each(|(name, value)| put(&format!("{name}:"), value)),
             Value::Array(list) => list.iter().for_each(|item| put("-", item)),
             scalar => text.push_str(&format!("{indent}{scalar}\n")),
         }

@@ -178,24 +178,29 @@ impl Wanted {
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "MissEvent")]
 struct CloudEvent {
-    /// `1.0`.
+    /// The version of CloudEvents.
+    #[schemars(extend("const" = "1.0"))]
     specversion: String,
     /// No other event has it. The same when the event comes again.
     id: String,
     /// Who tells it: `/forebay/NODE`.
     source: String,
-    /// `io.forebay.cache.miss.v1`. A later version has another one.
+    /// A later version has another one.
+    #[schemars(extend("const" = MISS))]
     #[serde(rename = "type")]
     kind: String,
     /// The URL that is wanted, as clients ask for it.
     subject: String,
-    /// When it was told (RFC 3339).
+    /// When it was told.
+    #[schemars(extend("format" = "date-time"))]
     time: String,
-    /// `application/json`.
+    /// What `data` is.
+    #[schemars(extend("const" = "application/json"))]
     datacontenttype: String,
     /// What tells the wanted response apart from all others; the same as `data.key`.
     partitionkey: String,
-    /// Nobody is to act on it after this (RFC 3339).
+    /// Nobody is to act on it after this.
+    #[schemars(extend("format" = "date-time"))]
     expirytime: String,
     /// The trace that the client's request belongs to (W3C Trace Context).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -208,9 +213,11 @@ struct CloudEvent {
 struct Data {
     /// A digest of the URL and of the values of `vary`, as 32 hexadecimal digits.
     key: String,
-    /// `GET`.
+    /// The method; never another one.
+    #[schemars(extend("const" = "GET"))]
     method: String,
-    /// `http` or `https`.
+    /// How clients ask for it.
+    #[schemars(extend("enum" = ["http", "https"]))]
     scheme: String,
     /// Lower-case, without port.
     host: String,
