@@ -5,7 +5,7 @@
 //! whole; the store, the flights and the counters live as long as the node; a
 //! configuration that cannot be used changes nothing.
 
-mod hidden;
+pub(crate) mod hidden;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use crate::admin::{self, Auth, Control};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Me, NodeName, Reached, View, message, position};
-use crate::config::{Config, Faults, reload};
+use crate::config::{Config, Faults, NodeSettings, reload};
 use crate::fetch::{Common, Fetcher, Flights};
 use crate::invalidate::{Accepted, Entry, Invalidator, Journal, JournalError, Recovered, Wanted};
 use crate::listen::{self, Current};
@@ -34,11 +34,11 @@ use crate::origin::{self, Client};
 use crate::policy::Sites;
 use crate::repopulate::{DeadLetter, Keeper, QueueView};
 use crate::serve::{Purging, Server, Upstreams};
-use crate::store::{Lurker, Refused, Store};
+use crate::store::{self, Lurker, Refused, Store};
 use crate::stored::filling::Budget;
 use crate::stored::pattern::Pattern;
 
-use hidden::Hidden;
+use hidden::{Hidden, Working};
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: u32 = 4096;
@@ -49,7 +49,8 @@ pub type Reread = Box<dyn Fn() -> Result<Config, Faults> + Send + Sync>;
 /// A running node.
 pub struct Node {
     shared: Arc<Shared>,
-    address: SocketAddr,
+    /// None: it is a worker, which has no clients.
+    address: Option<SocketAddr>,
     admin_address: SocketAddr,
     cli_address: Option<SocketAddr>,
     drain: watch::Sender<bool>,
@@ -68,6 +69,8 @@ struct Shared {
     cluster: Option<Cluster>,
     /// What hidden routes need, if there are any.
     hidden: Mutex<Option<Arc<Hidden>>>,
+    /// What a worker has.
+    working: Option<Working>,
     admin: String,
     access_log: AccessLog,
     draining: watch::Receiver<bool>,
@@ -99,6 +102,9 @@ pub enum StartError {
     /// The file of tokens is no good.
     #[error("{0}")]
     Tokens(String),
+    /// A worker would have nothing to do.
+    #[error("{0}")]
+    Idle(&'static str),
     /// The journal could not be opened.
     #[error("the journal of purges cannot be opened: {0}")]
     Journal(JournalError),
@@ -120,21 +126,59 @@ impl Node {
         reread: Option<Reread>,
     ) -> Result<Node, StartError> {
         let listener = bind("the clients' port", config.listen.address, "--listen")?;
+        Self::start_as(config, clock, reread, Some(listener)).await
+    }
+
+    /// Starts a worker: it has no clients, does the work of hidden routes, and keeps what
+    /// it gets in a store of its own.
+    pub async fn start_worker(
+        config: Config,
+        clock: Clock,
+        reread: Option<Reread>,
+    ) -> Result<Node, StartError> {
+        if config.broker.urls.is_empty() {
+            return Err(StartError::Idle(
+                "a worker gets its work from a broker; set broker.urls, the same as at the edges. \
+                 `forebay serve --hidden` does without one, on one machine.",
+            ));
+        }
+        if !hidden::hides(&config) {
+            return Err(StartError::Idle(
+                "no route is hidden, so there is no work; set mode = \"hidden\" below [rules].",
+            ));
+        }
+        Self::start_as(config, clock, reread, None).await
+    }
+
+    /// Starts a node: an edge where there is a port for clients, a worker otherwise.
+    async fn start_as(
+        config: Config,
+        clock: Clock,
+        reread: Option<Reread>,
+        listener: Option<TcpListener>,
+    ) -> Result<Node, StartError> {
+        let is_worker = listener.is_none();
+        // A worker begins with nothing, so there is nothing that must outlive it; and it may
+        // read the file of an edge on the same machine.
+        let state = config.node.state.clone().filter(|_| !is_worker);
+        let config = Config { node: NodeSettings { state, ..config.node.clone() }, ..config };
         let admin_listener = bind("the admin port", config.admin.address, "--admin")?;
         let cli_settings = config.varnish_cli.clone();
         let cli_listener = cli_settings
             .address
+            .filter(|_| !is_worker)
             .map(|address| bind("the port of varnish_cli", address, "--set varnish_cli.address=..."))
             .transpose()?;
         let cli_address = cli_listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        let address = listener.local_addr().unwrap_or(config.listen.address);
+        let address =
+            listener.as_ref().map(|listener| listener.local_addr().unwrap_or(config.listen.address));
         let admin_address = admin_listener.local_addr().unwrap_or(config.admin.address);
 
         let counters = Arc::new(Counters::default());
         let access_log =
             AccessLog::start(&config.access_log, Arc::clone(&counters)).map_err(StartError::AccessLog)?;
         let common = Common {
-            store: Arc::new(Store::new(config.store.clone(), Arc::clone(&counters))),
+            store: Arc::new(Store::new(store_settings(&config, is_worker), Arc::clone(&counters))),
             flights: Flights::new(Arc::clone(&counters)),
             budget: Budget::default(),
             clock,
@@ -144,22 +188,31 @@ impl Node {
         let journal = config.node.state.as_deref().map(|state| Journal::open(state, Arc::clone(&counters)));
         let journal = journal.transpose().map_err(StartError::Journal)?;
         let admin = config.advertised_admin.clone().unwrap_or_else(|| admin_address.to_string());
-        let (invalidator, cluster) = join(&config, &common, journal, &admin);
-        let hidden = hidden::hides(&config)
+        let fill = if is_worker { "" } else { admin.as_str() };
+        let (invalidator, cluster) = join(&config, &common, journal, (&admin, fill));
+        let working = cluster
+            .as_ref()
+            .filter(|_| is_worker)
+            .map(|cluster| Working::start(&config, &common, &invalidator, cluster))
+            .transpose()
+            .map_err(|error| StartError::Runtime(io::Error::other(error.to_string())))?;
+        let hidden = (hidden::hides(&config) && !is_worker)
             .then(|| Hidden::start(&config, &common, &invalidator, &admin).map(Arc::new))
             .transpose()
             .map_err(|error| StartError::Runtime(io::Error::other(error.to_string())))?;
-        let server = build(&config, &common, &invalidator, hidden.as_deref(), &access_log);
+        let server = build(&config, &common, &invalidator, hidden.as_deref(), &access_log, is_worker);
         let current: Current = Arc::new(ArcSwap::from_pointee(server));
         let (drain, draining) = watch::channel(false);
-        let listening = listen::listen(
-            listener,
-            config.listen.clone(),
-            Arc::clone(&current),
-            Arc::clone(&counters),
-            draining.clone(),
-            config.node.drain,
-        );
+        let listening = listener.map(|listener| {
+            listen::listen(
+                listener,
+                config.listen.clone(),
+                Arc::clone(&current),
+                Arc::clone(&counters),
+                draining.clone(),
+                config.node.drain,
+            )
+        });
         let admin_settings = config.admin.clone();
         let auth = Auth::new(&admin_settings, common.clock.clone(), Arc::clone(&counters));
         let auth = Arc::new(auth.map_err(|faults| StartError::Tokens(faults.join("\n")))?);
@@ -170,6 +223,7 @@ impl Node {
             invalidator,
             cluster,
             hidden: Mutex::new(hidden),
+            working,
             admin,
             access_log,
             draining,
@@ -180,7 +234,10 @@ impl Node {
         let waiting = Arc::clone(&shared);
         let listening = tokio::spawn(async move {
             waiting.catch_up().await;
-            listening.await;
+            match listening {
+                Some(listening) => listening.await,
+                None => drop(waiting.draining.clone().wait_for(|draining| *draining).await),
+            }
         });
         let control: Arc<dyn Control> = Arc::clone(&shared) as _;
         let administering =
@@ -202,9 +259,9 @@ impl Node {
         })
     }
 
-    /// Where clients connect.
+    /// Where clients connect; nowhere at a worker.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
     }
 
     /// Where operators connect.
@@ -250,6 +307,9 @@ impl Node {
         if let Some(hidden) = hidden {
             hidden.end().await;
         }
+        if let Some(working) = &self.shared.working {
+            working.end();
+        }
         if let Some(cluster) = &self.shared.cluster {
             cluster.leave().await;
         }
@@ -264,9 +324,10 @@ fn build(
     invalidator: &Arc<Invalidator>,
     hidden: Option<&Hidden>,
     access_log: &AccessLog,
+    is_worker: bool,
 ) -> Server {
     // Where nothing is passed on, there is nobody who could.
-    let direct = hidden::asks_directly(config).then(|| {
+    let direct = (hidden::asks_directly(config) && !is_worker).then(|| {
         let client =
             |settings: &origin::Settings| Client::new(settings.clone(), Arc::clone(&common.counters));
         let origins: Vec<Client> = config.origins.iter().map(client).collect();
@@ -291,7 +352,7 @@ fn join(
     config: &Config,
     common: &Common,
     journal: Option<(Journal, Recovered)>,
-    admin: &str,
+    (admin, fill): (&str, &str),
 ) -> (Arc<Invalidator>, Option<Cluster>) {
     let (store, clock, counters) =
         (Arc::clone(&common.store), common.clock.clone(), Arc::clone(&common.counters));
@@ -306,7 +367,7 @@ fn join(
     let node = format!("{}-{}", config.node.name, message::new_id());
     let invalidator = Arc::new(invalidator(Some((node.clone(), kept.told))));
     // Filling is a call of the admin port.
-    let me = Me { node, name: config.node.name.clone(), admin: admin.to_owned(), fill: admin.to_owned() };
+    let me = Me { node, name: config.node.name.clone(), admin: admin.to_owned(), fill: fill.to_owned() };
     let cluster = Cluster::start(
         config.cluster.clone(),
         config.broker.clone(),
@@ -316,6 +377,12 @@ fn join(
         Arc::clone(&counters),
     );
     (invalidator, Some(cluster))
+}
+
+/// Where responses are kept; a worker has its own limit.
+fn store_settings(config: &Config, is_worker: bool) -> store::Settings {
+    let memory = if is_worker { config.worker.memory } else { config.store.memory };
+    store::Settings { memory, ..config.store.clone() }
 }
 
 fn bind(what: &'static str, address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartError> {
@@ -342,6 +409,9 @@ async fn tick(shared: Arc<Shared>) {
         }
         if let Some(hidden) = &*shared.hidden.lock() {
             hidden.tick();
+        }
+        if let Some(working) = &shared.working {
+            working.tick();
         }
         common.counters.filling_bytes.set(common.budget.held());
     }
@@ -372,7 +442,7 @@ impl Shared {
             let mut hidden = self.hidden.lock();
             match &*hidden {
                 Some(hidden) => hidden.apply(&config),
-                None if hidden::hides(&config) => {
+                None if hidden::hides(&config) && self.working.is_none() => {
                     match Hidden::start(&config, &self.common, &self.invalidator, &self.admin) {
                         Ok(new) => *hidden = Some(Arc::new(new)),
                         Err(error) => notes.push(format!("hidden routes cannot be served: {error}")),
@@ -382,7 +452,12 @@ impl Shared {
             }
             hidden.clone()
         };
-        let server = build(&config, &self.common, &self.invalidator, hidden.as_deref(), &self.access_log);
+        if let Some(working) = &self.working {
+            working.apply(&config);
+        }
+        let is_worker = self.working.is_some();
+        let (common, invalidator) = (&self.common, &self.invalidator);
+        let server = build(&config, common, invalidator, hidden.as_deref(), &self.access_log, is_worker);
         self.current.store(Arc::new(server));
         *old = config;
         self.common.counters.reloads.up();
@@ -453,16 +528,25 @@ impl Control for Shared {
 
     fn queue(&self) -> Option<QueueView> {
         let backlog = self.common.counters.events_backlog.get();
+        if let Some(working) = &self.working {
+            return Some(working.view());
+        }
         self.hidden.lock().as_ref().map(|hidden| hidden.view(backlog))
     }
 
     fn dead(&self, origin: &str, most: usize) -> Result<Vec<DeadLetter>, String> {
+        if let Some(working) = &self.working {
+            return working.dead(origin, most);
+        }
         let hidden = self.hidden.lock().clone();
         hidden.map_or_else(|| Ok(Vec::new()), |hidden| hidden.dead(origin, most))
     }
 
     fn replay(&self, origin: &str, ids: &[String]) -> Result<usize, String> {
         let (hidden, ttl) = (self.hidden.lock().clone(), self.config.lock().hidden.event_ttl);
+        if let Some(working) = &self.working {
+            return working.replay(origin, ids, ttl);
+        }
         hidden.map_or(Ok(0), |hidden| hidden.replay(origin, ids, ttl))
     }
 
@@ -515,6 +599,22 @@ pub fn run(
             node.address(),
             node.admin_address()
         ));
+        serve_until_told(node, signals, drain).await;
+        Ok(())
+    })
+}
+
+/// Runs a worker, likewise.
+pub fn run_worker(
+    config: Config,
+    reread: impl Fn() -> Result<Config, Faults> + Send + Sync + 'static,
+) -> Result<(), StartError> {
+    trace::start(&config.log.level);
+    runtime(&config)?.block_on(async {
+        let signals = Signals::new().map_err(StartError::Runtime)?;
+        let drain = config.node.drain;
+        let node = Node::start_worker(config, Clock::System, Some(Box::new(reread))).await?;
+        announce(&format!("forebay working, admin on http://{}\n", node.admin_address()));
         serve_until_told(node, signals, drain).await;
         Ok(())
     })

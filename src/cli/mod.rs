@@ -18,6 +18,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::admin::{self, Scope};
 use crate::config::{self, Config, Flags};
 
+mod broker;
 mod operator;
 mod queue;
 
@@ -50,6 +51,19 @@ Examples:
   forebay check forebay.toml
   forebay check conf/rfc.toml --origin http://127.0.0.1:3000";
 
+const WORKER_EXAMPLES: &str = "\
+Examples:
+  forebay worker --config conf/hide-origin.toml       with the file that the edges have, too
+  forebay worker --config hide-origin.toml --admin 127.0.0.1:6091
+
+As many may run as are wanted, anywhere: one of them paces each origin, all of them work, and when
+one ends another one takes over. What is agreed with the origin's owner holds for all of them together.";
+
+const BROKER_EXAMPLES: &str = "\
+Examples:
+  forebay broker declare --config hide-origin.toml    as a user who may
+  forebay broker check --config hide-origin.toml";
+
 const DEMO_EXAMPLES: &str = "\
 Examples:
   forebay demo
@@ -69,6 +83,12 @@ enum Command {
     /// Cache in front of an origin
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(Serve),
+    /// Get what hidden routes want, and fill the edges; needs a broker
+    #[command(after_help = WORKER_EXAMPLES)]
+    Worker(Serve),
+    /// Declare or check the queues of hidden routes at the broker
+    #[command(after_help = BROKER_EXAMPLES)]
+    Broker(Broker),
     /// Start a sample origin and a cache in front of it, to try
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(Demo),
@@ -102,6 +122,23 @@ struct Serve {
     config: Option<PathBuf>,
     #[command(flatten)]
     flags: Flags,
+}
+
+#[derive(Args, Debug)]
+struct Broker {
+    /// What to do
+    what: Topic,
+    #[command(flatten)]
+    with: Serve,
+}
+
+/// What can be done at a broker.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Topic {
+    /// Make what is not there yet; nodes do so by themselves where their user may
+    Declare,
+    /// Say whether everything is there, and as it should be; makes nothing
+    Check,
 }
 
 #[derive(Args, Debug)]
@@ -153,6 +190,8 @@ struct Completions {
 pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(serve) => run_serve(serve),
+        Command::Worker(worker) => run_worker(worker),
+        Command::Broker(broker) => run_broker(&broker),
         Command::Demo(demo) => run_demo(&demo),
         Command::Check(check) => run_check(&check),
         Command::Purge(purge) => operator::purge(&purge),
@@ -172,6 +211,26 @@ fn run_serve(Serve { config: file, flags }: Serve) -> ExitCode {
             let reread = move || config::load(file.as_deref(), &flags);
             ended(crate::node::run(config, reread))
         }
+        Err(faults) => failed(&faults),
+    }
+}
+
+fn run_worker(Serve { config: file, flags }: Serve) -> ExitCode {
+    match config::load(file.as_deref(), &flags) {
+        Ok(config) => {
+            let reread = move || config::load(file.as_deref(), &flags);
+            ended(crate::node::run_worker(config, reread))
+        }
+        Err(faults) => failed(&faults),
+    }
+}
+
+fn run_broker(Broker { what, with: Serve { config: file, flags } }: &Broker) -> ExitCode {
+    match config::load(file.as_deref(), flags) {
+        Ok(config) => match what {
+            Topic::Declare => broker::declare(&config),
+            Topic::Check => broker::check(&config),
+        },
         Err(faults) => failed(&faults),
     }
 }

@@ -79,6 +79,15 @@ impl Members {
         live.map(|heard| heard.said.position).max().unwrap_or_default()
     }
 
+    /// Where the live node of this name in the cluster is filled, or one whose
+    /// configuration calls it so.
+    pub fn fill_of(&self, name: &str, now: Instant) -> Option<String> {
+        let filled = |heard: &&Heard| heard.is_live(now) && !heard.said.fill.is_empty();
+        let called = |heard: &&Heard| filled(heard) && heard.said.name == name;
+        let found = self.heard.get(name).filter(filled);
+        found.or_else(|| self.heard.values().find(called)).map(|heard| heard.said.fill.clone())
+    }
+
     /// All of them, by name.
     pub fn shown(&self, this: &str, epoch: &str, now: Instant) -> Vec<Member> {
         let mut shown: Vec<Member> = self

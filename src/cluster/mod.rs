@@ -252,6 +252,13 @@ impl Cluster {
         self.inner.reading.lock().trouble.clone()
     }
 
+    /// Where nodes are filled, by their names in the cluster, or by those of their
+    /// configurations.
+    pub fn places(&self) -> Arc<dyn Fn(&str) -> Option<String> + Send + Sync> {
+        let inner = Arc::clone(&self.inner);
+        Arc::new(move |name| inner.members.lock().fill_of(name, Instant::now()))
+    }
+
     /// The cluster as this node sees it.
     pub fn view(&self) -> View {
         let (trouble, position) = {
@@ -373,11 +380,12 @@ impl Inner {
             Resume::Lost => From::First,
         };
         let reader = stream.read(&link, from).await?;
+        self.invalidator.links(&epoch, resume == Resume::Lost);
         let here = Message::new(Some(&epoch), Says::Here);
         stream.append(&here.to_bytes()).await?;
         // What stands in the stream before `here` was accepted before now, so it does not
         // mean what is asked for from now on: what was missed never kills newer content.
-        let turn = match resume {
+        let turn = match &resume {
             Resume::Fresh => self.distrust("what was purged before it joined the cluster is not known").await,
             Resume::Lost => {
                 self.counters.cluster_lost.up();
@@ -470,6 +478,7 @@ impl Inner {
                     let _ = self.distrust("a message of the cluster is not understood").await;
                 }
             }
+            self.invalidator.has_read(epoch, message.offset, is_here.then_some(turn));
             self.counters.cluster_position.set(position.offset);
             self.reading.lock().resume = Resume::After(position);
             self.moved.notify_one();

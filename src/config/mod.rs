@@ -58,6 +58,8 @@ pub struct Config {
     pub agreed: Vec<Agreed>,
     /// Hidden routes.
     pub hidden: repopulate::Settings,
+    /// Workers of hidden routes.
+    pub worker: WorkerSettings,
     /// One line for each request.
     pub access_log: access_log::Settings,
     /// The program's own log.
@@ -77,6 +79,13 @@ pub struct Config {
 pub struct Log {
     /// What is logged, as a directive of `tracing`'s `EnvFilter`.
     pub level: String,
+}
+
+/// A worker of hidden routes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WorkerSettings {
+    /// The most bytes of what it keeps.
+    pub memory: u64,
 }
 
 /// The node as a whole.
@@ -141,6 +150,7 @@ impl Config {
             origins: Vec::new(),
             agreed: Vec::new(),
             hidden: repopulate::Settings::default(),
+            worker: WorkerSettings { memory: 256 * 1024 * 1024 },
             access_log: access_log::Settings {
                 output: access_log::Output::Off,
                 format: access_log::Format::Json,

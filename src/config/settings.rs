@@ -187,6 +187,12 @@ pub static SECTIONS: &[Section] = &[
                [[origin]]).",
         settings: hidden::HIDDEN,
     },
+    Section {
+        name: "worker",
+        text: "`forebay worker`: gets what hidden routes want, and fills the edges. It reads the same file as \
+               they do; what is said of clients does not concern it.",
+        settings: WORKER,
+    },
     Section { name: "access_log", text: "One line for each request.", settings: ACCESS_LOG },
     Section { name: "log", text: "The program's own log, on the standard error output.", settings: LOG },
 ];
@@ -399,13 +405,22 @@ const BROKER: &[Setting<Config>] = &[
     .at_restart(),
 ];
 
+const WORKER: &[Setting<Config>] = &[Setting::new(
+    "memory",
+    Bytes { least: MIB, most: u64::MAX >> 1 },
+    |config: &mut Config| &mut config.worker.memory,
+    "How much a worker keeps of what it got, while it is fresh: an edge that lost its cache is filled from \
+         there, and the origin is not asked again.",
+)
+.at_restart()];
+
 const CLUSTER: &[Setting<Config>] = &[
     Setting::new(
         "name",
         Text(typed::pseudonym),
         |config: &mut Config| &mut config.cluster.name,
-        "The names at the broker begin with it: the stream NAME.purges and the exchange NAME.nodes. Nodes of \
-         one name at one broker are a cluster.",
+        "The names at the broker begin with it: the stream NAME.purges, the exchange NAME.nodes, and what hidden \
+         routes need (`forebay broker check` lists it). Nodes of one name at one broker are a cluster.",
     )
     .at_restart(),
     Setting::new(

@@ -20,12 +20,13 @@ use parking_lot::Mutex;
 use crate::clock::{Clock, Wall};
 use crate::observe::counters::Counters;
 use crate::store::{self, Refused, Store};
-use crate::stored::{Selector, Strength};
+use crate::stored::{CacheKey, Selector, Strength};
 
 pub use history::{Entry, History, Identity};
 use journal::{Appending, Record};
 pub use journal::{Journal, JournalError, Recovered};
-pub use moment::{Moment, ReadTo};
+use moment::{Course, Place};
+pub use moment::{Heard, Moment, ReadTo};
 pub use outbox::Outbox;
 pub use target::Unclear;
 
@@ -94,6 +95,8 @@ struct Membership {
     node: String,
     outbox: Outbox,
     applied: Mutex<Applied>,
+    /// Where its invalidations stand in what all nodes read.
+    course: Course,
     /// Those of other nodes that the journal was given, where nobody has waited for the
     /// disk yet. An error stays: then the journal lacks something.
     unwritten: Mutex<Result<Vec<Appending>, JournalError>>,
@@ -154,7 +157,13 @@ impl Invalidator {
         let told = cluster.as_ref().map_or(u64::MAX, |(_, told)| *told);
         let cluster = cluster.map(|(node, _)| {
             let outbox = Outbox::new(Arc::clone(&counters));
-            Membership { node, outbox, applied: Mutex::default(), unwritten: Mutex::new(Ok(Vec::new())) }
+            Membership {
+                node,
+                outbox,
+                applied: Mutex::default(),
+                course: Course::default(),
+                unwritten: Mutex::new(Ok(Vec::new())),
+            }
         });
         let journal = journal.map(|(journal, recovered)| {
             store.begin_after(recovered.horizon);
@@ -167,9 +176,17 @@ impl Invalidator {
                         .map_err(|refused| refused.to_string())?;
                     if let (Some(cluster), Some(identity)) = (&cluster, &entry.identity) {
                         cluster.applied.lock().note(identity);
-                        if entry.own && entry.sequence > told && !cluster.outbox.push(entry.clone(), entry.size()) {
-                            tracing::error!(target: "forebay::cluster", "purge {} will not reach the others: too many wait", entry.sequence);
+                        if entry.own && entry.sequence > told {
+                            cluster.course.note(entry.sequence, u64::MAX, Place::Own);
+                            if !cluster.outbox.push(entry.clone(), entry.size()) {
+                                cluster.course.untold(entry.sequence);
+                                tracing::error!(target: "forebay::cluster", "purge {} will not reach the others: too many wait", entry.sequence);
+                            }
                         }
+                    }
+                    if let Some(cluster) = &cluster {
+                        // Where the others stand is known when this node is in touch again.
+                        cluster.course.note(record.sequence, u64::MAX, Place::Guess);
                     }
                     history.add(entry);
                     Ok(())
@@ -210,7 +227,7 @@ impl Invalidator {
                 let (soft, forced) = (wanted.soft, wanted.forced);
                 let at_ms = at.millis();
                 let entry = Entry { at_ms, by, what, soft, forced, identity, own: true, ..Entry::default() };
-                noted = Some(self.note(sequence, entry));
+                noted = Some(self.note(sequence, u64::MAX, entry));
             },
         )?;
         self.history.lock().told(done.sequence, done.responses);
@@ -229,9 +246,15 @@ impl Invalidator {
         })
     }
 
-    /// Notes what has been given this number: in the order of the numbers, because the
-    /// next one is not given out before.
-    fn note(&self, sequence: u64, entry: Entry) -> (Option<Result<Appending, JournalError>>, bool) {
+    /// Notes what has been given this number, and means what was asked for before the one
+    /// of the number `before`: in the order of the numbers, because the next one is not
+    /// given out before.
+    fn note(
+        &self,
+        sequence: u64,
+        before: u64,
+        entry: Entry,
+    ) -> (Option<Result<Appending, JournalError>>, bool) {
         let entry = Entry { sequence, ..entry };
         let appending = self.journal.as_ref().map(|journal| {
             let payload = serde_json::to_vec(&entry).unwrap_or_default();
@@ -239,8 +262,20 @@ impl Invalidator {
         });
         let spreads = entry.own && entry.identity.is_some();
         let sent = match &self.cluster {
-            Some(cluster) if spreads => cluster.outbox.push(entry.clone(), entry.size()),
-            _ => false,
+            Some(cluster) if spreads => {
+                // Before it can be read back.
+                cluster.course.note(sequence, before, Place::Own);
+                let sent = cluster.outbox.push(entry.clone(), entry.size());
+                if !sent {
+                    cluster.course.untold(sequence);
+                }
+                sent
+            }
+            Some(cluster) => {
+                cluster.course.note(sequence, before, entry.offset.map_or(Place::Guess, Place::At));
+                false
+            }
+            None => false,
         };
         self.history.lock().add(entry);
         (appending, sent)
@@ -248,8 +283,8 @@ impl Invalidator {
 
     /// Notes one of another node. Whoever reads it at its source has it: nobody waits for
     /// the disk but who tells up to where it was read.
-    fn note_foreign(&self, cluster: &Membership, sequence: u64, entry: Entry) {
-        let Some(appending) = self.note(sequence, entry).0 else { return };
+    fn note_foreign(&self, cluster: &Membership, (sequence, before): (u64, u64), entry: Entry) {
+        let Some(appending) = self.note(sequence, before, entry).0 else { return };
         let mut unwritten = cluster.unwritten.lock();
         match (&mut *unwritten, appending) {
             (Ok(all), Ok(appending)) => all.push(appending),
@@ -292,6 +327,9 @@ impl Invalidator {
         // What this node accepts it applies at once.
         if own || cluster.applied.lock().knows(&identity) {
             self.history.lock().placed(&identity, offset);
+            if own {
+                cluster.course.read_back(identity.number, offset);
+            }
             self.counters.cluster_duplicates.add(u64::from(!own));
             return Ok(own);
         }
@@ -301,7 +339,7 @@ impl Invalidator {
         let strength = entry.strength();
         let entry = Entry { own: false, offset: Some(offset), responses: None, ..entry };
         let begun = self.store.begin(&what, strength, at, before, |sequence| {
-            self.note_foreign(cluster, sequence, entry.clone());
+            self.note_foreign(cluster, (sequence, before), entry.clone());
         });
         let done = match begun {
             Ok((done, _)) => done,
@@ -310,7 +348,7 @@ impl Invalidator {
                 let all = [Selector::All];
                 self.store
                     .begin(&all, strength, at, before, |sequence| {
-                        self.note_foreign(cluster, sequence, entry)
+                        self.note_foreign(cluster, (sequence, before), entry)
                     })?
                     .0
             }
@@ -338,7 +376,7 @@ impl Invalidator {
             ..Entry::default()
         };
         let begun = self.store.begin(&[Selector::All], Strength::Soft, now, u64::MAX, |sequence| {
-            drop(self.note(sequence, entry))
+            drop(self.note(sequence, u64::MAX, entry))
         });
         let done = begun.map(|(done, _)| done).unwrap_or_default();
         self.history.lock().told(done.sequence, done.responses);
@@ -364,16 +402,67 @@ impl Invalidator {
         cluster.outbox.push_front(own);
     }
 
+    /// This node links up with the stream of this epoch; what it has missed there means
+    /// what was asked for before a [turn](Invalidator::turn) that it takes after this.
+    /// `lost` says that it has lost its place.
+    pub fn links(&self, epoch: &str, lost: bool) {
+        if let Some(cluster) = &self.cluster {
+            cluster.course.link(epoch, self.store.sequence() + 1, lost);
+        }
+    }
+
+    /// This node has applied all that stands in the stream up to this offset; `here` says
+    /// that it has read what it had written itself when it linked up, and gives its turn.
+    pub fn has_read(&self, epoch: &str, offset: u64, here: Option<u64>) {
+        if let Some(cluster) = &self.cluster {
+            cluster.course.read_to(epoch, offset, here);
+        }
+    }
+
+    /// How far this node has read what all nodes of its cluster read.
+    pub fn read_to(&self) -> Option<ReadTo> {
+        self.cluster.as_ref().and_then(|cluster| cluster.course.read())
+    }
+
     /// This moment, for a response that is asked for now.
     pub fn moment(&self) -> Moment {
-        Moment { node: self.name.clone(), number: self.store.sequence(), read: None }
+        // How far was read is taken first: what is applied between the two counts as later.
+        let read = self.read_to();
+        Moment { node: self.name.clone(), number: self.store.sequence(), read, unread: false, heard: None }
+    }
+
+    /// This moment, for a response under this key that others are to be asked for.
+    pub fn moment_for(&self, key: &CacheKey) -> Moment {
+        let moment = self.moment();
+        let unread = self.cluster.is_some() && {
+            let covered = moment.read.as_ref().and_then(|read| self.covered(read)).unwrap_or_default();
+            self.store.invalidated_since(key, None, covered).is_some()
+        };
+        Moment { unread, ..moment }
     }
 
     /// The number of the last invalidation here that a moment is known to be later
-    /// than. None where that cannot be said: it is another node's, and this one has
-    /// nothing to compare it with.
+    /// than: of all that come before it, too, it is. None where that cannot be said.
+    ///
+    /// A moment of this node has its number. One of another node is later than what that
+    /// node had read by then, and than the moment here that it had been told of. So a
+    /// response is always good where it was asked for, however far behind whoever got it
+    /// is, and at the other nodes as soon as they and that one have read the same.
+    ///
+    /// Invalidations by requests with unsafe methods have no place in the stream and do
+    /// not count here: on hidden routes, which alone are filled by others, they are told
+    /// to all nodes like any purge.
     pub fn number_of(&self, moment: &Moment) -> Option<u64> {
-        (moment.node == self.name).then_some(moment.number)
+        let own = (moment.node == self.name).then_some(moment.number);
+        let heard = moment.heard.as_ref().filter(|heard| heard.node == self.name).map(|heard| heard.number);
+        let read = moment.read.as_ref().and_then(|read| self.covered(read));
+        own.or(heard.max(read))
+    }
+
+    fn covered(&self, read: &ReadTo) -> Option<u64> {
+        // What is given a number after this is later anyhow; what was given one is noted.
+        let sequence = self.store.sequence();
+        self.cluster.as_ref()?.course.covered(read, sequence)
     }
 
     /// What the other nodes of a cluster are to be told, if there is a cluster.

@@ -2,7 +2,15 @@
 //!
 //! Whoever gets a response for somebody else notes the moment just before the origin
 //! is asked; whoever keeps the response compares it with what was invalidated since.
+//!
+//! Numbers are a node's own. What two nodes of a cluster have in common is the stream
+//! that both read: a [`Course`] remembers where in it the invalidations of this node
+//! stand, and so gives the number here of a moment there. It errs to one side only: an
+//! invalidation that the moment may not have known of counts as later than it.
 
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +24,13 @@ pub struct Moment {
     /// In a cluster: how far that node had read what all of them read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read: Option<ReadTo>,
+    /// Whether what it is about was invalidated there by something that others cannot
+    /// have read by then: whoever keeps it from before must not answer with that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unread: bool,
+    /// A moment of another node that was before this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<Heard>,
 }
 
 /// A place in the stream of invalidations that all nodes of a cluster read.
@@ -25,4 +40,303 @@ pub struct ReadTo {
     pub epoch: String,
     /// The offset of the last message that was applied.
     pub offset: u64,
+}
+
+/// A moment of another node that was heard of: its number there.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Heard {
+    /// The node.
+    pub node: String,
+    /// The number of the last invalidation there.
+    pub number: u64,
+}
+
+impl Moment {
+    /// This moment, of one who has been told of `other` before it.
+    pub fn after(self, other: &Moment) -> Moment {
+        Moment { heard: Some(Heard { node: other.node.clone(), number: other.number }), ..self }
+    }
+}
+
+/// How many invalidations are remembered with their places. To somebody who is behind
+/// by more, everything counts as not read.
+const REMEMBERED: usize = 16_384;
+
+/// Where the invalidations of this node stand in the stream.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    followed: Mutex<Followed>,
+}
+
+#[derive(Debug, Default)]
+struct Followed {
+    read: Option<ReadTo>,
+    /// Whether everything was read that there was when this node linked up.
+    caught_up: bool,
+    noted: VecDeque<Noted>,
+    /// How many of them are own ones that were not read back.
+    own: usize,
+    /// Whether there may be others without a place.
+    open: bool,
+    /// What was forgotten had been read by whoever has read up to here.
+    forgotten: u64,
+}
+
+#[derive(Debug)]
+struct Noted {
+    /// Its number here.
+    number: u64,
+    /// It means what was asked for before the invalidation of this number.
+    before: u64,
+    place: Place,
+}
+
+/// What is known of an invalidation's place in the stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// It stands at this offset, or what it stands for does: whoever has read that far
+    /// knew of it.
+    At(u64),
+    /// This node accepted it, and has not read it back.
+    Own,
+    /// This node accepted it, and nobody is told.
+    Untold,
+    /// It is this node's guess at what it may have missed: what stands in the stream
+    /// before the place where this node is in touch again.
+    Guess,
+}
+
+impl Course {
+    /// An invalidation of this number, of what was asked for before the one of the number
+    /// `before`.
+    pub fn note(&self, number: u64, before: u64, place: Place) {
+        let mut followed = self.followed.lock();
+        followed.note(Noted { number, before: before.min(number), place });
+        while followed.noted.len() > REMEMBERED
+            && let Some(Place::At(offset)) = followed.noted.front().map(|noted| noted.place)
+        {
+            followed.noted.pop_front();
+            followed.forgotten = followed.forgotten.max(offset);
+        }
+    }
+
+    /// Nobody will be told of the own one of this number.
+    pub fn untold(&self, number: u64) {
+        let mut followed = self.followed.lock();
+        let found = followed.noted.iter_mut().rev().find(|noted| noted.number == number);
+        if let Some(noted) = found.filter(|noted| noted.place == Place::Own) {
+            noted.place = Place::Untold;
+            followed.own -= 1;
+            followed.open = true;
+        }
+    }
+
+    /// This node links up with the stream of this epoch. What stands there and it has
+    /// missed means what was asked for before the number `turn` or a later one. If it has `lost` its
+    /// place, no offset means what it did.
+    pub fn link(&self, epoch: &str, turn: u64, lost: bool) {
+        let mut followed = self.followed.lock();
+        let same = followed.read.as_ref().is_some_and(|read| read.epoch == epoch);
+        if lost || !same {
+            followed.read = None;
+            // What was accepted somewhere before now will have been by whoever reads what
+            // this node writes now.
+            for noted in &mut followed.noted {
+                if matches!(noted.place, Place::At(_)) {
+                    noted.place = Place::Guess;
+                }
+            }
+            followed.forgotten = 0;
+        }
+        followed.caught_up = false;
+        // Until all of it has been read nobody knows what it is.
+        followed.note(Noted { number: turn, before: turn, place: Place::Guess });
+    }
+
+    /// This node has applied everything up to this place. `here` is the number that it
+    /// linked up with, where it has written what stands there itself, then.
+    pub fn read_to(&self, epoch: &str, offset: u64, here: Option<u64>) {
+        let mut followed = self.followed.lock();
+        followed.read = Some(ReadTo { epoch: epoch.to_owned(), offset });
+        followed.caught_up |= here.is_some();
+        if followed.caught_up && followed.open {
+            followed.open = false;
+            let followed = &mut *followed;
+            for noted in &mut followed.noted {
+                let placed = match noted.place {
+                    // All that it may have missed stands before this, or was read.
+                    Place::Guess => true,
+                    // Accepted before this was written.
+                    Place::Untold => here.is_some_and(|turn| noted.number < turn),
+                    Place::At(_) | Place::Own => false,
+                };
+                if placed {
+                    noted.place = Place::At(offset);
+                }
+                followed.open |= noted.place == Place::Untold;
+            }
+        }
+    }
+
+    /// This node's own one of this number, and those before it, stand at this offset.
+    pub fn read_back(&self, number: u64, offset: u64) {
+        let mut followed = self.followed.lock();
+        let Followed { noted, own, .. } = &mut *followed;
+        // They are among the last ones as a rule.
+        let mut all = noted.iter_mut().rev().filter(|noted| noted.place == Place::Own);
+        while *own > 0
+            && let Some(noted) = all.next()
+        {
+            if noted.number <= number {
+                noted.place = Place::At(offset);
+                *own -= 1;
+            }
+        }
+    }
+
+    /// How far this node has read.
+    pub fn read(&self) -> Option<ReadTo> {
+        self.followed.lock().read.clone()
+    }
+
+    /// The highest number here such that whoever had read so far knew of every
+    /// invalidation up to it; `sequence` is the last one, taken before this is called.
+    /// None where the two do not read the same stream.
+    ///
+    /// An invalidation that means only what was asked for before an earlier number
+    /// counts with that one: a response that passes for later would not be tested
+    /// against it.
+    pub fn covered(&self, read: &ReadTo, sequence: u64) -> Option<u64> {
+        let followed = self.followed.lock();
+        if followed.read.as_ref().is_none_or(|own| own.epoch != read.epoch) {
+            return None;
+        }
+        if read.offset < followed.forgotten {
+            return Some(0);
+        }
+        let unread = followed.noted.iter().filter(|noted| match noted.place {
+            Place::At(offset) => offset > read.offset,
+            Place::Own | Place::Untold | Place::Guess => true,
+        });
+        let first = unread.map(|noted| noted.before).min();
+        Some(first.map_or(sequence, |first| first.saturating_sub(1).min(sequence)))
+    }
+}
+
+impl Followed {
+    fn note(&mut self, noted: Noted) {
+        match noted.place {
+            Place::At(_) => {}
+            Place::Own => self.own += 1,
+            Place::Untold => self.open = true,
+            Place::Guess => {
+                // All guesses get the same place, and an older one means more.
+                let older = |old: &Noted| old.place == Place::Guess && old.before <= noted.before;
+                if self.noted.iter().any(older) {
+                    return;
+                }
+                self.open = true;
+            }
+        }
+        self.noted.push_back(noted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A course that is linked up and has read its own first message, at this offset.
+    fn linked(offset: u64) -> Course {
+        let course = Course::default();
+        course.link("e", 1, false);
+        course.read_to("e", offset, Some(1));
+        course
+    }
+
+    fn read(offset: u64) -> ReadTo {
+        ReadTo { epoch: "e".to_owned(), offset }
+    }
+
+    #[test]
+    fn whoever_has_read_an_invalidation_is_later_than_it() {
+        let course = linked(5);
+        course.note(2, u64::MAX, Place::At(7));
+        course.note(3, u64::MAX, Place::At(9));
+        course.read_to("e", 9, None);
+        for (offset, number) in [(4, 0), (5, 1), (6, 1), (7, 2), (8, 2), (9, 3), (12, 3)] {
+            assert_eq!(course.covered(&read(offset), 3), Some(number), "{offset}");
+        }
+        let other = ReadTo { epoch: "f".to_owned(), offset: 9 };
+        assert_eq!(course.covered(&other, 3), None, "another stream");
+        assert_eq!(Course::default().covered(&read(9), 3), None, "not linked");
+    }
+
+    #[test]
+    fn an_own_one_is_later_than_everything_until_it_was_read_back() {
+        let course = linked(5);
+        course.note(2, u64::MAX, Place::Own);
+        course.note(3, u64::MAX, Place::At(6));
+        course.note(4, u64::MAX, Place::Own);
+        course.read_to("e", 6, None);
+        assert_eq!(course.covered(&read(100), 4), Some(1));
+        course.read_back(2, 7);
+        assert_eq!(course.covered(&read(100), 4), Some(3));
+        // It stands after the one that has a higher number.
+        assert_eq!(course.covered(&read(6), 4), Some(1));
+        course.read_back(4, 8);
+        assert_eq!(course.covered(&read(7), 4), Some(3));
+        assert_eq!(course.covered(&read(8), 4), Some(4));
+    }
+
+    #[test]
+    fn what_was_missed_is_later_than_everything_until_this_node_has_caught_up() {
+        let course = linked(5);
+        course.note(2, u64::MAX, Place::Guess);
+        assert_eq!(course.covered(&read(100), 2), Some(1), "it was cut off");
+        course.link("e", 3, false);
+        // Read while it catches up: these mean what was asked for before it linked up.
+        course.note(4, 3, Place::At(8));
+        course.read_to("e", 8, None);
+        assert_eq!(course.covered(&read(100), 4), Some(1));
+        course.note(5, 3, Place::At(9));
+        course.read_to("e", 9, None);
+        course.read_to("e", 11, Some(3));
+        assert_eq!(course.covered(&read(11), 5), Some(5));
+        // Somebody who has not read number 5 is not later than what it means.
+        assert_eq!(course.covered(&read(8), 5), Some(1));
+        assert_eq!(course.covered(&read(10), 5), Some(1));
+        course.note(6, u64::MAX, Place::Guess);
+        assert_eq!(course.covered(&read(100), 6), Some(5), "a message was not understood");
+        course.read_to("e", 12, None);
+        assert_eq!(course.covered(&read(12), 6), Some(6));
+    }
+
+    #[test]
+    fn places_of_a_stream_that_was_lost_mean_nothing_any_more() {
+        let course = linked(5);
+        course.note(2, u64::MAX, Place::At(7));
+        course.read_to("e", 7, None);
+        course.note(3, u64::MAX, Place::Untold);
+        course.link("e", 4, true);
+        course.read_to("e", 6, None);
+        assert_eq!(course.covered(&read(100), 4), Some(0));
+        course.read_to("e", 8, Some(4));
+        assert_eq!(course.covered(&read(7), 4), Some(0));
+        assert_eq!(course.covered(&read(8), 4), Some(4));
+        course.note(5, u64::MAX, Place::Untold);
+        course.read_to("e", 9, None);
+        assert_eq!(course.covered(&read(100), 5), Some(4), "nobody is told, and nobody knows");
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_was_forgotten_counts_as_not_read() {
+        let course = linked(5);
+        let many = REMEMBERED as u64 + 100;
+        (2..many).for_each(|number| course.note(number, u64::MAX, Place::At(number + 10)));
+        course.read_to("e", many + 10, None);
+        assert!(course.followed.lock().noted.len() <= REMEMBERED);
+        assert_eq!(course.covered(&read(20), many), Some(0));
+        assert_eq!(course.covered(&read(many + 5), many), Some(many - 5));
+    }
 }

@@ -9,15 +9,18 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::broker::{Limits, LocalQueues, Queues};
+use crate::broker::{Limits, LocalQueues, Queues, RabbitQueues, Topology};
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::fetch::Common;
 use crate::invalidate::Invalidator;
+use crate::observe::counters::Counters;
 use crate::origin::Client;
 use crate::policy::site::Mode;
-use crate::repopulate::pace::Pace;
-use crate::repopulate::worker::{Behind, Parts, Worker};
+use crate::repopulate::pace::{Pace, WORK_TTL};
+use crate::repopulate::worker::{Behind, PAUSES, Parts, Places, Worker};
 use crate::repopulate::{Announcer, DeadLetter, Keeper, OriginView, QueueView, Secrets, Wants, dead};
+use crate::store::Store;
 
 /// How often known keys and dead letters are written down, if they have changed.
 const WRITE_DOWN: Duration = Duration::from_secs(5);
@@ -35,12 +38,23 @@ pub(super) struct Hidden {
     wants: Arc<Wants>,
     /// Where the queues are in this process.
     inside: Option<Inside>,
+    local: Option<LocalQueues>,
+    /// Where they are at a broker.
+    rabbit: Option<RabbitQueues>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// The origin's side, in the same process and reached through the queues alone.
+/// What a worker has that is a process of its own.
+pub(super) struct Working {
+    inside: Inside,
+    rabbit: RabbitQueues,
+    secrets: Secrets,
+    invalidator: Arc<Invalidator>,
+}
+
+/// The origin's side, reached through the queues alone: in the same process, or in a
+/// worker's.
 struct Inside {
-    local: LocalQueues,
     queues: Arc<dyn Queues>,
     worker: Worker,
     paces: Mutex<Vec<Pace>>,
@@ -70,10 +84,7 @@ impl Hidden {
         let settings = &config.hidden;
         let state: Option<&Path> = config.node.state.as_deref();
         let wants = Arc::new(Wants::new(settings, state, Arc::clone(&counters), Instant::now()));
-        let secrets = match Secrets::shared(&settings.secrets) {
-            Some(secrets) => secrets,
-            None => Secrets::random()?,
-        };
+        let secrets = secrets(config)?;
         let keeper = Keeper::new(
             common,
             config.fetch.max_filling_bytes,
@@ -82,11 +93,17 @@ impl Hidden {
             secrets.clone(),
             Arc::clone(invalidator),
         );
-        let local = LocalQueues::new(Limits::default());
-        if let Some(trouble) = state.and_then(|state| local.read_from(state.join(DEAD_FILE))) {
+        let rabbit = (!config.broker.urls.is_empty()).then(|| rabbit(config, &counters));
+        let local = rabbit.is_none().then(|| LocalQueues::new(Limits::default()));
+        if let (Some(local), Some(state)) = (&local, state)
+            && let Some(trouble) = local.read_from(state.join(DEAD_FILE))
+        {
             tracing::error!(target: "forebay::repopulate", "{trouble}");
         }
-        let queues: Arc<dyn Queues> = Arc::new(local.clone());
+        let queues: Arc<dyn Queues> = match (&rabbit, &local) {
+            (Some(rabbit), _) => Arc::new(rabbit.clone()),
+            (None, local) => Arc::new(local.clone().unwrap_or_else(|| LocalQueues::new(Limits::default()))),
+        };
         let name = config.node.name.clone();
         let announcer = Announcer::start(
             settings,
@@ -97,34 +114,18 @@ impl Hidden {
             (name.clone(), admin.to_owned()),
             (clock.clone(), Arc::clone(&counters)),
         );
-        let place = admin.to_owned();
-        let worker = Worker::new(Parts {
-            behind: behind(config, common),
+        let inside = rabbit.is_none().then(|| {
+            let place = admin.to_owned();
+            let places: Places = Arc::new(move |edge| (edge == name).then(|| place.clone()));
+            let parts = (Arc::clone(invalidator), Arc::clone(&queues), places, secrets);
             // What it would keep is in the store of this very node.
-            store: None,
-            secrets,
-            invalidator: Arc::clone(invalidator),
-            queues: Arc::clone(&queues),
-            places: Arc::new(move |edge| (edge == name).then(|| place.clone())),
-            node: config.node.name.clone(),
-            settings: settings.clone(),
-            clock,
-            counters,
+            Inside::start(config, common, None, parts)
         });
-        let inside = Inside {
-            local: local.clone(),
-            queues: Arc::clone(&queues),
-            worker,
-            paces: Mutex::default(),
-            tasks: Mutex::default(),
-            common: common.clone(),
-        };
-        inside.apply(config);
         let tasks = vec![
             tokio::spawn(keeper.clone().run(Arc::clone(&queues))),
-            tokio::spawn(write_down(Arc::clone(&wants), Some(local))),
+            tokio::spawn(write_down(Arc::clone(&wants), local.clone())),
         ];
-        Ok(Hidden { announcer, keeper, queues, wants, inside: Some(inside), tasks })
+        Ok(Hidden { announcer, keeper, queues, wants, inside, local, rabbit, tasks })
     }
 
     /// Another configuration from now on.
@@ -132,8 +133,10 @@ impl Hidden {
         self.keeper.set_sites(config.sites.clone());
         self.wants.set(&config.hidden);
         if let Some(inside) = &self.inside {
-            inside.worker.set(behind(config, &inside.common));
             inside.apply(config);
+        }
+        if let Some(rabbit) = &self.rabbit {
+            rabbit.set_origins(topology(config).origins);
         }
     }
 
@@ -148,15 +151,13 @@ impl Hidden {
     /// How it all stands.
     pub fn view(&self, backlog: u64) -> QueueView {
         let (leases, known_keys, oldest) = self.wants.extent(Instant::now());
-        let paces = self.inside.as_ref().map(|inside| inside.paces.lock().clone()).unwrap_or_default();
-        let view = |pace: &Pace| OriginView { origin: pace.origin().to_owned(), pace: pace.view() };
         QueueView {
             leases: leases as u64,
             oldest_wanted_seconds: oldest.as_secs(),
             usual_fill_ms: self.wants.usual().as_millis() as u64,
             known_keys: known_keys as u64,
             backlog,
-            origins: paces.iter().map(view).collect(),
+            origins: self.inside.as_ref().map(Inside::views).unwrap_or_default(),
         }
     }
 
@@ -176,16 +177,112 @@ impl Hidden {
     pub async fn end(&self) {
         self.tasks.iter().for_each(JoinHandle::abort);
         if let Some(inside) = &self.inside {
-            inside.tasks.lock().iter().for_each(JoinHandle::abort);
+            inside.end();
         }
-        write_down_once(Some(&self.wants), self.inside.as_ref().map(|inside| &inside.local)).await;
+        write_down_once(Some(&self.wants), self.local.as_ref()).await;
+    }
+}
+
+impl Working {
+    /// Paces and works for every hidden origin, keeping what it gets there, in touch
+    /// with the cluster.
+    pub fn start(
+        config: &Config,
+        common: &Common,
+        invalidator: &Arc<Invalidator>,
+        cluster: &Cluster,
+    ) -> Result<Self, getrandom::Error> {
+        let rabbit = rabbit(config, &common.counters);
+        let parts = (
+            Arc::clone(invalidator),
+            Arc::new(rabbit.clone()) as Arc<dyn Queues>,
+            cluster.places(),
+            secrets(config)?,
+        );
+        let inside = Inside::start(config, common, Some(Arc::clone(&common.store)), parts);
+        Ok(Working { inside, rabbit, secrets: secrets(config)?, invalidator: Arc::clone(invalidator) })
+    }
+
+    /// Another configuration from now on.
+    pub fn apply(&self, config: &Config) {
+        self.rabbit.set_origins(topology(config).origins);
+        self.inside.apply(config);
+    }
+
+    /// What is to be done from time to time.
+    pub fn tick(&self) {
+        self.inside.worker.tick();
+    }
+
+    /// How it all stands, as far as a worker knows.
+    pub fn view(&self) -> QueueView {
+        QueueView {
+            leases: 0,
+            oldest_wanted_seconds: 0,
+            usual_fill_ms: 0,
+            known_keys: 0,
+            backlog: 0,
+            origins: self.inside.views(),
+        }
+    }
+
+    /// The events of an origin that were given up. Blocks.
+    pub fn dead(&self, origin: &str, most: usize) -> Result<Vec<DeadLetter>, String> {
+        Handle::current().block_on(dead::list(&self.rabbit, origin, most))
+    }
+
+    /// Tells some of them once more. Blocks.
+    pub fn replay(&self, origin: &str, ids: &[String], ttl: Duration) -> Result<usize, String> {
+        let right = (&self.secrets, self.invalidator.moment());
+        let time = (self.inside.common.clock.now(), ttl);
+        Handle::current().block_on(dead::replay(&self.rabbit, origin, ids, right, time))
+    }
+
+    /// Ends; what was under way goes back to its queue.
+    pub fn end(&self) {
+        self.inside.end();
     }
 }
 
 impl Inside {
+    fn start(
+        config: &Config,
+        common: &Common,
+        store: Option<Arc<Store>>,
+        (invalidator, queues, places, secrets): (Arc<Invalidator>, Arc<dyn Queues>, Places, Secrets),
+    ) -> Self {
+        let worker = Worker::new(Parts {
+            behind: behind(config, common),
+            store,
+            secrets,
+            invalidator,
+            queues: Arc::clone(&queues),
+            places,
+            node: config.node.name.clone(),
+            settings: config.hidden.clone(),
+            clock: common.clock.clone(),
+            counters: Arc::clone(&common.counters),
+        });
+        let (paces, tasks) = Default::default();
+        let inside = Inside { queues, worker, paces, tasks, common: common.clone() };
+        inside.apply(config);
+        inside
+    }
+
+    /// How the origins stand whose pacers are here.
+    fn views(&self) -> Vec<OriginView> {
+        let view = |pace: &Pace| OriginView { origin: pace.origin().to_owned(), pace: pace.view() };
+        self.paces.lock().iter().map(view).collect()
+    }
+
+    fn end(&self) {
+        self.tasks.lock().iter().for_each(JoinHandle::abort);
+    }
+
     /// Paces and works for every hidden origin; those that do already go on as is now
     /// agreed.
     fn apply(&self, config: &Config) {
+        self.worker.set(behind(config, &self.common));
         let mut paces = self.paces.lock();
         for (origin, agreed) in hidden_origins(config) {
             let name = &config.origins[origin].name;
@@ -203,6 +300,27 @@ impl Inside {
             self.tasks.lock().extend([tokio::spawn(pace.run()), tokio::spawn(working)]);
         }
     }
+}
+
+/// What stands at the broker for the hidden routes of a configuration.
+pub(crate) fn topology(config: &Config) -> Topology {
+    let origins = hidden_origins(config).into_iter().map(|(origin, _)| config.origins[origin].name.clone());
+    Topology {
+        name: config.cluster.name.clone(),
+        origins: origins.collect(),
+        pauses: PAUSES.to_vec(),
+        work_ttl: WORK_TTL,
+    }
+}
+
+fn rabbit(config: &Config, counters: &Arc<Counters>) -> RabbitQueues {
+    let (settings, node) = (config.broker.clone(), &config.node.name);
+    RabbitQueues::start(settings, node, topology(config), Arc::clone(counters))
+}
+
+/// What fills are signed with.
+fn secrets(config: &Config) -> Result<Secrets, getrandom::Error> {
+    Secrets::shared(&config.hidden.secrets).map_or_else(Secrets::random, Ok)
 }
 
 /// The origins of hidden routes, and what was agreed with their owners.

@@ -264,6 +264,12 @@ table! {
     cluster_lost: Counter "forebay_cluster_lost_total" {""} "Times that the stream no longer had what this node had yet to read.";
     cluster_unread: Counter "forebay_cluster_unread_total" {""} "Messages of the cluster that were not understood.";
 
+    // The broker, as far as hidden routes go.
+    broker_connected: Gauge "forebay_broker_connected" {""} "1 while the queues of hidden routes are connected to the broker.";
+    broker_blocked: Gauge "forebay_broker_blocked" {""} "1 while the broker takes no messages because it is short of memory or disk.";
+    broker_reading: Gauge "forebay_broker_reading" {""} "Queues of hidden routes that this node reads at the broker.";
+    broker_links_lost: Counter "forebay_broker_links_lost_total" {""} "Connections of hidden routes to the broker that broke after they had worked.";
+
     // Hidden origins: what is wanted.
     leases: Gauge "forebay_leases" {""} "Keys that are wanted, or held down because they cannot be filled; hidden.max_leases bounds them.";
     leases_full: Counter "forebay_leases_full_total" {""} "Misses that were not told because hidden.max_leases was reached.";
@@ -285,6 +291,7 @@ table! {
     events_released: Counter "forebay_miss_events_total" {"event=\"released\""} "Miss events, by what became of them.";
     events_refused: Counter "forebay_miss_events_total" {"event=\"refused\""} "Miss events, by what became of them.";
     events_retried: Counter "forebay_miss_events_total" {"event=\"retried\""} "Miss events, by what became of them.";
+    events_returned: Counter "forebay_miss_events_total" {"event=\"returned\""} "Miss events, by what became of them.";
     events_dead: Counter "forebay_miss_events_total" {"event=\"dead\""} "Miss events, by what became of them.";
     events_backlog: Gauge "forebay_miss_events_backlog" {""} "Miss events that wait to be published; hidden.backlog bounds them.";
     pacer_waiting: Gauge "forebay_pacer_waiting" {""} "Keys that wait for their turn at an origin.";

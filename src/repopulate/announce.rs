@@ -139,7 +139,7 @@ impl Announcer {
 
 impl Inner {
     fn event(&self, miss: &Miss<'_>, class: event::Class, misses: u64, now: Wall) -> MissEvent {
-        let moment = self.invalidator.moment();
+        let moment = self.invalidator.moment_for(&miss.wanted.cache_key());
         let expires = now.plus(self.event_ttl);
         let claim = Claim {
             wanted: miss.wanted.clone(),

@@ -406,7 +406,7 @@ mod tests {
             reason: Reason::Stale,
             class: Class::Refresh,
             misses: 17,
-            moment: Moment { node: "edge-a1-1".into(), number: 88_121, read: None },
+            moment: Moment { node: "edge-a1-1".into(), number: 88_121, ..Moment::default() },
             etag: Some("\"v1\"".into()),
             last_modified: None,
             fill: "10.0.0.7:6090".into(),

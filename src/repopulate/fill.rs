@@ -267,7 +267,7 @@ mod tests {
     fn a_fill_reads_back_and_no_part_of_it_can_be_changed() {
         let secrets = Secrets::shared(&["s".to_owned()]).expect("one");
         let now = Wall::from_millis(5);
-        let moment = Moment { node: "n".into(), number: 7, read: None };
+        let moment = Moment { node: "n".into(), number: 7, ..Moment::default() };
         let good = letter(&secrets, &head(), "body".into(), moment.clone(), now);
         let Ok(Read::Fill(fill, body)) = read(&secrets, &good, now) else { panic!("it is good") };
         assert_eq!((&fill.head, &fill.moment, &body[..]), (&head(), &moment, &b"body"[..]));

@@ -151,7 +151,7 @@ impl Keeper {
                             let _ = delivery.receipt.acknowledge().await;
                         }
                         Err(error) => {
-                            tracing::warn!(target: "forebay::repopulate", "no fills arrive: {error}");
+                            tracing::debug!(target: "forebay::repopulate", "no fills arrive: {error}");
                             break;
                         }
                     }

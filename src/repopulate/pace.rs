@@ -22,7 +22,7 @@ use crate::observe::counters::Counters;
 
 /// Work that nobody takes within this time is dropped: what is not done now is not to
 /// be done later, together with what is released then.
-const WORK_TTL: Duration = Duration::from_secs(5);
+pub const WORK_TTL: Duration = Duration::from_secs(5);
 /// By then a worker has begun with a piece of work, or nobody does.
 const UNBEGUN: Duration = Duration::from_secs(WORK_TTL.as_secs() + 2);
 /// How long a piece of work may take before it counts as lost; longer than an origin
@@ -112,7 +112,7 @@ impl Pace {
     pub async fn run(self) {
         loop {
             if let Err(error) = self.inner.pace().await {
-                tracing::warn!(target: "forebay::pacer", origin = %self.inner.origin, "no events arrive: {error}");
+                tracing::debug!(target: "forebay::pacer", origin = %self.inner.origin, "no events arrive: {error}");
             }
             // What was delivered goes back, and to whoever reads next; an own bucket that
             // is not empty any more must not come on top of another one's.

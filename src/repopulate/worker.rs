@@ -54,6 +54,11 @@ pub const PAUSES: [Duration; 6] = [
 /// Between two attempts to read work.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How long the worker waits for invalidations that an edge has read already, and how
+/// often it looks.
+const CATCH_UP: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(5);
+
 /// Where the edge of this name is filled, if it is known.
 pub type Places = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -151,7 +156,7 @@ impl Worker {
                             Err(error) => break error,
                         }
                     };
-                    tracing::warn!(target: "forebay::worker", %origin, "no work arrives: {error}");
+                    tracing::debug!(target: "forebay::worker", %origin, "no work arrives: {error}");
                 }
                 Err(error) => {
                     tracing::debug!(target: "forebay::worker", %origin, "work cannot be read: {error}");
@@ -164,7 +169,7 @@ impl Worker {
     /// Does one piece of work.
     async fn work(&self, origin: &str, delivery: Delivery) {
         let Parts { counters, clock, .. } = &self.inner.parts;
-        let Delivery { letter, receipt, .. } = delivery;
+        let Delivery { letter, receipt, returned } = delivery;
         let event = MissEvent::read(&letter.body).map_err(|bad| bad.to_string());
         let good = event.and_then(|event| self.may(&event, origin).map(|asked| (event, asked)));
         let (event, asked) = match good {
@@ -180,6 +185,8 @@ impl Worker {
             counters.events_expired.up();
             self.outcome(origin, &event, EndedAs::NotAsked, Duration::ZERO, None).await;
             Ok(())
+        } else if returned > 0 {
+            self.pace_again(origin, &event).await
         } else {
             self.fill(origin, &event, asked).await
         };
@@ -201,8 +208,8 @@ impl Worker {
         let Parts { secrets, clock, .. } = &self.inner.parts;
         let behind = self.inner.behind.load_full();
         let claim = secrets.verify(&event.token, clock.now()).map_err(|bad| bad.to_string())?;
-        if claim.wanted != event.wanted {
-            return Err("its token is for another URL".to_owned());
+        if claim.wanted != event.wanted || claim.moment != event.moment {
+            return Err("its token is for another URL, or another moment".to_owned());
         }
         let asked = keep::asked(&event.wanted, &behind.sites);
         let mut asked = asked.ok_or_else(|| format!("no hidden route for {}", event.wanted.url()))?;
@@ -219,10 +226,30 @@ impl Worker {
         Ok(asked)
     }
 
+    /// Work that comes again has used up its turn, for the origin may have been asked: it
+    /// goes back to the pacer, as one more attempt. So the rate holds when workers end,
+    /// and work that ends workers is given up.
+    async fn pace_again(&self, origin: &str, event: &MissEvent) -> Result<(), Unpublished> {
+        let Parts { queues, counters, clock, settings, .. } = &self.inner.parts;
+        // First of all the pacer takes it for under way no longer.
+        self.outcome(origin, event, EndedAs::Answered, Duration::ZERO, None).await;
+        let attempts = event.attempts + 1;
+        if attempts >= settings.attempts {
+            return self.again_or_dead(origin, event, None, "whoever worked on it has ended").await;
+        }
+        let again = MissEvent { attempts, ..event.clone() };
+        queues.publish(Address::Misses(origin.to_owned()), announce::letter(&again, clock.now())).await?;
+        counters.events_returned.up();
+        Ok(())
+    }
+
     /// Gets one response, and tells the edges and the pacer what came of it.
     async fn fill(&self, origin: &str, event: &MissEvent, asked: Asked) -> Result<(), Unpublished> {
         let Parts { queues, secrets, counters, clock, settings, .. } = &self.inner.parts;
-        if let Some(letter) = self.kept(&asked, &event.wanted) {
+        self.read_as_far_as(&event.moment).await;
+        // What the edge has invalidated and this worker cannot know of may mean what is kept.
+        let kept = if event.moment.unread { None } else { self.kept(&asked, &event.wanted) };
+        if let Some(letter) = kept {
             queues.publish(Address::Fills, letter).await?;
             counters.worker_from_store.up();
             self.outcome(origin, event, EndedAs::NotAsked, Duration::ZERO, None).await;
@@ -261,6 +288,21 @@ impl Worker {
                 self.outcome(origin, event, ended, took, retry_after).await;
                 self.again_or_dead(origin, event, retry_after, &why).await
             }
+        }
+    }
+
+    /// Waits until this worker knows of the invalidations that the edge knew of: a fill
+    /// from before them would be of no use to the others. A moment only; the edge itself
+    /// takes the fill in any case, because the origin is asked after its event.
+    async fn read_as_far_as(&self, moment: &Moment) {
+        let Some(wanted) = &moment.read else { return };
+        let deadline = Instant::now() + CATCH_UP;
+        let behind = || {
+            let read = self.inner.parts.invalidator.read_to();
+            read.is_none_or(|read| read.epoch == wanted.epoch && read.offset < wanted.offset)
+        };
+        while behind() && Instant::now() < deadline {
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -307,7 +349,8 @@ impl Worker {
         let client =
             behind.origins.get(origin).ok_or_else(|| failed("there is no such origin".to_owned()))?;
         let head = origin_request(&asked.presented, &asked.rules, node, Purpose::Store);
-        let (requested, moment) = (clock.now(), invalidator.moment());
+        // The origin is asked after the edge has told the event, and so after its moment.
+        let (requested, moment) = (clock.now(), invalidator.moment().after(&event.moment));
         let exchange = client.exchange(Outgoing { head, body: None, upgrade: false }).await;
         let exchange = exchange.map_err(|failure: Failure| failed(failure.to_string()))?;
         let received = clock.now();
@@ -353,7 +396,8 @@ impl Worker {
     ) -> Result<(), Ended> {
         let Parts { secrets, places, clock, counters, .. } = &self.inner.parts;
         let source = event.source.rsplit('/').next().unwrap_or_default();
-        let Some(place) = places(source) else {
+        // Its name in the cluster, which no other has; or as its configuration calls it.
+        let Some(place) = places(&event.moment.node).or_else(|| places(source)) else {
             return Err(Ended::Untold(format!("no edge is called `{source}`")));
         };
         let (said, token) = fill::announced(secrets, head, moment, clock.now());
@@ -393,7 +437,10 @@ impl Worker {
         let now = clock.now();
         let found = store.find_in_memory(&asked.key)?;
         let response = found.select(&asked.presented.fields, asked.rules.sort_accept_language)?;
-        if response.stale_for(now).is_some() || response.head.always_validate {
+        if response.stale_for(now).is_some()
+            || response.head.always_validate
+            || !store.may_use(&asked.key, response, response.head.sequence)
+        {
             return None;
         }
         let head = &response.head;

@@ -8,6 +8,7 @@ mod collapse;
 mod config;
 mod freshness;
 mod harness;
+mod hidden_cluster;
 mod hostile;
 mod life;
 mod limits;

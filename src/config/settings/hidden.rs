@@ -71,7 +71,8 @@ pub(super) const HIDDEN: &[Setting<Config>] = &[
     .at_restart(),
     Setting::new(
         "inline_max",
-        Bytes { least: 0, most: 64 * MIB },
+        // RabbitMQ 4 takes no message of more than 16 MiB.
+        Bytes { least: 0, most: 15 * MIB },
         |config: &mut Config| &mut config.hidden.inline_max,
         "Fills with larger bodies do not go through the broker to every node, but over HTTP to the one that \
          wants them.",

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// Where Debian's package has the server, without the wrapper that changes the user.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
+/// Its command line tool, likewise.
+const CTL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
+
 /// How long it may take to start on a busy machine. It only ends what would never end.
 const STARTING: Duration = Duration::from_secs(90);
 
@@ -98,6 +101,29 @@ impl Rabbit {
         let (directory, port, other_ports) = (self.directory.clone(), self.port, self.other_ports);
         let started = tokio::task::spawn_blocking(move || run(&directory, port, other_ports));
         self.running = Some(started.await.expect("a broker").unwrap_or_else(|why| panic!("{why}")));
+    }
+
+    /// Asks its command line tool for something, and returns what it says.
+    pub async fn ctl(&self, arguments: &[&str]) -> String {
+        let path = |name: &str| self.directory.join(name);
+        let output = tokio::process::Command::new(CTL)
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("LANG", "C.UTF-8")
+            .env("HOME", &self.directory)
+            .env("ERL_EPMD_PORT", self.other_ports[0].to_string())
+            .env("RABBITMQ_NODENAME", format!("forebay-{}@localhost", self.port))
+            .env("RABBITMQ_CONF_ENV_FILE", path("none"))
+            .env(
+                "RABBITMQ_CTL_ERL_ARGS",
+                "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false +S 1:1",
+            )
+            .output();
+        let output = output.await.expect("rabbitmqctl");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        said
     }
 
     fn start_blocking() -> Rabbit {
