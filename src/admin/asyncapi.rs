@@ -9,8 +9,11 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::broker::Topology;
     use crate::clock::Wall;
     use crate::invalidate::Moment;
+    use crate::repopulate::pace::WORK_TTL;
+    use crate::repopulate::worker::PAUSES;
     use crate::repopulate::{Class, MissEvent, Reason, Wanted, event, fill};
 
     /// An event with everything in it.
@@ -32,7 +35,7 @@ mod tests {
             reason: Reason::Stale,
             class: Class::Refresh,
             misses: 17,
-            moment: Moment { node: "edge-1-19f2c7d41be".to_owned(), number: 88_121, read: None },
+            moment: Moment { node: "edge-1-19f2c7d41be".to_owned(), number: 88_121, ..Moment::default() },
             etag: Some("\"v1\"".to_owned()),
             last_modified: None,
             fill: "10.0.0.7:6090".to_owned(),
@@ -111,5 +114,36 @@ mod tests {
         for said in [event::MISS, event::MEDIA_TYPE, fill::FILL, fill::NOTICE, fill::HEADER] {
             assert!(DOCUMENT.contains(said), "{said}");
         }
+    }
+
+    #[test]
+    fn the_names_of_the_document_are_those_that_are_declared() {
+        let topology = Topology {
+            name: "forebay".to_owned(),
+            origins: vec!["{origin}".to_owned()],
+            pauses: PAUSES.to_vec(),
+            work_ttl: WORK_TTL,
+        };
+        let pauses: Vec<String> = PAUSES.iter().map(|pause| format!("{}s", pause.as_secs())).collect();
+        let of_any_pause = |name: String| match name.rsplit_once('.') {
+            Some((before, last)) if pauses.iter().any(|pause| pause == last) => format!("{before}.{{pause}}"),
+            _ => name,
+        };
+        let declared = topology.parts().into_iter().map(|part| of_any_pause(part.name));
+        // What goes through this exchange is described with the queue behind it.
+        let mut declared: Vec<String> = declared.filter(|name| name != "forebay.dead").collect();
+        declared.sort();
+        declared.dedup();
+        let said = |before: &str| {
+            let after = DOCUMENT.lines().filter_map(|line| line.trim().strip_prefix(before));
+            let mut all: Vec<String> =
+                after.filter(|name| name.starts_with("forebay.")).map(str::to_owned).collect();
+            all.sort();
+            all
+        };
+        assert_eq!(said("address: "), declared);
+        assert_eq!(said("name: "), declared);
+        assert!(DOCUMENT.contains(&format!("enum: [{}]", pauses.join(", "))), "{pauses:?}");
+        assert!(DOCUMENT.contains(&format!("expiration: {}\n", WORK_TTL.as_millis())));
     }
 }
