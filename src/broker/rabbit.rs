@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions,
-    ConfirmSelectOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions,
+    BasicQosOptions, ConfirmSelectOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, Consumer, Event};
@@ -470,8 +470,7 @@ impl Reading {
             }
             _ => None,
         };
-        let receipt =
-            RabbitReceipt { acker: Some(acker), buried, timeout: self.queues.shared.timeout };
+        let receipt = RabbitReceipt { acker: Some(acker), buried, timeout: self.queues.shared.timeout };
         Delivery { letter, returned, receipt: Box::new(receipt) }
     }
 }

@@ -81,7 +81,7 @@ async fn a_fill_from_before_a_purge_is_refused_everywhere() {
     });
     assert_eq!(a.get("/").await.status, 503);
     gate.reached(1).await;
-    post(&b, "/v1/purge", &json!({ "all": true })).await;
+    post(&b, "/v1/purge", &json!({ "all": true, "hard": true })).await;
     a.until("the purge", |counters| counters.cluster_applied.get() == 1).await;
     gate.open();
     for world in [&a, &b] {

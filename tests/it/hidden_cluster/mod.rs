@@ -8,7 +8,6 @@ mod trust;
 mod workers;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use forebay::clock::Clock;
 use forebay::config::{self, Config, Flags};
@@ -224,6 +223,3 @@ async fn until_hit(world: &World, path: &str) -> Reply {
 fn fresh(body: &str) -> Vec<crate::harness::origin::Step> {
     ok("max-age=600", body)
 }
-
-/// A short time, for things that must not happen.
-const A_WHILE: Duration = Duration::from_millis(300);
