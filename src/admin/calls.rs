@@ -405,7 +405,7 @@ fn content(call: &Described, status: u16, schemas: &mut SchemaGenerator) -> Opti
     let object = json!({ "type": "object" });
     let schema = match (call.does, status) {
         (Does::Metrics, _) => return Some(("text/plain", json!({ "type": "string" }))),
-        (Does::AsyncApi, 200) => return Some(("application/yaml", json!({ "type": "string" }))),
+        (Does::AsyncApi, 200) => return Some(("application/yaml", object)),
         (Does::Page, _) => return Some(("text/html", json!({ "type": "string" }))),
         (Does::Purge, 200 | 202 | 500 | 503) => schema::<Told>(schemas),
         (Does::Purges, 200) => schema::<Purges>(schemas),
