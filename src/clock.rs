@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A moment of wall time: milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -72,6 +72,15 @@ pub enum Clock {
     System,
     /// Stands still until it is [advanced](Clock::advance).
     Manual(Arc<AtomicU64>),
+    /// Showed this wall time at that moment, and goes as [`monotonic`] time does, which a
+    /// test may pause.
+    Paced(Wall, Instant),
+}
+
+/// Monotonic time now, for deadlines of what takes its time as an argument. A test that
+/// pauses the runtime's time pauses this.
+pub fn monotonic() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 impl Clock {
@@ -88,10 +97,11 @@ impl Clock {
                 Wall(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
             }
             Clock::Manual(millis) => Wall(millis.load(Ordering::SeqCst)),
+            Clock::Paced(wall, at) => wall.plus(monotonic().saturating_duration_since(*at)),
         }
     }
 
-    /// Moves a manual clock forward; the system's clock is left alone.
+    /// Moves a manual clock forward; the others are left alone.
     pub fn advance(&self, by: Duration) {
         if let Clock::Manual(millis) = self {
             let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);

@@ -32,7 +32,7 @@ use crate::observe::counters::Counters;
 use crate::observe::{render, trace};
 use crate::origin::{self, Client};
 use crate::policy::Sites;
-use crate::repopulate::{DeadLetter, Keeper, QueueView};
+use crate::repopulate::{DeadLetter, Keeper, QueueView, Warmer};
 use crate::serve::{Purging, Server, Upstreams};
 use crate::store::{self, Lurker, Refused, Store};
 use crate::stored::filling::Budget;
@@ -580,6 +580,10 @@ impl Control for Shared {
 
     fn reload(&self) -> Result<Vec<String>, Vec<String>> {
         self.reread()
+    }
+
+    fn warmer(&self) -> Option<Warmer> {
+        self.hidden.lock().as_ref().map(|hidden| hidden.warmer.clone())
     }
 }
 

@@ -8,9 +8,11 @@ use serde_json::{Map, Value, json};
 use super::auth::Scope;
 use super::purge::{Bans, PurgeShown, Purges};
 use super::queue::{Dead, Replay, Replayed};
+use super::warm::Jobs;
 use crate::cluster::View;
 use crate::invalidate::wire::{Body, METHODS, Refusal, Told};
 use crate::repopulate::QueueView;
+use crate::repopulate::warm::{Spec, View as WarmView};
 
 /// What a call does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +36,10 @@ pub(super) enum Does {
     Dead,
     Replay,
     Reload,
+    Warm,
+    WarmJobs,
+    WarmJob,
+    WarmCancel,
 }
 
 /// A call as it is documented.
@@ -62,7 +68,7 @@ const fn call(
 }
 
 /// All calls but those by the [methods](METHODS) of purge clients.
-pub(super) static CALLS: [Described; 19] = [
+pub(super) static CALLS: [Described; 23] = [
     call(
         Does::Purge,
         Method::POST,
@@ -172,6 +178,46 @@ pub(super) static CALLS: [Described; 19] = [
         ],
     ),
     call(
+        Does::Warm,
+        Method::POST,
+        "/v1/warm",
+        Some(Scope::Operate),
+        "Fill the cache before anybody asks: with URLs, with what sitemaps list, with pages and what they link \
+         to. Nobody waits for it, so it comes after everything else, within the rate that was agreed with the \
+         origin's owner.",
+        &[
+            (202, "The job has begun."),
+            (400, "It is not clear what is meant."),
+            (409, "This node has no hidden route, or enough jobs run already."),
+            (413, "The content is too large."),
+            (415, "The content is not JSON."),
+        ],
+    ),
+    call(
+        Does::WarmJobs,
+        Method::GET,
+        "/v1/warm",
+        Some(Scope::Read),
+        "The warm jobs that are remembered, newest first.",
+        &[(200, "A list.")],
+    ),
+    call(
+        Does::WarmJob,
+        Method::GET,
+        "/v1/warm/{id}",
+        Some(Scope::Read),
+        "How far a warm job has come.",
+        &[(200, "The job."), (404, "No job of this id is remembered.")],
+    ),
+    call(
+        Does::WarmCancel,
+        Method::DELETE,
+        "/v1/warm/{id}",
+        Some(Scope::Operate),
+        "End a warm job. What it has asked for already still comes.",
+        &[(200, "The job as it was."), (404, "No job of this id is remembered.")],
+    ),
+    call(
         Does::Config,
         Method::GET,
         "/v1/config",
@@ -240,15 +286,17 @@ pub(super) static CALLS: [Described; 19] = [
 
 /// The call that is meant, or the methods that its path takes; neither where there
 /// is no such path.
-pub(super) fn find(method: &Method, path: &str) -> Result<&'static Described, Option<&'static str>> {
-    let mut of_path = CALLS.iter().filter(|call| is_path(call.path, path)).peekable();
-    let allow = of_path.peek().map(|call| match call.method {
-        Method::GET => "GET, HEAD",
-        Method::PUT => "PUT",
-        _ => "POST",
-    });
+pub(super) fn find(method: &Method, path: &str) -> Result<&'static Described, Option<String>> {
+    let of_path = || CALLS.iter().filter(|call| is_path(call.path, path));
     let wanted = if *method == Method::HEAD { &Method::GET } else { method };
-    of_path.find(|call| call.method == *wanted).ok_or(allow)
+    of_path().find(|call| call.method == *wanted).ok_or_else(|| {
+        let name = |call: &Described| match call.method.as_str() {
+            "GET" => "GET, HEAD".to_owned(),
+            name => name.to_owned(),
+        };
+        let allow: Vec<String> = of_path().map(name).collect();
+        (!allow.is_empty()).then(|| allow.join(", "))
+    })
 }
 
 /// Whether a path is one that a call describes.
@@ -339,6 +387,21 @@ pub(super) fn openapi() -> Value {
                     number("count", "At most so many.", 1000),
                 ]);
             }
+            Does::Warm => {
+                let schema = schema::<Spec>(&mut schemas);
+                operation["requestBody"] = json!({
+                    "required": true,
+                    "content": { "application/json": {
+                        "schema": schema,
+                        "example": { "sitemaps": ["https://www.example.org/sitemap.xml"] },
+                    } },
+                });
+            }
+            Does::WarmJob | Does::WarmCancel => {
+                operation["parameters"] = json!([{
+                    "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
+                }]);
+            }
             Does::Replay => {
                 let schema = schema::<Replay>(&mut schemas);
                 operation["requestBody"] =
@@ -378,7 +441,7 @@ pub(super) fn openapi() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
             "description": format!(
-                "Purge, look, reload. The methods {} do what the clients of other caches mean by them.",
+                "Purge, look, warm, reload. The methods {} do what the clients of other caches mean by them.",
                 METHODS.join(", ")
             ),
         },
@@ -412,6 +475,8 @@ fn content(call: &Described, status: u16, schemas: &mut SchemaGenerator) -> Opti
         (Does::PurgeOf, 200) => schema::<PurgeShown>(schemas),
         (Does::Nodes, 200) => schema::<View>(schemas),
         (Does::Bans, 200) => schema::<Bans>(schemas),
+        (Does::Warm, 202) | (Does::WarmJob | Does::WarmCancel, 200) => schema::<WarmView>(schemas),
+        (Does::WarmJobs, 200) => schema::<Jobs>(schemas),
         (Does::Queue, 200) => schema::<QueueView>(schemas),
         (Does::Dead, 200) => schema::<Dead>(schemas),
         (Does::Replay, 200) => schema::<Replayed>(schemas),
@@ -490,7 +555,9 @@ mod tests {
         assert_eq!(does(Method::GET, "/v1/purges/17"), Ok(Does::PurgeOf));
         assert_eq!(does(Method::GET, "/v1/purges/"), Err(None));
         assert_eq!(does(Method::GET, "/v1/purges/1/2"), Err(None));
-        assert_eq!(does(Method::GET, "/v1/purge"), Err(Some("POST")));
-        assert_eq!(does(Method::DELETE, "/"), Err(Some("GET, HEAD")));
+        assert_eq!(does(Method::GET, "/v1/purge"), Err(Some("POST".to_owned())));
+        assert_eq!(does(Method::DELETE, "/"), Err(Some("GET, HEAD".to_owned())));
+        assert_eq!(does(Method::PUT, "/v1/warm/x"), Err(Some("GET, HEAD, DELETE".to_owned())));
+        assert_eq!(does(Method::DELETE, "/v1/warm/x"), Ok(Does::WarmCancel));
     }
 }

@@ -15,6 +15,7 @@ mod purge;
 mod queue;
 mod router;
 pub mod varnish_cli;
+mod warm;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ pub use varnish_cli::{Settings as VarnishCliSettings, serve as serve_varnish_cli
 use crate::cluster::{Reached, View};
 use crate::invalidate::{Accepted, Entry, Wanted};
 use crate::policy::Sites;
-use crate::repopulate::{DeadLetter, Keeper, QueueView};
+use crate::repopulate::{DeadLetter, Keeper, QueueView, Warmer};
 use crate::store::Refused;
 use crate::stored::pattern::Pattern;
 
@@ -104,4 +105,8 @@ pub trait Control: Send + Sync + 'static {
     /// Reads the configuration again. Returns what waits for a restart, or the
     /// faults that it was refused for.
     fn reload(&self) -> Result<Vec<String>, Vec<String>>;
+    /// Who warms, if there are hidden routes.
+    fn warmer(&self) -> Option<Warmer> {
+        None
+    }
 }

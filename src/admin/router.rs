@@ -6,7 +6,7 @@
 //!
 //! - What says that a page sent it (`Origin` on anything but reading,
 //!   `Sec-Fetch-Site` other than `none` and `same-origin`) is refused.
-//! - What changes something is no simple request: `PURGE`, or JSON, for which
+//! - What changes something is no simple request: `PURGE`, `DELETE`, or JSON, for which
 //!   browsers first ask for leave, which is never granted. This also stops those
 //!   that send no `Origin`.
 //! - A `Host` that is neither an address nor `localhost` is refused where no token
@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 use super::auth::{Auth, Caller, Denied, Shown};
 use super::calls::{self, Does};
-use super::{Control, asyncapi, purge, queue};
+use super::{Control, asyncapi, purge, queue, warm};
 use crate::invalidate::wire;
 use crate::rfc::host::{Authority, parse_authority};
 
@@ -127,7 +127,7 @@ pub(super) fn route(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byt
     }
     let found = match calls::find(method, path) {
         Ok(found) => found,
-        Err(Some(allow)) => return not_allowed(allow),
+        Err(Some(allow)) => return not_allowed(&allow),
         Err(None) => {
             return refuse(
                 StatusCode::NOT_FOUND,
@@ -170,6 +170,10 @@ pub(super) fn route(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byt
         Does::Replay => queue::replay(call, control),
         // Fills are taken piece by piece, before they come here; what does come is none.
         Does::Fill => refuse(StatusCode::BAD_REQUEST, "it is no fill", "Send it with PUT to /v1/fill."),
+        Does::Warm => warm::begin(call, control),
+        Does::WarmJobs => warm::list(control),
+        Does::WarmJob => warm::one(path.rsplit('/').next().unwrap_or_default(), control),
+        Does::WarmCancel => warm::cancel(path.rsplit('/').next().unwrap_or_default(), control),
         Does::Reload if !is_nothing(call.body) => {
             refuse(StatusCode::BAD_REQUEST, "a reload takes no content", "Send none, or {}.")
         }
@@ -222,10 +226,12 @@ fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-fn not_allowed(allow: &'static str) -> Response<Full<Bytes>> {
+fn not_allowed(allow: &str) -> Response<Full<Bytes>> {
     let mut response =
         refuse(StatusCode::METHOD_NOT_ALLOWED, "not with this method", &format!("Use {allow}."));
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    if let Ok(allow) = HeaderValue::try_from(allow) {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
     response
 }
 

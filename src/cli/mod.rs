@@ -21,6 +21,7 @@ use crate::config::{self, Config, Flags};
 mod broker;
 mod operator;
 mod queue;
+mod warm;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +32,7 @@ Examples:
   forebay check forebay.toml                          is it good?
   forebay serve --config forebay.toml --memory 2GiB   with a file; flags win over it
   forebay purge http://127.0.0.1:8080/news            the next request asks the origin
+  forebay warm --crawl http://127.0.0.1:8080/         a hidden route has it before anybody asks
 
 Try `forebay COMMAND --help` for what a command takes.";
 
@@ -107,6 +109,9 @@ enum Command {
     Queue(queue::Queue),
     /// Show the nodes of the cluster that a running node belongs to
     Nodes(operator::Nodes),
+    /// Fill the hidden routes of a running node before anybody asks, within the agreed rate
+    #[command(after_help = warm::EXAMPLES)]
+    Warm(warm::Warm),
     /// Make a token for the admin port, and its entry for `admin.tokens`
     Token(Token),
     /// Print what a shell needs to complete the command line
@@ -199,6 +204,7 @@ pub fn run() -> ExitCode {
         Command::Bans(bans) => operator::bans(&bans),
         Command::Queue(queue) => queue::queue(&queue),
         Command::Nodes(nodes) => operator::nodes(&nodes),
+        Command::Warm(warm) => warm::warm(&warm),
         Command::Token(token) => run_token(&token),
         Command::Completions(completions) => run_completions(&completions),
         Command::Config => print(&config::documented()),

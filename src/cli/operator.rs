@@ -35,7 +35,7 @@ not known to hold on all live nodes within the timeout.";
 const DEFAULT_ADMIN: &str = "127.0.0.1:6090";
 
 /// How long a node may take to answer a command.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The exit code when something holds here, and is not known to hold everywhere.
 const NOT_EVERYWHERE: u8 = 3;
@@ -48,13 +48,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 pub(super) struct Node {
     /// The node's admin port, as host:port or http://host:port
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_ADMIN)]
-    admin: String,
+    pub(super) admin: String,
     /// The node's admin token
     #[arg(long, value_name = "TOKEN", env = "FOREBAY_ADMIN_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    pub(super) token: Option<String>,
     /// Print what the node answered, as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -301,7 +301,12 @@ pub(super) fn ask(node: &Node, method: &str, path: &str, body: Option<&Value>) -
 }
 
 /// One call to the admin port.
-async fn exchange(node: &Node, method: &str, path: &str, body: Option<&Value>) -> Result<Value, String> {
+pub(super) async fn exchange(
+    node: &Node,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Value, String> {
     let address = admin_address(&node.admin)?;
     let stream = TcpStream::connect(&address).await.map_err(|error| {
         format!(

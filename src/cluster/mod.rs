@@ -190,6 +190,10 @@ const BEATS: u32 = 4;
 const NEWS: Duration = Duration::from_millis(10);
 /// All announcements together are about so many deliveries a second.
 const DELIVERIES: u32 = 10_000;
+/// A stream that should say something is written to after so long, and given up after so
+/// many times.
+const NUDGE: Duration = Duration::from_secs(1);
+const NUDGES: u32 = 4;
 /// For so long a link may be silent where it should not be.
 const SILENCE: Duration = Duration::from_secs(10);
 /// How often the position is written down.
@@ -395,7 +399,7 @@ impl Inner {
             Resume::After(_) => self.invalidator.turn(),
         };
         tokio::select! {
-            broken = self.read(reader, &epoch, (&here.id, turn)) => broken,
+            broken = self.read(&stream, reader, &epoch, (&here, turn)) => broken,
             broken = self.tell(&stream, &epoch) => broken,
             broken = self.keep_company(&announcer, listener) => broken,
         }
@@ -405,14 +409,9 @@ impl Inner {
     /// there is none.
     async fn first(&self, link: &Link, stream: &Stream) -> Result<(String, u64), Broken> {
         let mut reader = stream.read(link, From::First).await?;
-        let first = match tokio::time::timeout(FIRST, reader.next()).await {
-            Ok(first) => first?,
-            Err(_) => {
-                // Somebody else may write one as well; then the first of them counts.
-                stream.append(&Message::new(None, Says::Founded).to_bytes()).await?;
-                tokio::time::timeout(SILENCE, reader.next()).await.map_err(|_| Broken::Mute)??
-            }
-        };
+        // Somebody else may write one as well; then the first of them counts.
+        let founded = Message::new(None, Says::Founded);
+        let first = next_or_nudge(stream, &mut reader, &founded).await?;
         let epoch = match Message::read(&first.data) {
             Ok(message) => message.epoch().to_owned(),
             // It stands there for all to see, and is as good as any other.
@@ -434,22 +433,19 @@ impl Inner {
     /// Reads the stream, and applies what it says.
     async fn read(
         &self,
+        stream: &Stream,
         mut reader: Reader,
         epoch: &str,
-        (here, turn): (&str, u64),
+        (here, turn): (&Message, u64),
     ) -> Result<std::convert::Infallible, Broken> {
         let mut expected = self.reading.lock().position().cloned();
         let mut caught_up = false;
         loop {
-            let next = reader.next();
             let message = if caught_up {
-                next.await?
+                reader.next().await?
             } else {
                 // What this node has just written must arrive at least.
-                match tokio::time::timeout(SILENCE, next).await {
-                    Ok(message) => message?,
-                    Err(_) => return Err(Broken::Mute),
-                }
+                next_or_nudge(stream, &mut reader, here).await?
             };
             let read = Message::read(&message.data);
             let id = read.as_ref().map_or("", |message| message.id.as_str());
@@ -461,7 +457,7 @@ impl Inner {
                 continue;
             }
             let position = Position { epoch: epoch.to_owned(), offset: message.offset, id: id.to_owned() };
-            let is_here = id == here;
+            let is_here = id == here.id && !caught_up;
             match read {
                 Ok(read) => {
                     let before = if caught_up { u64::MAX } else { turn };
@@ -701,8 +697,21 @@ impl Inner {
     }
 }
 
-/// How long the stream's first message may take to arrive, where there is one.
-const FIRST: Duration = Duration::from_secs(1);
+/// The next message of a stream that must have one. A broker that has just started
+/// sometimes tells a reader of nothing new until more is written; so it is nudged.
+async fn next_or_nudge(
+    stream: &Stream,
+    reader: &mut Reader,
+    nudge: &Message,
+) -> Result<broker::Message, Broken> {
+    for _ in 0..NUDGES {
+        match tokio::time::timeout(NUDGE, reader.next()).await {
+            Ok(message) => return Ok(message?),
+            Err(_) => stream.append(&nudge.to_bytes()).await?,
+        }
+    }
+    Err(Broken::Mute)
+}
 
 /// How often each of so many nodes announces itself at most.
 fn pace(nodes: usize) -> Duration {

@@ -211,6 +211,21 @@ impl Checker<'_> {
             );
             self.fault_at(value_at(tree, "hidden", "secrets"), "hidden.secrets", refusal);
         }
+        let warm = &config.warm;
+        if warm.every.is_some() && warm.sitemaps.is_empty() && warm.crawl.is_empty() && warm.urls.is_none() {
+            let refusal = wrong(
+                "a time, and nothing that is to be warmed",
+                "Set warm.sitemaps, warm.urls or warm.crawl as well.",
+            );
+            self.fault_at(value_at(tree, "warm", "every"), "warm.every", refusal);
+        }
+        if warm.every.is_some() && !hides && self.whole {
+            let refusal = wrong(
+                "warming, and no hidden route that it could fill",
+                "Give a route mode = \"hidden\", or leave warm.every away.",
+            );
+            self.fault_at(value_at(tree, "warm", "every"), "warm.every", refusal);
+        }
     }
 
     fn origins(&mut self, tree: &Table) -> Vec<Origin> {

@@ -58,6 +58,8 @@ pub struct Config {
     pub agreed: Vec<Agreed>,
     /// Hidden routes.
     pub hidden: repopulate::Settings,
+    /// What is warmed, and how often.
+    pub warm: repopulate::warm::Settings,
     /// Workers of hidden routes.
     pub worker: WorkerSettings,
     /// One line for each request.
@@ -150,6 +152,7 @@ impl Config {
             origins: Vec::new(),
             agreed: Vec::new(),
             hidden: repopulate::Settings::default(),
+            warm: repopulate::warm::Settings::default(),
             worker: WorkerSettings { memory: 256 * 1024 * 1024 },
             access_log: access_log::Settings {
                 output: access_log::Output::Off,

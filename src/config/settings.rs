@@ -7,6 +7,7 @@
 
 mod hidden;
 mod rules;
+mod warm;
 
 use std::time::Duration;
 
@@ -186,6 +187,13 @@ pub static SECTIONS: &[Section] = &[
                cache is filled from behind, at the rate that was agreed with the origin's owner (`rate` of \
                [[origin]]).",
         settings: hidden::HIDDEN,
+    },
+    Section {
+        name: "warm",
+        text: "Filling hidden routes before anybody asks, and keeping a complete copy of a site: what is named \
+               here is asked for in the lowest class and within the agreed rate, again and again. With \
+               rules.stale_on_error the copy is served when the origin is gone. In a cluster one node should do it.",
+        settings: warm::WARM,
     },
     Section {
         name: "worker",

@@ -221,6 +221,23 @@ impl Typed for Duration {
     }
 }
 
+impl Typed for Option<Duration> {
+    fn read(&mut self, value: &Value, kind: &Kind) -> Result<(), Wrong> {
+        if matches!(value, Value::Text(text) | Value::Bare(text) if text == "off") {
+            *self = None;
+            return Ok(());
+        }
+        let mut time = Duration::ZERO;
+        time.read(value, kind)?;
+        *self = Some(time);
+        Ok(())
+    }
+
+    fn shown(&self, kind: &Kind) -> Shown {
+        self.map_or_else(|| Shown::Text("off".to_owned()), |time| time.shown(kind))
+    }
+}
+
 impl Typed for String {
     fn read(&mut self, value: &Value, kind: &Kind) -> Result<(), Wrong> {
         *self = checked_text(value, kind)?;
@@ -594,6 +611,15 @@ pub fn broker_url(text: &str) -> Result<(), Wrong> {
     // What is wrong with it may have the password in it.
     let refused = |_| Wrong { secret: true, ..wrong("not the URL of an AMQP broker", cure) };
     crate::broker::check_url(text).map_err(refused)
+}
+
+/// A URL as clients ask for it.
+pub fn http_url(text: &str) -> Result<(), Wrong> {
+    if crate::repopulate::warm::Url::parse(text).is_some() {
+        return Ok(());
+    }
+    let cure = "Write URLs as clients ask for them, such as \"https://www.example.org/sitemap.xml\".";
+    Err(wrong(format!("{text:?} is no URL"), cure))
 }
 
 /// The name of a header.

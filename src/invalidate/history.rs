@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::stored::{Selector, Strength};
 
 /// How many are remembered.
-const REMEMBERED: usize = 1000;
+const REMEMBERED: usize = 10_000;
 
 /// An accepted invalidation.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize, JsonSchema)]

@@ -3,29 +3,35 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::broker::{Limits, LocalQueues, Queues, RabbitQueues, Topology};
+use crate::clock::monotonic;
 use crate::cluster::Cluster;
-use crate::config::Config;
+use crate::config::{Config, units};
 use crate::fetch::Common;
 use crate::invalidate::Invalidator;
 use crate::observe::counters::Counters;
 use crate::origin::Client;
 use crate::policy::site::Mode;
 use crate::repopulate::pace::{Pace, WORK_TTL};
+use crate::repopulate::warm::{self, Sources};
 use crate::repopulate::worker::{Behind, PAUSES, Parts, Places, Worker};
-use crate::repopulate::{Announcer, DeadLetter, Keeper, OriginView, QueueView, Secrets, Wants, dead};
+use crate::repopulate::{Announcer, DeadLetter, Keeper, OriginView, QueueView, Secrets, Wants, Warmer, dead};
 use crate::store::Store;
 
 /// How often known keys and dead letters are written down, if they have changed.
 const WRITE_DOWN: Duration = Duration::from_secs(5);
 /// Known keys are written down one time in so many: they are large.
 const KNOWN_EVERY: u64 = 12;
+
+/// How much work is taken at once. The pacer keeps to what was agreed, be that changed;
+/// here is only room for it.
+const AT_ONCE: u16 = 20_000;
 
 /// The name of the file with the dead letters.
 const DEAD_FILE: &str = "dead-letters.json";
@@ -34,6 +40,7 @@ const DEAD_FILE: &str = "dead-letters.json";
 pub(super) struct Hidden {
     pub announcer: Announcer,
     pub keeper: Keeper,
+    pub warmer: Warmer,
     queues: Arc<dyn Queues>,
     wants: Arc<Wants>,
     /// Where the queues are in this process.
@@ -83,7 +90,7 @@ impl Hidden {
         let (clock, counters) = (common.clock.clone(), Arc::clone(&common.counters));
         let settings = &config.hidden;
         let state: Option<&Path> = config.node.state.as_deref();
-        let wants = Arc::new(Wants::new(settings, state, Arc::clone(&counters), Instant::now()));
+        let wants = Arc::new(Wants::new(settings, state, Arc::clone(&counters), monotonic()));
         let secrets = secrets(config)?;
         let keeper = Keeper::new(
             common,
@@ -121,11 +128,29 @@ impl Hidden {
             // What it would keep is in the store of this very node.
             Inside::start(config, common, None, parts)
         });
+        let unknown = units::print_rate(settings.budget.unknown.0);
+        let per_client = settings.budget.per_client.map_or("no".to_owned(), |rate| units::print_rate(rate.0));
+        for (origin, agreed) in hidden_origins(config) {
+            tracing::info!(
+                target: "forebay::repopulate",
+                "origin {} is hidden: asked {} at most, {} at once; for URLs that nothing is known of {unknown} (hidden.unknown_rate), for each client {per_client} (hidden.client_rate)",
+                config.origins[origin].name, units::print_rate(agreed.rate.0), agreed.concurrency,
+            );
+        }
+        let parts = warm::Parts {
+            announcer: announcer.clone(),
+            store: Arc::clone(&common.store),
+            event_ttl: settings.event_ttl,
+            state: config.node.state.clone(),
+            clock: common.clock.clone(),
+            counters: Arc::clone(&common.counters),
+        };
+        let warmer = Warmer::start(parts, sources(config));
         let tasks = vec![
             tokio::spawn(keeper.clone().run(Arc::clone(&queues))),
             tokio::spawn(write_down(Arc::clone(&wants), local.clone())),
         ];
-        Ok(Hidden { announcer, keeper, queues, wants, inside, local, rabbit, tasks })
+        Ok(Hidden { announcer, keeper, warmer, queues, wants, inside, local, rabbit, tasks })
     }
 
     /// Another configuration from now on.
@@ -135,6 +160,7 @@ impl Hidden {
         if let Some(inside) = &self.inside {
             inside.apply(config);
         }
+        self.warmer.set(sources(config));
         if let Some(rabbit) = &self.rabbit {
             rabbit.set_origins(topology(config).origins);
         }
@@ -142,7 +168,7 @@ impl Hidden {
 
     /// What is to be done from time to time.
     pub fn tick(&self) {
-        self.wants.tick(Instant::now());
+        self.wants.tick(monotonic());
         if let Some(inside) = &self.inside {
             inside.worker.tick();
         }
@@ -150,7 +176,7 @@ impl Hidden {
 
     /// How it all stands.
     pub fn view(&self, backlog: u64) -> QueueView {
-        let (leases, known_keys, oldest) = self.wants.extent(Instant::now());
+        let (leases, known_keys, oldest) = self.wants.extent(monotonic());
         QueueView {
             leases: leases as u64,
             oldest_wanted_seconds: oldest.as_secs(),
@@ -175,6 +201,7 @@ impl Hidden {
 
     /// Ends, and writes down what outlives the node.
     pub async fn end(&self) {
+        self.warmer.end().await;
         self.tasks.iter().for_each(JoinHandle::abort);
         if let Some(inside) = &self.inside {
             inside.end();
@@ -294,9 +321,7 @@ impl Inside {
             let kit = (self.common.clock.clone(), Arc::clone(&self.common.counters));
             let pace = Pace::new(name.clone(), &agreed, Arc::clone(&self.queues), kit);
             paces.push(pace.clone());
-            // The pacer keeps to what was agreed; here is only room for it.
-            let at_once = u16::try_from(agreed.concurrency).unwrap_or(u16::MAX).saturating_mul(2);
-            let working = self.worker.clone().run(name.clone(), at_once);
+            let working = self.worker.clone().run(name.clone(), AT_ONCE);
             self.tasks.lock().extend([tokio::spawn(pace.run()), tokio::spawn(working)]);
         }
     }
@@ -338,6 +363,14 @@ fn behind(config: &Config, common: &Common) -> Behind {
     };
     let origins = hidden_origins(config).into_iter().map(|(origin, _)| client(origin)).collect();
     Behind { sites: config.sites.clone(), names: names(config), origins }
+}
+
+/// Where what is warmed comes from.
+fn sources(config: &Config) -> Sources {
+    let origins = names(config).into_iter().zip(&config.agreed);
+    // Whatever clients miss needs room as well.
+    let most = config.hidden.backlog.min(config.hidden.lease.max) / 4;
+    Sources::new(config.sites.clone(), origins, most, config.warm.clone())
 }
 
 pub(super) fn names(config: &Config) -> Vec<String> {

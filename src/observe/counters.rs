@@ -315,6 +315,11 @@ table! {
     fills_refused_broken: Counter "forebay_fills_refused_total" {"reason=\"broken\""} "Fills that were not stored, by why; docs/hidden-origin.md explains each.";
     fills_refused_busy: Counter "forebay_fills_refused_total" {"reason=\"busy\""} "Fills that were not stored, by why; docs/hidden-origin.md explains each.";
     fill_seconds: Histogram "forebay_fill_seconds" {""} "From the first miss of a key to its fill.";
+    warm_jobs: Gauge "forebay_warm_jobs" {""} "Warm jobs that run.";
+    warm_filled: Counter "forebay_warm_urls_total" {"result=\"filled\""} "URLs of warm jobs, by what became of them.";
+    warm_fresh: Counter "forebay_warm_urls_total" {"result=\"fresh\""} "URLs of warm jobs, by what became of them.";
+    warm_failed: Counter "forebay_warm_urls_total" {"result=\"failed\""} "URLs of warm jobs, by what became of them.";
+    warm_disallowed: Counter "forebay_warm_urls_total" {"result=\"disallowed\""} "URLs of warm jobs, by what became of them.";
 
     // The journal of purges.
     journal_records: Counter "forebay_journal_records_total" {""} "Purges written to the journal.";

@@ -20,6 +20,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use http::{Request, Uri, Version};
 use http_body::Body as _;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -47,8 +48,12 @@ pub struct Client {
     shared: Arc<Shared>,
 }
 
+/// Answers in the place of an origin, in tests.
+pub type Script = Box<dyn Fn(Outgoing) -> BoxFuture<'static, Result<Exchange, Failure>> + Send + Sync>;
+
 struct Shared {
     settings: Settings,
+    script: Option<Script>,
     idle: Mutex<Vec<Idle>>,
     counters: Arc<Counters>,
 }
@@ -67,7 +72,13 @@ struct Connection {
 impl Client {
     /// A client without connections yet.
     pub fn new(settings: Settings, counters: Arc<Counters>) -> Self {
-        Client { shared: Arc::new(Shared { settings, idle: Mutex::default(), counters }) }
+        Client { shared: Arc::new(Shared { settings, script: None, idle: Mutex::default(), counters }) }
+    }
+
+    /// A client that connects to nobody: what it is asked is answered by `script`.
+    pub fn scripted(settings: Settings, counters: Arc<Counters>, script: Script) -> Self {
+        let script = Some(script);
+        Client { shared: Arc::new(Shared { settings, script, idle: Mutex::default(), counters }) }
     }
 
     /// How this origin is asked.
@@ -80,7 +91,10 @@ impl Client {
         let started = Instant::now();
         let counters = &self.shared.counters;
         counters.origin_requests.up();
-        let outcome = self.try_exchange(outgoing, started).await;
+        let outcome = match &self.shared.script {
+            None => self.try_exchange(outgoing, started).await,
+            Some(script) => script(outgoing).await,
+        };
         match &outcome {
             Ok(_) => {}
             Err(Failure::Unresolved(_) | Failure::Connect(_)) => counters.origin_failed_connect.up(),

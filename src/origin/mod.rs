@@ -12,7 +12,7 @@ mod exchange;
 
 use std::time::Duration;
 
-pub use client::Client;
+pub use client::{Client, Script};
 pub use exchange::{Content, Exchange, Failure, Outgoing};
 
 /// One origin and how it is asked.

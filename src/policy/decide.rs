@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::normalise::Presented;
-use super::site::{HonourRequest, Rules};
+use super::site::{HonourRequest, Mode, Rules};
 use crate::clock::Wall;
 use crate::rfc::cache_control::{MaxStale, RequestDirectives};
 use crate::rfc::cache_status::Fwd;
@@ -238,6 +238,7 @@ pub fn is_servable(response: &StoredResponse, rules: &Rules, now: Wall) -> bool 
 /// may answer when the origin fails.
 pub fn is_worth_storing(head: &crate::stored::Head, rules: &Rules, now: Wall) -> bool {
     (head.stale_for(now).is_none() && !head.always_validate)
+        || (rules.mode == Mode::Hidden && rules.serve_forbidden_stale && !is_error(head))
         || validator::conditional_fields(&head.fields).next().is_some()
         || (!head.terms.forbidden && !is_error(head))
             && (head.terms.while_revalidate > 0

@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -19,7 +19,7 @@ use super::lease::Unfillable;
 use super::token::{Claim, Secrets};
 use super::wants::{Missed, Wants};
 use crate::broker::{Address, Letter, Queues, Unpublished};
-use crate::clock::{Clock, Wall};
+use crate::clock::{Clock, Wall, monotonic};
 use crate::invalidate::Invalidator;
 use crate::observe::counters::Counters;
 use crate::stored::StoredResponse;
@@ -111,7 +111,7 @@ impl Announcer {
     pub fn miss(&self, miss: Miss<'_>) -> Announced {
         let inner = &*self.inner;
         let key = miss.wanted.id();
-        match inner.wants.miss(key, miss.reason, miss.client, Instant::now()) {
+        match inner.wants.miss(key, miss.reason, miss.client, monotonic()) {
             Missed::Tell { class, misses } => {
                 let now = inner.clock.now();
                 let event = inner.event(&miss, class, misses, now);
@@ -191,11 +191,12 @@ async fn publish(
     let mut under_way = FuturesUnordered::new();
     loop {
         let told = tokio::select! {
+            biased;
+            Some(()) = under_way.next() => continue,
             told = waiting.recv(), if under_way.len() < UNCONFIRMED => match told {
                 Some(told) => told,
                 None => break,
             },
-            Some(()) = under_way.next() => continue,
         };
         counters.events_backlog.set(waiting.len() as u64);
         under_way.push(publish_one(told, &*queues, &wants, &clock, &counters));

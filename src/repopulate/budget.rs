@@ -1,7 +1,7 @@
 //! How much may be asked for that is not known to exist: in all, and by each client.
 //!
-//! What always holds: new keys are counted and not requests, so that a client that
-//! asks again and again for one page spends nothing; what is remembered of clients is
+//! What always holds: keys are counted that nothing is known of, and not requests, so
+//! that a client that asks for known pages, or again and again for one, spends nothing; what is remembered of clients is
 //! bounded, and where there is no room for one more, those that have not asked for
 //! long are forgotten.
 
@@ -104,9 +104,8 @@ impl Budgets {
         self.settings = settings;
     }
 
-    /// Whether a client may ask for a key that is new to this node, or that is not
-    /// even known to exist.
-    pub fn spend(&mut self, client: IpAddr, unknown: bool, now: Instant) -> Result<(), Spent> {
+    /// Whether a client may ask for a key that nothing is known of.
+    pub fn spend(&mut self, client: IpAddr, now: Instant) -> Result<(), Spent> {
         let burst = f64::from(self.settings.client_burst.max(1));
         let client = self.prefix(client);
         if let Some(rate) = self.settings.per_client {
@@ -114,17 +113,14 @@ impl Budgets {
             let bucket = self.clients.entry(client).or_insert(Bucket::full(burst, now));
             bucket.take(rate, burst, now).map_err(Spent::Client)?;
         }
-        if unknown {
-            let most = most_unknown(&self.settings);
-            if let Err(wait) = self.unknown.take(self.settings.unknown, most, now) {
-                // What was not asked for is not the client's.
-                if let Some(bucket) = self.clients.get_mut(&client) {
-                    bucket.give_back();
-                }
-                return Err(Spent::Unknown(wait));
+        let most = most_unknown(&self.settings);
+        self.unknown.take(self.settings.unknown, most, now).map_err(|wait| {
+            // What was not asked for is not the client's.
+            if let Some(bucket) = self.clients.get_mut(&client) {
+                bucket.give_back();
             }
-        }
-        Ok(())
+            Spent::Unknown(wait)
+        })
     }
 
     fn prefix(&self, client: IpAddr) -> IpAddr {
@@ -172,34 +168,38 @@ mod tests {
     #[test]
     fn a_client_that_scans_is_stopped_and_the_others_are_not() {
         let now = Instant::now();
-        let mut budgets = Budgets::new(Settings::default(), now);
-        let asked = (0..1000).filter(|_| budgets.spend(client(1), false, now).is_ok()).count();
+        let unknown = PerSecond(1000.0);
+        let mut budgets = Budgets::new(Settings { unknown, ..Settings::default() }, now);
+        let asked = (0..1000).filter(|_| budgets.spend(client(1), now).is_ok()).count();
         assert_eq!(asked, 60);
-        assert!(matches!(budgets.spend(client(1), false, now), Err(Spent::Client(_))));
-        assert_eq!(budgets.spend(client(2), false, now), Ok(()));
-        assert_eq!(budgets.spend(client(1), false, now + Duration::from_secs(1)), Ok(()));
+        assert!(matches!(budgets.spend(client(1), now), Err(Spent::Client(_))));
+        assert_eq!(budgets.spend(client(2), now), Ok(()));
+        assert_eq!(budgets.spend(client(1), now + Duration::from_secs(1)), Ok(()));
     }
 
     #[test]
-    fn unknown_keys_have_a_budget_for_all_that_costs_no_client_its_own() {
+    fn there_is_a_budget_for_all_that_costs_no_client_its_own() {
         let now = Instant::now();
         let mut budgets = Budgets::new(Settings::default(), now);
-        let asked = (0..1000).filter(|n| budgets.spend(client(*n), true, now).is_ok()).count();
+        let asked = (0..1000).filter(|n| budgets.spend(client(*n), now).is_ok()).count();
         assert_eq!(asked, 20);
-        assert!(matches!(budgets.spend(client(5000), true, now), Err(Spent::Unknown(_))));
-        assert_eq!((0..60).filter(|_| budgets.spend(client(5000), false, now).is_ok()).count(), 60);
+        for _ in 0..100 {
+            assert!(matches!(budgets.spend(client(5000), now), Err(Spent::Unknown(_))));
+        }
+        assert_eq!(budgets.spend(client(5000), now + Duration::from_secs(1)), Ok(()));
     }
 
     #[test]
     fn a_network_of_ipv6_is_one_client_and_their_number_is_bounded() {
         let now = Instant::now();
-        let mut budgets = Budgets::new(Settings { client_burst: 1, ..Settings::default() }, now);
+        let settings = Settings { client_burst: 1, unknown: PerSecond(1e9), ..Settings::default() };
+        let mut budgets = Budgets::new(settings, now);
         let v6 = |text: &str| text.parse::<IpAddr>().expect("an address");
-        assert!(budgets.spend(v6("2001:db8::1"), false, now).is_ok());
-        assert!(budgets.spend(v6("2001:db8::2"), false, now).is_err());
-        assert!(budgets.spend(v6("2001:db8:0:1::1"), false, now).is_ok());
+        assert!(budgets.spend(v6("2001:db8::1"), now).is_ok());
+        assert!(budgets.spend(v6("2001:db8::2"), now).is_err());
+        assert!(budgets.spend(v6("2001:db8:0:1::1"), now).is_ok());
         for n in 0..200_000 {
-            let _ = budgets.spend(client(n), false, now);
+            let _ = budgets.spend(client(n), now);
         }
         assert!(budgets.clients.len() <= MOST_CLIENTS);
     }

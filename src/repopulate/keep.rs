@@ -9,7 +9,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use super::lease::Unfillable;
 use super::token::{BadToken, Claim, Secrets};
 use super::wants::Wants;
 use crate::broker::{Address, Letter, Queues};
-use crate::clock::{Clock, Wall};
+use crate::clock::{Clock, Wall, monotonic};
 use crate::fetch::{Asked, Common};
 use crate::invalidate::{Invalidator, Moment};
 use crate::observe::counters::Counters;
@@ -190,7 +190,7 @@ impl Keeper {
 
     /// Heeds word of a key that was not filled.
     fn heed(&self, wanted: &Wanted, word: Word) {
-        let (wants, key, now) = (&self.inner.wants, wanted.id(), Instant::now());
+        let (wants, key, now) = (&self.inner.wants, wanted.id(), monotonic());
         match word {
             Word::Postponed { pause_ms } => wants.postponed(key, Duration::from_millis(pause_ms), now),
             Word::Failed => wants.unfillable(key, Unfillable::Failed, now),
@@ -233,15 +233,15 @@ impl Keeper {
         let inner = &*self.inner;
         let kept = self.try_keep(&asked, head, body);
         match &kept {
-            Ok(_) => {
+            Ok(response) => {
                 inner.counters.fills_kept.up();
-                inner.wants.filled(id, Instant::now());
+                inner.wants.filled(id, response.head.status.as_u16() < 400, monotonic());
             }
             Err(refused) => {
                 inner.count(refused);
                 match refused {
                     // What is there answers.
-                    Refused::Older => inner.wants.filled(id, Instant::now()),
+                    Refused::Older => inner.wants.filled(id, false, monotonic()),
                     refused => self.act_upon(id, refused),
                 }
             }
@@ -319,7 +319,7 @@ impl Keeper {
         let wants = &self.inner.wants;
         match refused {
             Refused::NotStorable(reason) => {
-                wants.unfillable(id, Unfillable::NotStorable(Arc::clone(reason)), Instant::now());
+                wants.unfillable(id, Unfillable::NotStorable(Arc::clone(reason)), monotonic());
             }
             // The next miss asks again: what was got is from before the purge.
             Refused::Fenced | Refused::Broken | Refused::Busy => wants.forget(id),
@@ -482,7 +482,7 @@ pub fn again(key: &CacheKey, secondary: &SecondaryKey, sites: &Sites) -> Option<
 }
 
 /// On whose behalf a node itself asks.
-const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+pub(super) const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The head with which a response is stored on a hidden route, or why it is not. Edges
 /// and workers judge alike.

@@ -13,7 +13,7 @@
 //!
 //! What it never does: read the clock, publish, or wait.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,9 @@ impl Default for Settings {
 /// than it was told with.
 const GROWTH: u64 = 8;
 
+/// How many leases are looked at for one that is over.
+const MOST_LOOKED_AT: usize = 64;
+
 /// What a miss leads to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
@@ -81,8 +84,11 @@ pub struct Leases {
     settings: Settings,
     by_key: HashMap<u128, Lease>,
     /// Keys in the order in which their leases were last begun or changed; stale
-    /// entries are skipped.
+    /// entries are skipped. All of them live for the same time.
     order: VecDeque<(u128, u32)>,
+    /// The others by when they can be forgotten: those that have failed, and those that
+    /// were put off.
+    parked: BTreeSet<(Instant, u128)>,
     /// How long a fill takes as a rule, in milliseconds.
     usual: f64,
 }
@@ -99,8 +105,12 @@ struct Lease {
     wanted_since: Instant,
     /// Failures in a row.
     failures: u32,
+    /// It was told as something that nobody waits for.
+    idle: bool,
     /// Changes whenever its place in `order` does.
     turn: u32,
+    /// Its place in `parked`.
+    parked: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -112,7 +122,13 @@ enum State {
 impl Leases {
     /// No leases.
     pub fn new(settings: Settings) -> Self {
-        Leases { settings, by_key: HashMap::new(), order: VecDeque::new(), usual: 1000.0 }
+        Leases {
+            settings,
+            by_key: HashMap::new(),
+            order: VecDeque::new(),
+            parked: BTreeSet::new(),
+            usual: 1000.0,
+        }
     }
 
     /// Somebody has missed this key.
@@ -142,15 +158,42 @@ impl Leases {
             return Verdict::Full;
         }
         let state = State::Asked { until: now + duration };
-        let lease =
-            Lease { state, misses: 1, told_with: 0, told_at: now, wanted_since: now, failures: 0, turn: 0 };
+        let lease = Lease {
+            state,
+            misses: 1,
+            told_with: 0,
+            told_at: now,
+            wanted_since: now,
+            failures: 0,
+            idle: false,
+            turn: 0,
+            parked: None,
+        };
         self.by_key.insert(key, lease);
         self.tell(key, now + duration, now, false)
     }
 
+    /// It was told as something that nobody waits for.
+    pub fn idle(&mut self, key: u128) {
+        if let Some(lease) = self.by_key.get_mut(&key) {
+            lease.idle = true;
+        }
+    }
+
+    /// Somebody waits for it now: where it was told as something that nobody waits for,
+    /// the next miss tells it once more.
+    pub fn hasten(&mut self, key: u128, now: Instant) {
+        if let Some(lease) = self.by_key.get_mut(&key)
+            && std::mem::take(&mut lease.idle)
+            && let State::Asked { until } = &mut lease.state
+        {
+            *until = now;
+        }
+    }
+
     /// It has been filled. Returns how long it was wanted, if it was.
     pub fn filled(&mut self, key: u128, now: Instant) -> Option<Duration> {
-        let lease = self.by_key.remove(&key)?;
+        let lease = self.remove(key)?;
         let took = now.saturating_duration_since(lease.wanted_since);
         if matches!(lease.state, State::Asked { .. }) {
             // What took long counts slowly, so that one straggler frightens nobody.
@@ -172,13 +215,15 @@ impl Leases {
             told_at: now,
             wanted_since: now,
             failures: 0,
+            idle: false,
             turn: 0,
+            parked: None,
         });
         let time = hold_down.saturating_mul(1 << lease.failures.min(20)).min(max_hold_down);
         lease.failures = lease.failures.saturating_add(1);
         lease.state = State::HeldDown { why, until: now + time };
         lease.misses = 0;
-        self.requeue(key);
+        self.park(key);
     }
 
     /// It is tried again after `pause`; until then, and for a lease's time after, it
@@ -188,7 +233,7 @@ impl Leases {
         if let Some(lease) = self.by_key.get_mut(&key) {
             lease.state = State::Asked { until };
             lease.told_at = now + pause;
-            self.requeue(key);
+            self.park(key);
         }
     }
 
@@ -203,7 +248,7 @@ impl Leases {
 
     /// It is no matter any more, whatever it was: the next miss is told.
     pub fn forget(&mut self, key: u128) {
-        self.by_key.remove(&key);
+        self.remove(key);
     }
 
     /// Ends the leases that are over. Returns how many of them were never filled.
@@ -212,15 +257,19 @@ impl Leases {
         while let Some((key, turn)) = self.order.front().copied() {
             match self.by_key.get(&key) {
                 Some(lease) if lease.turn == turn => {
-                    if !lease.is_forgettable(now, self.settings.max_hold_down) {
+                    if now < lease.until() {
                         break;
                     }
-                    unfilled += usize::from(matches!(lease.state, State::Asked { .. }));
+                    unfilled += 1;
                     self.by_key.remove(&key);
                 }
                 _ => {}
             }
             self.order.pop_front();
+        }
+        while let Some((_, key)) = self.parked.first().copied().filter(|(end, _)| *end <= now) {
+            let lease = self.remove(key);
+            unfilled += usize::from(lease.is_some_and(|lease| matches!(lease.state, State::Asked { .. })));
         }
         unfilled
     }
@@ -253,7 +302,11 @@ impl Leases {
             let lease = self.by_key.get(key).filter(|lease| lease.turn == *turn)?;
             matches!(lease.state, State::Asked { .. }).then_some(lease.wanted_since)
         });
-        asked.min().map(|since| now.saturating_duration_since(since))
+        let put_off = self.parked.iter().take(64).filter_map(|(_, key)| {
+            let lease = self.by_key.get(key)?;
+            matches!(lease.state, State::Asked { .. }).then_some(lease.wanted_since)
+        });
+        asked.chain(put_off).min().map(|since| now.saturating_duration_since(since))
     }
 
     fn tell(&mut self, key: u128, until: Instant, now: Instant, renewal: bool) -> Verdict {
@@ -261,14 +314,42 @@ impl Leases {
         let misses = lease.misses;
         lease.state = State::Asked { until };
         (lease.told_with, lease.misses, lease.told_at) = (misses, 0, now);
-        self.requeue(key);
+        if lease.failures > 0 {
+            self.park(key);
+        } else {
+            self.requeue(key);
+        }
         Verdict::Tell { misses, renewal }
+    }
+
+    fn remove(&mut self, key: u128) -> Option<Lease> {
+        let lease = self.by_key.remove(&key)?;
+        if let Some(end) = lease.parked {
+            self.parked.remove(&(end, key));
+        }
+        Some(lease)
+    }
+
+    /// Puts a key where it is found when it can be forgotten: when it is over, and so is
+    /// the time in which a further failure would count as one in a row.
+    fn park(&mut self, key: u128) {
+        let Some(lease) = self.by_key.get_mut(&key) else { return };
+        let memory = if lease.failures > 0 { self.settings.max_hold_down } else { Duration::ZERO };
+        let end = lease.until() + memory;
+        lease.turn = lease.turn.wrapping_add(1);
+        if let Some(before) = lease.parked.replace(end) {
+            self.parked.remove(&(before, key));
+        }
+        self.parked.insert((end, key));
     }
 
     /// Puts a key last in the order of those that may be dropped.
     fn requeue(&mut self, key: u128) {
         if let Some(lease) = self.by_key.get_mut(&key) {
             lease.turn = lease.turn.wrapping_add(1);
+            if let Some(before) = lease.parked.take() {
+                self.parked.remove(&(before, key));
+            }
             self.order.push_back((key, lease.turn));
         }
         // Entries of keys that have moved on or ended are skipped, but not for ever.
@@ -286,22 +367,13 @@ impl Leases {
         if self.by_key.len() < self.settings.max {
             return true;
         }
-        // The oldest of those that are over makes way, even if its failures are
-        // forgotten with it.
-        while let Some((key, turn)) = self.order.front().copied() {
-            match self.by_key.get(&key) {
-                Some(lease) if lease.turn == turn => {
-                    if now < lease.until() {
-                        return false;
-                    }
-                    self.by_key.remove(&key);
-                    self.order.pop_front();
-                    return true;
-                }
-                _ => self.order.pop_front(),
-            };
-        }
-        false
+        // One that is over makes way, even if its failures are forgotten with it. All
+        // failures are remembered for equally long, so it is among the first of them.
+        let over = self.parked.iter().take(MOST_LOOKED_AT).find_map(|(_, key)| {
+            let lease = self.by_key.get(key)?;
+            (lease.until() <= now).then_some(*key)
+        });
+        over.and_then(|key| self.remove(key)).is_some()
     }
 }
 
@@ -310,13 +382,6 @@ impl Lease {
         match self.state {
             State::Asked { until } | State::HeldDown { until, .. } => until,
         }
-    }
-
-    /// Whether nobody needs to remember it: it is over, and so is the time in which a
-    /// further failure would count as one in a row.
-    fn is_forgettable(&self, now: Instant, max_hold_down: Duration) -> bool {
-        let memory = if self.failures > 0 { max_hold_down } else { Duration::ZERO };
-        now >= self.until() + memory
     }
 }
 
@@ -355,6 +420,19 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_waited_for_is_told_once_more_when_somebody_does() {
+        let (mut leases, now) = (Leases::new(Settings::default()), Instant::now());
+        leases.hasten(1, now);
+        leases.miss(1, now);
+        leases.idle(1);
+        assert!(matches!(leases.miss(1, now), Verdict::Leased(_)));
+        leases.hasten(1, now);
+        assert_eq!(leases.miss(1, now), Verdict::Tell { misses: 2, renewal: true });
+        leases.hasten(1, now);
+        assert!(matches!(leases.miss(1, now), Verdict::Leased(_)), "once is enough");
+    }
+
+    #[test]
     fn what_cannot_be_filled_is_held_down_for_longer_each_time() {
         let (mut leases, start) = (Leases::new(Settings::default()), Instant::now());
         let (mut now, mut times) = (start, Vec::new());
@@ -383,6 +461,25 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_held_down_for_long_keeps_no_other() {
+        let settings = Settings { max: 3, hold_down: seconds(300), ..Settings::default() };
+        let (mut leases, start) = (Leases::new(settings), Instant::now());
+        leases.unfillable(1, Unfillable::Failed, start);
+        leases.miss(2, start);
+        leases.miss(3, start);
+        assert_eq!(leases.expire(start + seconds(10)), 2);
+        leases.miss(2, start + seconds(10));
+        leases.miss(3, start + seconds(10));
+        assert!(matches!(leases.miss(4, start + seconds(20)), Verdict::Tell { .. }));
+        // Held down no longer, it is remembered, and makes way before one that lives.
+        (5..=6)
+            .for_each(|key| assert!(matches!(leases.miss(key, start + seconds(299)), Verdict::Tell { .. })));
+        assert_eq!(leases.miss(7, start + seconds(299)), Verdict::Full);
+        assert!(matches!(leases.miss(7, start + seconds(300)), Verdict::Tell { .. }));
+        assert!(leases.parked.is_empty() && leases.len() == 3);
+    }
+
+    #[test]
     fn every_lease_ends() {
         let (mut leases, start) = (Leases::new(Settings::default()), Instant::now());
         (0..100).for_each(|key| drop(leases.miss(key, start)));
@@ -390,7 +487,7 @@ mod tests {
         leases.postponed(8, seconds(30), start);
         assert_eq!(leases.expire(start + seconds(9)), 0);
         assert_eq!(leases.expire(start + seconds(1000)), 99);
-        assert!(leases.is_empty() && leases.order.is_empty());
+        assert!(leases.is_empty() && leases.order.is_empty() && leases.parked.is_empty());
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod push;
 mod rate;
 pub mod token;
 pub mod wants;
+pub mod warm;
 pub mod worker;
 
 use std::time::Duration;
@@ -43,6 +44,7 @@ pub use keep::{Keeper, Refused, again};
 pub use lease::Unfillable;
 pub use token::Secrets;
 pub use wants::Wants;
+pub use warm::Warmer;
 pub use worker::Worker;
 
 /// Limits and times of repopulation.

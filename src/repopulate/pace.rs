@@ -4,6 +4,10 @@
 //! What always holds: an event is acknowledged when it has been released, merged into
 //! one that waits, or is of no more use, and not before; so a pacer that ends loses
 //! none, and whoever takes over begins with them.
+//!
+//! What the origin sees beyond what was agreed: work that comes again, because its worker
+//! has died, is asked for again; and who takes over begins with an empty bucket, but does
+//! not know what is under way, which comes on top of its own until it ends.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +21,7 @@ use super::fill::{EndedAs, Outcome};
 use super::pacer::{Ended, Next, Offer, Offered, Pacer, View};
 use super::{Agreed, pacer};
 use crate::broker::{Address, Delivery, Letter, Queues, Subscription, Unpublished};
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic};
 use crate::observe::counters::Counters;
 
 /// Work that nobody takes within this time is dropped: what is not done now is not to
@@ -32,6 +36,8 @@ const LOST_AFTER: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(500);
 /// How many events are delivered ahead at most: RabbitMQ counts them in 16 bits.
 const MOST_AHEAD: usize = 60_000;
+/// Events beyond those that may wait, among which the least wanted are given up.
+const CROWD: usize = 1024;
 /// Outcomes that are delivered ahead.
 const OUTCOMES_AHEAD: u16 = 256;
 /// Between two looks at what is over.
@@ -69,7 +75,7 @@ impl Pace {
         (clock, counters): (Clock, Arc<Counters>),
     ) -> Self {
         let settings = settings(agreed);
-        let pacer = Mutex::new(Pacer::new(settings.clone(), Instant::now()));
+        let pacer = Mutex::new(Pacer::new(settings.clone(), monotonic()));
         let settings = Mutex::new(settings);
         Pace {
             inner: Arc::new(Inner {
@@ -93,7 +99,7 @@ impl Pace {
     pub fn set(&self, agreed: &Agreed) {
         let settings = settings(agreed);
         *self.inner.settings.lock() = settings.clone();
-        let over = self.inner.pacer.lock().set_settings(settings, Instant::now());
+        let over = self.inner.pacer.lock().set_settings(settings, monotonic());
         // Their places in the queue are given up with them; the next miss asks again.
         self.inner.counters.events_dropped.add(over.len() as u64);
         tokio::spawn(async move {
@@ -105,7 +111,7 @@ impl Pace {
 
     /// How it stands.
     pub fn view(&self) -> View {
-        self.inner.pacer.lock().view(Instant::now())
+        self.inner.pacer.lock().view(monotonic())
     }
 
     /// Paces for as long as it is polled, whenever it is this one's turn to read.
@@ -136,10 +142,12 @@ impl Inner {
     async fn pace(&self) -> Result<(), crate::broker::BrokerError> {
         let outcomes = Address::Outcomes(self.origin.clone());
         let mut outcomes = self.queues.subscribe(outcomes, OUTCOMES_AHEAD).await?;
-        let ahead = self.settings.lock().max_waiting.min(MOST_AHEAD);
+        // More than may wait, so that what is wanted more can take the place of the rest.
+        let ahead = self.settings.lock().max_waiting.saturating_add(CROWD).min(MOST_AHEAD);
         let ahead = u16::try_from(ahead).unwrap_or(u16::MAX);
         let mut misses = self.queues.subscribe(Address::Misses(self.origin.clone()), ahead).await?;
         let mut ticker = tokio::time::interval(TICK);
+        let mut is_its_turn = false;
         loop {
             let until = self.release().await;
             tokio::select! {
@@ -147,7 +155,13 @@ impl Inner {
                 ended = outcomes.next() => self.ended(ended?).await,
                 // Several at once, so that the most wanted is known before one is released.
                 offered = many(&mut misses) => {
-                    for delivery in offered? {
+                    let offered = offered?;
+                    if !is_its_turn {
+                        // Until now another one may have released.
+                        self.begin_anew();
+                        is_its_turn = true;
+                    }
+                    for delivery in offered {
                         self.offer(delivery).await;
                     }
                 }
@@ -169,7 +183,7 @@ impl Inner {
                 return;
             }
         };
-        let (now, wall) = (Instant::now(), self.clock.now());
+        let (now, wall) = (monotonic(), self.clock.now());
         if event.expires <= wall {
             self.counters.events_expired.up();
             let _ = receipt.acknowledge().await;
@@ -193,17 +207,18 @@ impl Inner {
         let _ = over.receipt.acknowledge().await;
     }
 
-    /// Releases what may be released now. Returns when to look again.
+    /// Releases one piece of work, if one may be released now. Returns when to look again:
+    /// between two it is seen how work has ended, and whether this one still reads.
     async fn release(&self) -> Option<Instant> {
         self.drop_expired().await;
-        loop {
-            let next = self.pacer.lock().next(Instant::now());
-            match next {
-                Next::Idle => return None,
-                Next::Wait(until) => return Some(until),
-                Next::Release { key, misses, payload, waited, class } => {
-                    self.put_out(key, misses, class, payload, waited).await;
-                }
+        let now = monotonic();
+        let next = self.pacer.lock().next(now);
+        match next {
+            Next::Idle => None,
+            Next::Wait(until) => Some(until),
+            Next::Release { key, misses, payload, waited, class } => {
+                self.put_out(key, misses, class, payload, waited).await;
+                Some(now)
             }
         }
     }
@@ -215,18 +230,16 @@ impl Inner {
         match self.queues.publish(Address::Work(self.origin.clone()), letter).await {
             Ok(()) => {
                 self.counters.events_released.up();
-                self.unbegun.lock().push_back((Instant::now(), key));
+                self.unbegun.lock().push_back((monotonic(), key));
                 self.counters.pacer_wait_seconds.record(waited);
                 let _ = receipt.acknowledge().await;
             }
             Err(unpublished) => {
                 // It may have been published all the same, so its turn is used up. The
                 // event goes back to its queue and comes again.
-                if unpublished == Unpublished::Full {
-                    self.pacer.lock().ended(key, Ended::NotAsked, Instant::now());
-                } else {
-                    self.pacer.lock().ended(key, Ended::Answered { latency: Duration::ZERO }, Instant::now());
-                }
+                let full = unpublished == Unpublished::Full;
+                let ended = if full { Ended::NotAsked } else { Ended::Unknown };
+                self.pacer.lock().ended(key, ended, monotonic());
                 tracing::warn!(target: "forebay::pacer", origin = %self.origin, "work cannot be released: {unpublished}");
                 drop(receipt);
                 tokio::time::sleep(PAUSE).await;
@@ -251,7 +264,7 @@ impl Inner {
                 EndedAs::NotAsked => Some(Ended::NotAsked),
             };
             if let Some(ended) = ended {
-                self.pacer.lock().ended(key, ended, Instant::now());
+                self.pacer.lock().ended(key, ended, monotonic());
             }
         }
         let _ = delivery.receipt.acknowledge().await;
@@ -259,7 +272,7 @@ impl Inner {
 
     async fn tick(&self) {
         self.drop_expired().await;
-        let now = Instant::now();
+        let now = monotonic();
         let waiting = self.pacer.lock().view(now).waiting;
         let waiting = waiting.user + waiting.refresh + waiting.unknown + waiting.warm;
         self.counters.pacer_waiting.set(waiting as u64);
@@ -269,13 +282,14 @@ impl Inner {
             self.unbegun.lock().pop_front_if(|front| dropped(front).is_some()).map(|it| it.1)
         {
             self.counters.events_expired.up();
-            self.pacer.lock().ended(key, Ended::NotAsked, now);
+            // Or else the word that a worker has begun is lost: then the origin was asked.
+            self.pacer.lock().ended(key, Ended::Unknown, now);
         }
     }
 
     /// Gives up what has waited for longer than it is of use.
     async fn drop_expired(&self) {
-        let over = self.pacer.lock().expire(Instant::now());
+        let over = self.pacer.lock().expire(monotonic());
         self.counters.events_expired.add(over.len() as u64);
         for held in over {
             let _ = held.receipt.acknowledge().await;
@@ -286,7 +300,7 @@ impl Inner {
     fn begin_anew(&self) {
         let settings = self.settings.lock().clone();
         self.unbegun.lock().clear();
-        *self.pacer.lock() = Pacer::new(settings, Instant::now());
+        *self.pacer.lock() = Pacer::new(settings, monotonic());
     }
 }
 
@@ -304,7 +318,64 @@ async fn many(reading: &mut Box<dyn Subscription>) -> Result<Vec<Delivery>, crat
 
 async fn sleep_until(until: Option<Instant>) {
     match until {
+        // The runtime's timer counts milliseconds.
+        Some(until) if until <= monotonic() => {}
         Some(until) => tokio::time::sleep_until(until.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{Limits, LocalQueues};
+    use crate::clock::Wall;
+    use crate::invalidate::Moment;
+    use crate::repopulate::event::{Reason, Wanted};
+
+    fn event(target: &str) -> MissEvent {
+        let time = Wall::from_secs(1_800_000_000);
+        let (scheme, host, target) = ("http".to_owned(), "a".to_owned(), target.to_owned());
+        MissEvent {
+            id: target.clone(),
+            source: String::new(),
+            time,
+            expires: time.plus(Duration::from_secs(3600)),
+            traceparent: None,
+            wanted: Wanted { scheme, host, port: 80, target, vary: Vec::new() },
+            reason: Reason::Absent,
+            class: Class::User,
+            misses: 1,
+            moment: Moment::default(),
+            etag: None,
+            last_modified: None,
+            fill: String::new(),
+            token: String::new(),
+            attempts: 0,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_takes_over_begins_with_an_empty_bucket_however_long_it_has_waited() {
+        let queues = Arc::new(LocalQueues::new(Limits::default()));
+        let agreed = Agreed { rate: super::super::PerSecond(4.0), ..Agreed::default() };
+        let clock = Clock::Paced(Wall::from_secs(1_800_000_000), monotonic());
+        let queue: Arc<dyn Queues> = Arc::clone(&queues) as _;
+        let pace = Pace::new("o".to_owned(), &agreed, queue, (clock.clone(), Arc::default()));
+        let pacing = tokio::spawn(pace.run());
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let mut work = queues.subscribe(Address::Work("o".to_owned()), 9).await.expect("a subscription");
+        let began = monotonic();
+        for target in ["/1", "/2"] {
+            let letter = announce::letter(&event(target), clock.now());
+            queues.publish(Address::Misses("o".to_owned()), letter).await.expect("room");
+        }
+        for released in 1..3 {
+            let delivery = work.next().await.expect("work");
+            let after = monotonic() - began;
+            assert!(after >= released * Duration::from_millis(250), "{after:?}");
+            drop(delivery.receipt.acknowledge().await);
+        }
+        pacing.abort();
     }
 }

@@ -157,6 +157,8 @@ pub enum Ended {
     },
     /// The origin was not asked.
     NotAsked,
+    /// Whether it was is not known.
+    Unknown,
 }
 
 /// The state of a pacer, for operators.
@@ -335,6 +337,8 @@ impl<T> Pacer<T> {
         let tried = self.end_trial(key);
         match ended {
             Ended::NotAsked => self.allowance.give_back(),
+            // Its turn is used up, and says nothing of the origin.
+            Ended::Unknown => {}
             Ended::Answered { latency } => {
                 if tried {
                     self.resume(latency, now);
@@ -692,6 +696,10 @@ mod tests {
         run.one_ends(OK);
         run.one_ends(OK);
         assert_eq!(run.passed(), 2 * SECOND);
+        // Of this it is not known whether it did.
+        run.one_ends(Ended::Unknown);
+        run.one_ends(OK);
+        assert_eq!(run.passed(), 4 * SECOND);
     }
 
     #[test]

@@ -91,17 +91,20 @@ impl Wants {
         let mut book = self.book.lock();
         let Book { leases, known, budgets } = &mut *book;
         let class = match reason {
+            // It was there, and now somebody waits for it.
+            Reason::Purged if client.is_some() => Class::User,
             Reason::Stale | Reason::Purged => Class::Refresh,
             Reason::Warm => Class::Warm,
             Reason::Absent if known.knows(key) => Class::User,
             Reason::Absent => Class::Unknown,
         };
-        // What is stored, if stale, was paid for when it was new.
-        if reason == Reason::Absent
+        // What is known to exist was paid for when it was new, and so was what is wanted
+        // already.
+        if class == Class::Unknown
             && let Some(client) = client
             && !leases.knows(key)
         {
-            match budgets.spend(client, class == Class::Unknown, now) {
+            match budgets.spend(client, now) {
                 Ok(()) => {}
                 Err(Spent::Client(wait)) => {
                     self.counters.hidden_refused_client.up();
@@ -113,8 +116,14 @@ impl Wants {
                 }
             }
         }
+        if class != Class::Warm {
+            leases.hasten(key, now);
+        }
         match leases.miss(key, now) {
             Verdict::Tell { misses, renewal } => {
+                if class == Class::Warm {
+                    leases.idle(key);
+                }
                 self.counters.leases_renewed.add(u64::from(renewal));
                 Missed::Tell { class, misses }
             }
@@ -133,11 +142,14 @@ impl Wants {
         }
     }
 
-    /// This key has been filled.
-    pub fn filled(&self, key: u128, now: Instant) {
+    /// This key has been filled; if it `exists`, it is known from now on. That there is
+    /// nothing is no reason to ask for it before others.
+    pub fn filled(&self, key: u128, exists: bool, now: Instant) {
         let took = {
             let mut book = self.book.lock();
-            book.known.learn(key);
+            if exists {
+                book.known.learn(key);
+            }
             book.leases.filled(key, now)
         };
         if let Some(took) = took {

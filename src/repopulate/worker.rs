@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -27,7 +27,7 @@ use super::keep::{self, Refused};
 use super::token::Secrets;
 use super::{Settings, announce, push};
 use crate::broker::{Address, Delivery, Letter, Queues, Unpublished};
-use crate::clock::{Clock, Wall};
+use crate::clock::{Clock, Wall, monotonic};
 use crate::fetch::{Asked, Purpose, origin_request};
 use crate::invalidate::{Invalidator, Moment};
 use crate::message::{Body, Piece};
@@ -108,6 +108,14 @@ struct Inner {
     behind: ArcSwap<Behind>,
 }
 
+/// A response of the origin's.
+enum Got {
+    /// To be told to all edges.
+    Letter(Letter),
+    /// The edge that wanted it has it.
+    Pushed,
+}
+
 /// Why there is no fill.
 enum Ended {
     /// The origin did not answer, or with something that is no fill.
@@ -145,8 +153,9 @@ impl Worker {
                     let mut working = JoinSet::new();
                     let error = loop {
                         let delivery = tokio::select! {
-                            delivery = reading.next() => delivery,
+                            biased;
                             Some(_) = working.join_next() => continue,
+                            delivery = reading.next() => delivery,
                         };
                         match delivery {
                             Ok(delivery) => {
@@ -257,21 +266,30 @@ impl Worker {
         }
         self.outcome(origin, event, EndedAs::Begun, Duration::ZERO, None).await;
         counters.worker_requests.up();
-        let began = Instant::now();
+        let began = monotonic();
         let got = self.get(origin, event, &asked).await;
         let took = began.elapsed();
         let url = event.wanted.url();
         let notice = |word| fill::notice(secrets, event.wanted.clone(), word, clock.now());
         match got {
-            Ok(()) => {
-                counters.worker_fills.up();
+            Ok(got) => {
+                // The pacer hears of it first: who is not served by the fill asks again.
                 self.outcome(origin, event, EndedAs::Answered, took, None).await;
-                Ok(())
+                let sent = match got {
+                    Got::Pushed => Ok(()),
+                    Got::Letter(letter) => queues.publish(Address::Fills, letter).await,
+                };
+                match sent {
+                    Ok(()) => {
+                        counters.worker_fills.up();
+                        Ok(())
+                    }
+                    Err(why) => self.untold(origin, event, &why.to_string()).await,
+                }
             }
             Err(Ended::Untold(why)) => {
-                tracing::warn!(target: "forebay::worker", origin, %url, "the edge could not be told: {why}");
                 self.outcome(origin, event, EndedAs::Answered, took, None).await;
-                self.again_or_dead(origin, event, None, &why).await
+                self.untold(origin, event, &why).await
             }
             Err(Ended::NotStorable(reason)) => {
                 counters.worker_not_storable.up();
@@ -291,17 +309,24 @@ impl Worker {
         }
     }
 
+    /// There is a response, and nobody who takes it.
+    async fn untold(&self, origin: &str, event: &MissEvent, why: &str) -> Result<(), Unpublished> {
+        let url = event.wanted.url();
+        tracing::warn!(target: "forebay::worker", origin, %url, "the edge could not be told: {why}");
+        self.again_or_dead(origin, event, None, why).await
+    }
+
     /// Waits until this worker knows of the invalidations that the edge knew of: a fill
     /// from before them would be of no use to the others. A moment only; the edge itself
     /// takes the fill in any case, because the origin is asked after its event.
     async fn read_as_far_as(&self, moment: &Moment) {
         let Some(wanted) = &moment.read else { return };
-        let deadline = Instant::now() + CATCH_UP;
+        let deadline = monotonic() + CATCH_UP;
         let behind = || {
             let read = self.inner.parts.invalidator.read_to();
             read.is_none_or(|read| read.epoch == wanted.epoch && read.offset < wanted.offset)
         };
-        while behind() && Instant::now() < deadline {
+        while behind() && monotonic() < deadline {
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -333,7 +358,11 @@ impl Worker {
             let mut letter = announce::letter(event, now);
             letter.expires = None;
             letter.headers.push(("reason".to_owned(), why.chars().take(500).collect()));
-            queues.publish(Address::Dead(origin.to_owned()), letter).await?;
+            match queues.publish(Address::Dead(origin.to_owned()), letter).await {
+                // The key is left alone all the same; only nobody can look at it later.
+                Err(Unpublished::Full) => counters.events_dropped.up(),
+                sent => sent?,
+            }
             Word::Failed
         };
         // Nobody may be there to hear it; then nobody waits for it either.
@@ -341,9 +370,9 @@ impl Worker {
         Ok(())
     }
 
-    /// Asks the origin, and sends what it answers on its way to the edges.
-    async fn get(&self, origin: &str, event: &MissEvent, asked: &Asked) -> Result<(), Ended> {
-        let Parts { invalidator, clock, node, settings, secrets, queues, .. } = &self.inner.parts;
+    /// Asks the origin. What is large is on its way to the edge when this returns.
+    async fn get(&self, origin: &str, event: &MissEvent, asked: &Asked) -> Result<Got, Ended> {
+        let Parts { invalidator, clock, node, settings, secrets, .. } = &self.inner.parts;
         let behind = self.inner.behind.load_full();
         let failed = |why: String| Ended::Failed { why, too_many: false, retry_after: None };
         let client =
@@ -377,11 +406,9 @@ impl Worker {
         match inline(&mut body, settings.inline_max).await.map_err(failed)? {
             Content::Whole(bytes) => {
                 self.keep(asked, stored_head, &bytes);
-                let letter = fill::letter(secrets, &head, bytes, moment, received);
-                let sent = queues.publish(Address::Fills, letter).await;
-                sent.map_err(|unpublished| Ended::Untold(unpublished.to_string()))
+                Ok(Got::Letter(fill::letter(secrets, &head, bytes, moment, received)))
             }
-            Content::Large(first) => self.push(event, &head, moment, first, body).await,
+            Content::Large(first) => self.push(event, &head, moment, first, body).await.map(|()| Got::Pushed),
         }
     }
 

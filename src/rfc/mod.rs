@@ -16,6 +16,7 @@ pub mod host;
 pub mod lifetime;
 pub mod range;
 pub mod reuse;
+pub mod robots;
 pub mod storable;
 pub mod surrogate;
 pub mod unsafe_method;

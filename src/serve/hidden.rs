@@ -120,9 +120,10 @@ fn stale<'a>(walk: Walk<'a>, response: &Arc<StoredResponse>, why: Stale) -> Repl
 fn reason(found: Option<&Arc<Variants>>, stored: Option<&Arc<StoredResponse>>) -> Reason {
     let purged = |variants: &Arc<Variants>| variants.responses.iter().any(|response| response.is_gone());
     match stored {
-        Some(_) => Reason::Stale,
+        // That there was nothing once makes nobody want it less anew.
+        Some(stored) if stored.head.status.as_u16() < 400 => Reason::Stale,
         None if found.is_some_and(purged) => Reason::Purged,
-        None => Reason::Absent,
+        Some(_) | None => Reason::Absent,
     }
 }
 
@@ -144,7 +145,8 @@ fn announce(
 }
 
 fn unserved(announced: Announced, stored: Option<&StoredResponse>) -> Unserved {
-    let forbidden = stored.is_some_and(|stored| stored.head.status.as_u16() < 400);
+    let says_so = |stored: &StoredResponse| stored.head.terms.forbidden || stored.head.always_validate;
+    let forbidden = stored.is_some_and(|stored| stored.head.status.as_u16() < 400 && says_so(stored));
     match announced {
         Announced::Expected(after) if forbidden => Unserved::Forbidden(after),
         Announced::Expected(after) => Unserved::Expected(after),

@@ -21,7 +21,7 @@ use crate::fetch::Asked;
 use crate::invalidate::wire::{self, Answer, Spoken};
 use crate::invalidate::{Accepted, Invalidator, Unclear, Wanted};
 use crate::policy::decide::Plan;
-use crate::policy::site::OriginId;
+use crate::policy::site::{Mode, OriginId};
 use crate::policy::{Received, normalise};
 use crate::repopulate::announce::Miss;
 use crate::repopulate::{self, Reason};
@@ -133,6 +133,10 @@ impl Server {
             let Ok(presented) = normalise::normalise(received, &self.presentation) else { continue };
             let route = self.sites.site(&presented.host).and_then(|site| site.route(presented.path()));
             let Some(rules) = route.map(|route| Arc::clone(&route.rules)) else { continue };
+            if rules.mode == Mode::Hidden {
+                // As with every purge of it, it has been told that it is wanted.
+                continue;
+            }
             let selected = found.select(&presented.fields, rules.sort_accept_language).cloned();
             let (Some(response), Some(fetcher)) = (selected, &self.upstreams.direct) else { continue };
             let asked = Arc::new(Asked { presented, rules, key });

@@ -97,8 +97,8 @@ pub(super) const HIDDEN: &[Setting<Config>] = &[
         "client_rate",
         Plain,
         |config: &mut Config| &mut config.hidden.budget.per_client,
-        "How many new keys each client may ask for; more are answered with 429. Keys are counted and not \
-         requests. \"off\" sets no limit.",
+        "How many keys that nothing is known of each client may ask for; more are answered with 429. Keys are \
+         counted and not requests. \"off\" sets no limit.",
     ),
     Setting::new(
         "client_burst",

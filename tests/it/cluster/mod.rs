@@ -6,6 +6,7 @@ mod command;
 mod cut;
 mod propagation;
 mod spread;
+mod storm;
 mod stream;
 
 use std::net::SocketAddr;

@@ -93,7 +93,10 @@ fn a_purge_asks_the_admin_port_and_says_how_many() {
     let (request, output) = purge_answered_by("200 OK", r#"{"purged": 2}"#, &["--soft", "--token", "abc"]);
     assert!(request.starts_with("POST /v1/purge HTTP/1.1\r\n"), "{request}");
     assert!(request.contains("authorization: Bearer abc\r\n"), "{request}");
-    assert!(request.ends_with(r#"{"dry_run":false,"soft":true,"urls":["http://a.example/x"]}"#), "{request}");
+    assert!(
+        request.ends_with(r#"{"dry_run":false,"hard":false,"soft":true,"urls":["http://a.example/x"]}"#),
+        "{request}"
+    );
     assert_eq!(String::from_utf8_lossy(&output.stdout), "made stale 2 responses of http://a.example/x\n");
     assert_eq!(output.status.code(), Some(0));
 }

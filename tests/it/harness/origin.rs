@@ -129,6 +129,9 @@ pub fn raw(bytes: &str) -> Step {
     Step::Send(bytes.as_bytes().to_vec())
 }
 
+/// Where the script for paths that have none of their own stands; no target is like it.
+const OTHERWISE: &str = "";
+
 impl Origin {
     /// Starts an origin that knows no path yet; unknown ones get a 404 that is not
     /// to be stored.
@@ -166,6 +169,11 @@ impl Origin {
     /// From now on, requests for `path` get this.
     pub fn always(&self, path: &str, script: Script) {
         self.on(path, move |_, _| script.clone());
+    }
+
+    /// From now on, requests for all other paths get what `respond` makes of them.
+    pub fn otherwise(&self, respond: impl Fn(&Seen, usize) -> Script + Send + Sync + 'static) {
+        self.on(OTHERWISE, respond);
     }
 
     /// All requests so far.
@@ -211,7 +219,10 @@ impl Origin {
                 all.push(seen.clone());
                 all.iter().filter(|other| other.target == seen.target).count()
             };
-            let respond = self.scripts.lock().expect("scripts").get(&seen.target).cloned();
+            let respond = {
+                let scripts = self.scripts.lock().expect("scripts");
+                scripts.get(&seen.target).or_else(|| scripts.get(OTHERWISE)).cloned()
+            };
             let script = respond.map_or_else(
                 || response("404 Not Found", &[("Cache-Control", "no-store")], "nothing here"),
                 |respond| respond(&seen, count),

@@ -38,6 +38,11 @@ impl World {
         Self::with(origin, clock, transcript, settings).await
     }
 
+    /// A node in front of an origin that is there already.
+    pub async fn again(origin: Origin, settings: &str) -> World {
+        Self::with(origin, Clock::manual(BEGINNING), Transcript::default(), settings).await
+    }
+
     async fn with(origin: Origin, clock: Clock, transcript: Transcript, settings: &str) -> World {
         let text = Self::config_text(&origin, settings);
         let config = match config::read("test", &text, &Flags::default()) {

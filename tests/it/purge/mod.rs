@@ -4,6 +4,7 @@ mod admin;
 mod client_port;
 mod clients;
 mod fence;
+mod hidden;
 pub mod journal;
 mod kinds;
 mod model;
