@@ -118,3 +118,14 @@ async fn what_is_written_through_one_edge_is_got_anew_for_all() {
         world.transcript.within("version 1", wait).await;
     }
 }
+
+#[tokio::test]
+async fn what_is_large_goes_to_the_edge_that_wants_it_at_the_place_that_the_cluster_knows() {
+    let place = Place::new(shared().await).await;
+    let worker = place.worker("w").await;
+    let (a, b) = (place.edge("a").await, place.edge("b").await);
+    worker.until("company", |counters| counters.cluster_nodes.get() == 3).await;
+    place.origin.always("/", fresh(&"x".repeat(2_000_000)));
+    assert_eq!(until_hit(&a, "/").await.body.len(), 2_000_000);
+    assert_eq!((worker.counters().worker_pushed.get(), b.counters().fills_kept.get()), (1, 0));
+}
