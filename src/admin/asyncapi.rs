@@ -41,6 +41,7 @@ mod tests {
             fill: "10.0.0.7:6090".to_owned(),
             token: "eyJ3YW50ZWQiOnt9fQ.c2lnbmF0dXJl".to_owned(),
             attempts: 0,
+            release: None,
         };
         serde_json::from_slice(&event.to_json()).expect("JSON")
     }

@@ -253,6 +253,7 @@ struct Data {
     /// How often the origin was asked in vain.
     #[serde(default)]
     attempts: u32,
+    /// As work: which release by the pacer this is; word of its end says it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     release: Option<String>,
 }
