@@ -206,6 +206,10 @@ pub fn understood(spoken: &Spoken<'_>, sites: &Sites) -> Result<Wanted, Unclear>
         || spoken.method == "REFRESH";
     let dry_run = switch("x-purge-dry-run")?;
     let forced = switch("x-purge-hard")?;
+    if soft && forced {
+        let why = "a soft purge is not a hard one".to_owned();
+        return Err(Unclear::Field("x-purge-hard".to_owned(), why));
+    }
     let refresh = spoken.method == "REFRESH";
     Ok(Wanted { what: meant(spoken, &field, sites)?, soft, forced, dry_run, refresh })
 }
@@ -266,7 +270,8 @@ fn meant(
         // pattern that is found anywhere in a URL.
         return Ok(vec![on_host(here.as_ref(), sites, spoken, &[("req.url", "~", &text)])?]);
     }
-    if let Some(beginning) = text.strip_suffix(".*").or_else(|| text.strip_suffix('*')) {
+    let target = spoken.target;
+    if let Some(beginning) = target.strip_suffix(".*").or_else(|| target.strip_suffix('*')) {
         return Ok(vec![target::prefix(beginning, spoken.authority, sites)?]);
     }
     Ok(vec![target::url(spoken.target, spoken.authority, sites)?])
@@ -314,7 +319,8 @@ fn tag(tag: String) -> Selector {
 
 /// Everything of the host, or of the only site.
 fn whole(here: Option<Authority>, sites: &Sites, spoken: &Spoken<'_>) -> Result<Selector, Unclear> {
-    match here.or(authority_of_target(spoken, sites)?) {
+    // An absolute target goes before `Host` (RFC 9112 section 3.2.2).
+    match authority_of_target(spoken, sites)?.or(here) {
         Some(Authority { host, port }) => Ok(Selector::Host { host, port }),
         None if target::is_only_site(sites) => Ok(Selector::All),
         None => Err(Unclear::WhichSite(spoken.target.to_owned())),
@@ -452,17 +458,25 @@ fn read(expression: &str) -> Result<Ban, Unclear> {
     Ban::parse(expression).map_err(|why| Unclear::Field("ban".to_owned(), why.to_string()))
 }
 
+/// What stands behind the scheme of an absolute target. A path may have a URL in it.
+fn absolute<'a>(spoken: &Spoken<'a>) -> Option<&'a str> {
+    let target = spoken.target;
+    target.split_once("://").map(|(_, rest)| rest).filter(|_| !target.starts_with('/'))
+}
+
 /// Path and query of the target, as they were written.
 fn target_of(spoken: &Spoken<'_>) -> String {
-    match spoken.target.split_once("://") {
-        Some((_, rest)) => rest.find('/').map_or_else(|| "/".to_owned(), |at| rest[at..].to_owned()),
-        None => spoken.target.to_owned(),
+    let Some(rest) = absolute(spoken) else { return spoken.target.to_owned() };
+    match rest.find(['/', '?']).map(|at| &rest[at..]) {
+        Some(path) if path.starts_with('/') => path.to_owned(),
+        Some(query) => format!("/{query}"),
+        None => "/".to_owned(),
     }
 }
 
 /// The host that an absolute target names.
 fn authority_of_target(spoken: &Spoken<'_>, sites: &Sites) -> Result<Option<Authority>, Unclear> {
-    let Some((_, rest)) = spoken.target.split_once("://") else { return Ok(None) };
+    let Some(rest) = absolute(spoken) else { return Ok(None) };
     let authority = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
     target::authority(authority, sites).map(Some)
 }
