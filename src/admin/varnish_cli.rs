@@ -24,7 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::Control;
-use crate::invalidate::{Wanted, wire};
+use crate::invalidate::{Accepted, Spread, Wanted, wire};
 use crate::observe::counters::Counters;
 use crate::stored::ban;
 
@@ -277,12 +277,7 @@ impl Session {
             control.purge(&wanted, &by).map_err(|why| why.to_string())
         });
         match banned.await {
-            Ok(Ok(done)) => match done.trouble {
-                None => (OK, String::new()),
-                Some(trouble) => {
-                    (300, format!("It holds until this node ends, and is not on disk: {trouble}"))
-                }
-            },
+            Ok(Ok(done)) => told(done),
             Ok(Err(why)) => (PARAMETER, why),
             Err(_) => (300, "The ban was lost".to_owned()),
         }
@@ -308,6 +303,18 @@ impl Session {
             text.push_str(&format!("{seconds:10.6} {:5} -  {}\n", ban.hits(), ban.test));
         }
         (OK, text)
+    }
+}
+
+/// What a ban is answered with. One that is not as safe as it should be is no success:
+/// its caller has to say it again.
+fn told(done: Accepted) -> Answer {
+    match (done.trouble, done.spread) {
+        (Some(trouble), _) => (300, format!("It holds until this node ends, and is not on disk: {trouble}")),
+        (None, Spread::Never(why)) => {
+            (300, format!("It holds on this node, and the others do not learn of it: {why}"))
+        }
+        (None, Spread::Alone | Spread::Confirmed | Spread::Later(_)) => (OK, String::new()),
     }
 }
 
@@ -420,6 +427,13 @@ mod tests {
         hash.update(b"ixslvvxrgkjptxmcgnnsdxsvdmvfympg\nfoo\nixslvvxrgkjptxmcgnnsdxsvdmvfympg\n");
         let text: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(text, "455ce847f0073c7ab3b1465f74507b75d3dc064c1e7de3b71e00de9092fdc89a");
+    }
+
+    #[test]
+    fn a_ban_that_the_other_nodes_never_hear_of_is_no_success() {
+        let status = |spread| told(Accepted { spread, ..Accepted::default() }).0;
+        assert_eq!([Spread::Alone, Spread::Confirmed, Spread::Later("down".to_owned())].map(status), [OK; 3]);
+        assert_eq!(status(Spread::Never("full".to_owned())), 300);
     }
 
     #[test]
