@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::target::{self, Authority};
-use super::{Accepted, Spread, Unclear, Wanted};
+use super::{Accepted, MOST_AT_ONCE, Spread, Unclear, Wanted};
 use crate::policy::Sites;
 use crate::store::Refused;
 use crate::stored::Selector;
@@ -129,6 +129,10 @@ pub fn answer(wanted: &Wanted, done: &Result<Accepted, Refused>) -> Answer {
             let cure = "Come again in a moment, purge by tags, or raise store.max_bans.";
             let later = vec![("retry-after", "1".to_owned())];
             return refused(StatusCode::TOO_MANY_REQUESTS, why.to_string(), cure, later);
+        }
+        Err(why @ Refused::TooMuch { .. }) => {
+            let cure = "Send at most 10,000 with each call, and 1 MiB; a tag counts once for each site of the token.";
+            return refused(StatusCode::BAD_REQUEST, why.to_string(), cure, Vec::new());
         }
         Err(why @ Refused::Lost) => {
             let cure = "Look into the log, and report it.";
@@ -394,9 +398,6 @@ pub struct Body {
     dry_run: bool,
 }
 
-/// The most selectors of one purge.
-const MOST: usize = 10_000;
-
 /// What a `POST` of JSON wants.
 pub fn read_json(body: &[u8], sites: &Sites) -> Result<Wanted, Unclear> {
     let body: Body = serde_json::from_slice(body).map_err(|error| Unclear::Json(error.to_string()))?;
@@ -408,7 +409,7 @@ pub fn read_json(body: &[u8], sites: &Sites) -> Result<Wanted, Unclear> {
     if what.is_empty() {
         return Err(Unclear::Nothing);
     }
-    if what.len() > MOST {
+    if what.len() > MOST_AT_ONCE {
         return Err(Unclear::TooMany(what.len()));
     }
     Ok(Wanted { what, soft, forced, dry_run, refresh: false })
