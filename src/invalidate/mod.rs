@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 
 use crate::clock::{Clock, Wall};
 use crate::observe::counters::Counters;
-use crate::store::{self, Refused, Store};
+use crate::store::{self, Invalidation, Refused, Store};
 use crate::stored::{CacheKey, Selector, Strength};
 
 pub use history::{Entry, History, Identity};
@@ -459,7 +459,11 @@ impl Invalidator {
         let moment = self.moment();
         let unread = self.cluster.is_some() && {
             let covered = moment.read.as_ref().and_then(|read| self.covered(read)).unwrap_or_default();
-            self.store.invalidated_since(key, None, covered).is_some()
+            // What a request with an unsafe method has changed nobody reads of.
+            let last = self.store.invalidated_since(key, None, self.store.horizon());
+            let alone = matches!((last, &self.cluster), (Some(Invalidation::Hard(last)), Some(cluster))
+                if !cluster.course.knows(last));
+            alone || self.store.invalidated_since(key, None, covered).is_some()
         };
         Moment { unread, ..moment }
     }
@@ -472,9 +476,11 @@ impl Invalidator {
     /// response is always good where it was asked for, however far behind whoever got it
     /// is, and at the other nodes as soon as they and that one have read the same.
     ///
-    /// Invalidations by requests with unsafe methods have no place in the stream and do
-    /// not count here: on hidden routes, which alone are filled by others, they are told
-    /// to all nodes like any purge.
+    /// Invalidations by requests with unsafe methods have no place in the stream, and do
+    /// not count here, or nothing that others got would ever be good again. On hidden
+    /// routes, which alone are filled by others, what such a request has changed is purged
+    /// on all nodes, and what its node wants after that is not answered from a worker's
+    /// store (see [`Moment::unread`]).
     pub fn number_of(&self, moment: &Moment) -> Option<u64> {
         let own = (moment.node == self.name).then_some(moment.number);
         let heard = moment.heard.as_ref().filter(|heard| heard.node == self.name).map(|heard| heard.number);
@@ -555,5 +561,73 @@ mod tests {
         assert!(invalidator.is_written());
         drop(invalidator);
         let _ = std::fs::remove_dir_all(&state);
+    }
+
+    /// A node that has caught up with a stream of two messages.
+    fn node(name: &str) -> (Arc<Store>, Invalidator) {
+        let counters: Arc<Counters> = Arc::default();
+        let store = Arc::new(Store::new(store::Settings::default(), Arc::clone(&counters)));
+        let cluster = Some((name.to_owned(), 0));
+        let node = Invalidator::new(Arc::clone(&store), None, cluster, Clock::System, counters);
+        node.links("e", false);
+        let turn = node.turn();
+        node.has_read("e", 2, Some(turn));
+        (store, node)
+    }
+
+    fn key(path: &str) -> CacheKey {
+        CacheKey::new("http", "a", 80, path)
+    }
+
+    fn purge(path: &str) -> Wanted {
+        let path_and_query = path.to_owned();
+        let url = Selector::Url { scheme: None, host: "a".to_owned(), port: None, path_and_query };
+        Wanted { what: vec![url], ..Wanted::default() }
+    }
+
+    #[test]
+    fn another_node_is_later_than_a_purge_when_it_has_read_it_or_was_told() {
+        let (_, edge) = node("edge");
+        let (_, worker) = node("worker");
+        let before = edge.moment();
+        let number = edge.invalidate(&purge("/x"), "somebody").expect("room").sequence.expect("a number");
+        assert_eq!(edge.number_of(&worker.moment()), Some(number - 1), "it has not read it");
+        assert_eq!(edge.number_of(&worker.moment().after(&before)), Some(number - 1));
+        assert_eq!(edge.number_of(&worker.moment().after(&edge.moment())), Some(number), "it was told");
+        assert!(edge.moment_for(&key("/x")).unread && !edge.moment_for(&key("/y")).unread);
+
+        let entry = edge.entry(number).expect("remembered");
+        assert_eq!(worker.apply(Entry { own: false, ..entry.clone() }, 3, u64::MAX), Ok(false));
+        worker.has_read("e", 3, None);
+        assert_eq!(edge.number_of(&worker.moment()), Some(number - 1), "nobody knows where it stands");
+        assert_eq!(edge.apply(entry, 3, u64::MAX), Ok(true));
+        edge.has_read("e", 3, None);
+        assert_eq!(edge.number_of(&worker.moment()), Some(edge.moment().number));
+        assert!(!edge.moment_for(&key("/x")).unread);
+
+        let stranger = Moment { read: None, ..worker.moment() };
+        assert_eq!(edge.number_of(&stranger), None);
+        assert_eq!(edge.number_of(&before), Some(before.number), "its own");
+    }
+
+    #[test]
+    fn a_guess_counts_until_the_node_is_in_touch_again() {
+        let (_, edge) = node("edge");
+        let (_, worker) = node("worker");
+        let (number, _) = edge.distrust_all("it was cut off");
+        assert_eq!(edge.number_of(&worker.moment()), Some(number - 1));
+        edge.links("e", false);
+        let turn = edge.turn();
+        edge.has_read("e", 5, Some(turn));
+        assert_eq!(edge.number_of(&worker.moment()), Some(number - 1), "the worker is behind");
+        worker.has_read("e", 5, None);
+        assert_eq!(edge.number_of(&worker.moment()), Some(edge.moment().number));
+    }
+
+    #[test]
+    fn what_a_write_has_changed_is_not_answered_from_what_others_keep() {
+        let (store, edge) = node("edge");
+        store.invalidate_for(&key("/x"), store.sequence());
+        assert!(edge.moment_for(&key("/x")).unread && !edge.moment_for(&key("/y")).unread);
     }
 }

@@ -194,6 +194,14 @@ impl Course {
         }
     }
 
+    /// Whether an invalidation of this number stands in the stream, or will, or was
+    /// forgotten. Those of requests with unsafe methods do not.
+    pub fn knows(&self, number: u64) -> bool {
+        let followed = self.followed.lock();
+        let oldest = followed.noted.front().map_or(u64::MAX, |noted| noted.number);
+        number < oldest || followed.noted.iter().any(|noted| noted.number == number || noted.before == number)
+    }
+
     /// How far this node has read.
     pub fn read(&self) -> Option<ReadTo> {
         self.followed.lock().read.clone()
@@ -364,5 +372,17 @@ mod tests {
         assert!(course.followed.lock().noted.len() <= REMEMBERED);
         assert_eq!(course.covered(&read(20), many), Some(0));
         assert_eq!(course.covered(&read(many + 5), many), Some(many - 5));
+    }
+
+    #[test]
+    fn a_node_that_links_up_again_and_again_remembers_one_guess() {
+        let course = linked(5);
+        for turn in 2..100 {
+            course.link("e", turn, false);
+        }
+        assert_eq!(course.followed.lock().noted.len(), 2);
+        assert_eq!(course.covered(&read(100), 100), Some(1));
+        course.read_to("e", 9, Some(99));
+        assert_eq!(course.covered(&read(9), 100), Some(100));
     }
 }

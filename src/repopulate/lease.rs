@@ -45,8 +45,9 @@ impl Default for Settings {
 }
 
 /// A lease is renewed before its time when so many times more clients have missed
-/// than it was told with.
-const GROWTH: u64 = 8;
+/// than it was told with. So the number of its renewals grows with the logarithm of
+/// that of its misses, and what many clients want is known as such within a second.
+const GROWTH: u64 = 2;
 
 /// How many leases are looked at for one that is over.
 const MOST_LOOKED_AT: usize = 64;

@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 
 use super::{Outcome, Reply, Upstreams, Walk, synth};
 use crate::fetch::{Asked, Fetcher};
+use crate::invalidate;
 use crate::message::Switched;
 use crate::origin::Content;
 use crate::policy::decide::{Pass, PassReason, Stale};
@@ -19,7 +20,7 @@ use crate::policy::site::{OriginId, Rules};
 use crate::policy::{Decision, decide};
 use crate::repopulate::announce::Miss;
 use crate::repopulate::{Announced, Announcer, Reason, Unfillable, Wanted};
-use crate::stored::{StoredResponse, Variants};
+use crate::stored::{Selector, StoredResponse, Variants};
 
 /// What a hidden route has instead of an origin.
 pub(super) struct Hidden<'a> {
@@ -176,15 +177,40 @@ async fn write<'a>(
     let writing = Arc::new(Rules { origin, ..Rules::clone(&rules) });
     let wanted = Wanted::of(&presented, &rules);
     let asked = Arc::new(Asked { presented, rules: writing, key });
+    let invalidator = Arc::clone(&server.purging.invalidator);
+    let changed = invalidate::Wanted { what: vec![selector(&wanted)], ..invalidate::Wanted::default() };
     let walk = Walk { server, asked, now, record };
     let pass = Pass { why: PassReason::Method, stored: None, stale_on_error: false };
     let reply = walk.pass(fetcher, pass, content, switched).await;
     if is_change(reply.status) {
         let origin = hidden.names.get(rules.origin.0).map_or("", String::as_str);
-        let (stored, client, traceparent) = (None, None, None);
-        hidden.announcer.miss(Miss { wanted, origin, reason: Reason::Purged, stored, client, traceparent });
+        let (announcer, origin) = (hidden.announcer.clone(), origin.to_owned());
+        let tell = move || {
+            let (origin, reason, stored, client, traceparent) = (&*origin, Reason::Purged, None, None, None);
+            announcer.miss(Miss { wanted, origin, reason, stored, client, traceparent });
+        };
+        if invalidator.outbox().is_none() {
+            tell();
+        } else {
+            // The other nodes have it as well, and workers may. First of all it is purged,
+            // for what is got from then on is good everywhere.
+            tokio::task::spawn_blocking(move || {
+                // It holds here in any case.
+                let _ = invalidator.invalidate(&changed, "a request with an unsafe method");
+                tell();
+            });
+        }
     }
     reply
+}
+
+fn selector(wanted: &Wanted) -> Selector {
+    Selector::Url {
+        scheme: Some(wanted.scheme.clone()),
+        host: wanted.host.clone(),
+        port: Some(wanted.port),
+        path_and_query: wanted.target.clone(),
+    }
 }
 
 /// Whether an answer says that something was done (RFC 9111 4.4).
