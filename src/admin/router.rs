@@ -502,6 +502,8 @@ mod tests {
         for (soft, status) in [("0", 200), ("1", 200), ("", 400), ("false", 400), ("yes", 400)] {
             assert_eq!(ask("PURGE", "/x", &[("x-purge-soft", soft)], "", None).status(), status, "{soft:?}");
         }
+        let both = [("x-purge-soft", "1"), ("x-purge-hard", "1")];
+        assert_eq!(ask("PURGE", "/x", &both, "", None).status(), 400, "one of the two");
     }
 
     #[test]

@@ -100,6 +100,9 @@ struct Membership {
     /// Those of other nodes that the journal was given, where nobody has waited for the
     /// disk yet. An error stays: then the journal lacks something.
     unwritten: Mutex<Result<Vec<Appending>, JournalError>>,
+    /// Held by whoever waits for the disk, so that nobody takes for written what another
+    /// one still waits for.
+    writing: Mutex<()>,
 }
 
 /// Up to which number the invalidations of each node have been applied: they arrive
@@ -115,8 +118,17 @@ struct Applied {
 /// of requests with unsafe methods are not in the journal.
 const JUMP: u64 = 1 << 32;
 
+/// The most that one invalidation names.
+pub const MOST_AT_ONCE: usize = 10_000;
+
+/// The most bytes of that: as it is written down and told it takes some times more.
+pub const MOST_BYTES_AT_ONCE: usize = 2 * 1024 * 1024;
+
 /// How long an answer waits for the broker: there are clients that give up after a second.
 const SPREAD: Duration = Duration::from_millis(500);
+
+/// So many of other nodes may be on their way to the disk; the journal's queue is longer.
+const MOST_UNWRITTEN: usize = 1024;
 
 /// How many nodes' numbers are remembered; each start of a node makes a new one.
 const REMEMBERED_NODES: usize = 10_000;
@@ -163,6 +175,7 @@ impl Invalidator {
                 applied: Mutex::default(),
                 course: Course::default(),
                 unwritten: Mutex::new(Ok(Vec::new())),
+                writing: Mutex::default(),
             }
         });
         let journal = journal.map(|(journal, recovered)| {
@@ -209,6 +222,10 @@ impl Invalidator {
     /// called where others wait.
     pub fn invalidate(&self, wanted: &Wanted, by: &str) -> Result<Accepted, Refused> {
         let at = self.clock.now();
+        let (things, bytes) = (wanted.what.len(), history::size_of_all(&wanted.what));
+        if things > MOST_AT_ONCE || bytes > MOST_BYTES_AT_ONCE {
+            return Err(Refused::TooMuch { things, bytes });
+        }
         if wanted.dry_run {
             let responses = self.store.count(&wanted.what, at)?;
             return Ok(Accepted { responses, ..Accepted::default() });
@@ -297,6 +314,7 @@ impl Invalidator {
     /// all of it is.
     pub fn is_written(&self) -> bool {
         let Some(cluster) = &self.cluster else { return true };
+        let _writing = cluster.writing.lock();
         let unwritten = match &mut *cluster.unwritten.lock() {
             Ok(all) => std::mem::take(all),
             Err(_) => return false,
@@ -332,6 +350,11 @@ impl Invalidator {
             }
             self.counters.cluster_duplicates.add(u64::from(!own));
             return Ok(own);
+        }
+        // Whoever makes up for much is no faster than the disk: what the journal has no room
+        // for would have to be read again at each start.
+        if cluster.unwritten.lock().as_ref().is_ok_and(|all| all.len() >= MOST_UNWRITTEN) {
+            self.is_written();
         }
         let now = self.clock.now();
         let at = Wall::from_millis(entry.at_ms.min(now.millis()));
@@ -504,6 +527,41 @@ fn log(what: &[Selector], by: &str, soft: bool, done: &store::Invalidated) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn tags(count: usize, length: usize) -> Vec<Selector> {
+        let text = "t".repeat(length);
+        (0..count).map(|n| Selector::Tag { tag: format!("{text}{n}"), site: None }).collect()
+    }
+
+    #[test]
+    fn no_more_is_taken_at_once_than_every_node_reads() {
+        let store = Arc::new(Store::new(store::Settings::default(), Arc::default()));
+        let invalidator = Invalidator::new(store, None, None, Clock::System, Arc::default());
+        let purge = |what| invalidator.invalidate(&Wanted { what, ..Wanted::default() }, "test");
+        assert!(purge(tags(MOST_AT_ONCE, 1)).is_ok());
+        for what in [tags(MOST_AT_ONCE + 1, 1), tags(3, MOST_BYTES_AT_ONCE / 2)] {
+            assert!(matches!(purge(what), Err(Refused::TooMuch { .. })));
+        }
+    }
+
+    #[test]
+    fn what_others_purged_waits_for_the_disk_in_bounded_number() {
+        let state = std::env::temp_dir().join(format!("forebay-unwritten-{}", std::process::id()));
+        let store = Arc::new(Store::new(store::Settings::default(), Arc::default()));
+        let journal = Journal::open(&state, Arc::default()).expect("a journal");
+        let cluster = Some(("a".to_owned(), 0));
+        let invalidator = Invalidator::new(store, Some(journal), cluster, Clock::System, Arc::default());
+        for number in 1..=3 * MOST_UNWRITTEN as u64 {
+            let identity = Some(Identity { node: "b".to_owned(), number });
+            let entry = Entry { what: tags(1, 1), identity, ..Entry::default() };
+            assert_eq!(invalidator.apply(entry, number, u64::MAX), Ok(false));
+            let cluster = invalidator.cluster.as_ref().expect("it is in one");
+            assert!(cluster.unwritten.lock().as_ref().is_ok_and(|all| all.len() <= MOST_UNWRITTEN));
+        }
+        assert!(invalidator.is_written());
+        drop(invalidator);
+        let _ = std::fs::remove_dir_all(&state);
+    }
 
     /// A node that has caught up with a stream of two messages.
     fn node(name: &str) -> (Arc<Store>, Invalidator) {
