@@ -155,15 +155,19 @@ impl Server {
     /// What is stored on hidden routes under the URLs that a purge names: nobody who
     /// asks for it afterwards gets it for them.
     pub fn hidden_by(&self, wanted: &Wanted) -> Vec<Again> {
-        let mut all = Vec::new();
-        for key in wanted.what.iter().flat_map(Selector::keys).filter(|_| !wanted.dry_run) {
-            let Some(found) = self.store.find_in_memory(&key) else { continue };
-            for response in found.responses.iter().filter(|response| response.head.hidden) {
-                let again = repopulate::again(&key, &response.head.secondary, &self.sites);
-                all.extend(again.map(|(wanted, origin)| Again { wanted, origin }));
-            }
-        }
-        all
+        let keys = wanted.what.iter().flat_map(Selector::keys).filter(|_| !wanted.dry_run);
+        keys.flat_map(|key| self.hidden_under(&key)).collect()
+    }
+
+    /// What is stored on a hidden route under this key.
+    pub(super) fn hidden_under(&self, key: &CacheKey) -> Vec<Again> {
+        let Some(found) = self.store.find_in_memory(key) else { return Vec::new() };
+        let hidden = found.responses.iter().filter(|response| response.head.hidden);
+        let again = hidden.filter_map(|response| {
+            let (wanted, origin) = repopulate::again(key, &response.head.secondary, &self.sites)?;
+            Some(Again { wanted, origin })
+        });
+        again.collect()
     }
 
     /// Tells that these are wanted.
