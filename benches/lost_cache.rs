@@ -202,7 +202,7 @@ fn remember(state: &Path, pages: usize) -> io::Result<()> {
     for rank in 0..pages {
         let (scheme, host) = ("http".to_owned(), HOST.to_owned());
         let wanted = Wanted { scheme, host, port: 80, target: page(rank), vary: Vec::new() };
-        known.learn(wanted.id());
+        known.learn(wanted.known_id());
     }
     known.take_changes().map_or(Ok(()), |bytes| known::save(&state.join("known-keys"), &bytes))
 }

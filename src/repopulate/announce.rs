@@ -111,7 +111,8 @@ impl Announcer {
     pub fn miss(&self, miss: Miss<'_>) -> Announced {
         let inner = &*self.inner;
         let key = miss.wanted.id();
-        match inner.wants.miss(key, miss.reason, miss.client, monotonic()) {
+        let known_by = miss.wanted.known_id();
+        match inner.wants.miss(key, known_by, miss.reason, miss.client, monotonic()) {
             Missed::Tell { class, misses } => {
                 let now = inner.clock.now();
                 let event = inner.event(&miss, class, misses, now);

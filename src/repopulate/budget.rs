@@ -71,6 +71,8 @@ impl Default for Settings {
 
 /// The most clients that are remembered.
 const MOST_CLIENTS: usize = 50_000;
+/// Where there is no room for one more, room is made for many.
+const ENOUGH_CLIENTS: usize = 40_000;
 
 /// Unknown keys may come in bursts of so many seconds' worth.
 const UNKNOWN_BURST: f64 = 2.0;
@@ -143,8 +145,9 @@ impl Budgets {
             bucket.tokens + now.saturating_duration_since(bucket.at).as_secs_f64() * rate.0 < burst
         };
         self.clients.retain(|_, bucket| is_spent(bucket));
-        if self.clients.len() >= MOST_CLIENTS {
-            // All of them are busy. Those who have spent least lose least.
+        if self.clients.len() > ENOUGH_CLIENTS {
+            // Nearly all of them are busy, and to look through them for each one more would
+            // take too long. Those who have spent least lose least.
             let mut left: Vec<f64> = self.clients.values().map(|bucket| bucket.tokens).collect();
             left.sort_by(f64::total_cmp);
             let middle = left[left.len() / 2];
@@ -202,5 +205,20 @@ mod tests {
             let _ = budgets.spend(client(n), now);
         }
         assert!(budgets.clients.len() <= MOST_CLIENTS);
+    }
+
+    #[test]
+    fn room_is_made_for_many_at_once() {
+        let now = Instant::now();
+        let settings = Settings { unknown: PerSecond(1e9), ..Settings::default() };
+        let mut budgets = Budgets::new(settings, now);
+        let later = now + Duration::from_secs(1);
+        // One of them has not spent anything any more when there is no room.
+        for n in 0..MOST_CLIENTS as u32 {
+            let at = if n == 0 { now } else { later };
+            assert!(budgets.spend(client(n), at).is_ok());
+        }
+        assert!(budgets.spend(client(1_000_000), later).is_ok());
+        assert!(budgets.clients.len() <= ENOUGH_CLIENTS + 1, "{}", budgets.clients.len());
     }
 }

@@ -16,7 +16,7 @@ use crate::clock::Wall;
 use crate::invalidate::Moment;
 use crate::policy::{Presented, Rules};
 use crate::rfc::date;
-use crate::stored::CacheKey;
+use crate::stored::{CacheKey, StoredResponse};
 
 /// The type of a miss event. A later version has another one.
 pub const MISS: &str = "io.forebay.cache.miss.v1";
@@ -144,11 +144,28 @@ impl Wanted {
         }
     }
 
+    /// The same, as far as this response that it selects tells variants apart: however
+    /// many values clients think of, what they get is one response, and wanted once.
+    pub fn narrowed_to(mut self, stored: &StoredResponse) -> Self {
+        self.vary.retain(|(name, _)| stored.head.secondary.names().any(|on| on == name));
+        self
+    }
+
     /// What tells it apart from everything else, the same everywhere.
     pub fn id(&self) -> u128 {
+        self.hash(|_| true)
+    }
+
+    /// What tells whether it is known to exist. What is there in one coding is there in
+    /// all, of which a route has a few; other values are as many as clients think of.
+    pub fn known_id(&self) -> u128 {
+        self.hash(|name| name != "accept-encoding")
+    }
+
+    fn hash(&self, counts: impl Fn(&str) -> bool) -> u128 {
         let mut hash = Sha256::new();
         hash.update(self.cache_key().text.as_bytes());
-        for (name, value) in &self.vary {
+        for (name, value) in self.vary.iter().filter(|(name, _)| counts(name)) {
             hash.update([0]);
             hash.update(name);
             hash.update([0]);

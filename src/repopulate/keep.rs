@@ -99,6 +99,7 @@ pub struct Judged {
     asked: Asked,
     head: Head,
     id: u128,
+    known_by: u128,
 }
 
 /// How many letters are delivered ahead.
@@ -224,24 +225,26 @@ impl Keeper {
         let moments = Moments { requested, received, sequence };
         let fields = head.fields()?;
         let head = storable(&asked.presented, &asked.rules, status, fields, moments, now)?;
-        Ok(Judged { asked, head, id: fill.head.wanted.id() })
+        let wanted = &fill.head.wanted;
+        Ok(Judged { asked, head, id: wanted.id(), known_by: wanted.known_id() })
     }
 
     /// Keeps a response whose head is good.
     pub fn keep(&self, judged: Judged, body: StoredBody) -> Result<Arc<StoredResponse>, Refused> {
-        let Judged { asked, head, id } = judged;
+        let Judged { asked, head, id, known_by } = judged;
         let inner = &*self.inner;
         let kept = self.try_keep(&asked, head, body);
         match &kept {
             Ok(response) => {
                 inner.counters.fills_kept.up();
-                inner.wants.filled(id, response.head.status.as_u16() < 400, monotonic());
+                let exists = response.head.status.as_u16() < 400;
+                inner.wants.filled(id, exists.then_some(known_by), monotonic());
             }
             Err(refused) => {
                 inner.count(refused);
                 match refused {
                     // What is there answers.
-                    Refused::Older => inner.wants.filled(id, false, monotonic()),
+                    Refused::Older => inner.wants.filled(id, None, monotonic()),
                     refused => self.act_upon(id, refused),
                 }
             }
@@ -494,7 +497,7 @@ pub fn storable(
     moments: Moments,
     now: Wall,
 ) -> Result<Head, Refused> {
-    let of_the_moment = matches!(status.as_u16(), 206 | 304 | 416 | 421 | 425 | 429 | 431 | 511);
+    let of_the_moment = matches!(status.as_u16(), 206 | 304 | 408 | 416 | 421 | 425 | 429 | 431 | 511);
     if status.is_informational() || status.is_server_error() || of_the_moment {
         return Err(Refused::Status(status));
     }

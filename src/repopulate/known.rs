@@ -6,8 +6,9 @@
 //! forgotten, and whatever is asked for meanwhile moves over.
 //!
 //! What always holds: a known key is found as long as it was filled or asked for
-//! within the last generation; an unknown one is taken for known in about one of a
-//! hundred cases; the size is fixed.
+//! within the last generation; an unknown one is taken for known in about one of ten
+//! thousand cases, so that a million invented ones are a hundred that pass for known; the
+//! size is fixed.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -15,10 +16,10 @@ use std::path::Path;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 const MAGIC: &[u8; 8] = b"FOREBAYK";
-const VERSION: u32 = 1;
-/// Bits for each key, and how many of them are set: about one in a hundred is wrong.
-const BITS: usize = 10;
-const HASHES: u64 = 7;
+const VERSION: u32 = 2;
+/// Bits for each key, and how many of them are set: about one in ten thousand is wrong.
+const BITS: usize = 20;
+const HASHES: u64 = 14;
 
 /// The keys that are known.
 #[derive(Debug)]
@@ -53,6 +54,8 @@ impl Generation {
             all &= *word & mask != 0;
             if add {
                 *word |= mask;
+            } else if !all {
+                return false;
             }
         }
         if add && !all {
@@ -187,8 +190,10 @@ mod tests {
         let mut known = Known::new(10_000);
         (0..5_000).for_each(|key| known.learn(key));
         assert!((0..5_000).all(|key| known.knows(key)));
-        let wrong = (1_000_000..1_010_000).filter(|key| known.knows(*key)).count();
-        assert!(wrong < 200, "{wrong} of 10,000");
+        // As full as it gets, it takes some of a million invented ones for known.
+        (5_000..19_999).for_each(|key| known.learn(key));
+        let wrong = (1_000_000..2_000_000).filter(|key| known.knows(*key)).count();
+        assert!(wrong < 500, "{wrong} of a million");
     }
 
     #[test]

@@ -86,8 +86,16 @@ impl Wants {
         self.book.lock().budgets.set(settings.budget.clone());
     }
 
-    /// A client has missed this key.
-    pub fn miss(&self, key: u128, reason: Reason, client: Option<IpAddr>, now: Instant) -> Missed {
+    /// A client has missed this key, or somebody wants it for none; `known_by` tells
+    /// whether it exists.
+    pub fn miss(
+        &self,
+        key: u128,
+        known_by: u128,
+        reason: Reason,
+        client: Option<IpAddr>,
+        now: Instant,
+    ) -> Missed {
         let mut book = self.book.lock();
         let Book { leases, known, budgets } = &mut *book;
         let class = match reason {
@@ -95,7 +103,7 @@ impl Wants {
             Reason::Purged if client.is_some() => Class::User,
             Reason::Stale | Reason::Purged => Class::Refresh,
             Reason::Warm => Class::Warm,
-            Reason::Absent if known.knows(key) => Class::User,
+            Reason::Absent if known.knows(known_by) => Class::User,
             Reason::Absent => Class::Unknown,
         };
         // What is known to exist was paid for when it was new, and so was what is wanted
@@ -142,13 +150,13 @@ impl Wants {
         }
     }
 
-    /// This key has been filled; if it `exists`, it is known from now on. That there is
+    /// This key has been filled; if it exists, this is known from now on. That there is
     /// nothing is no reason to ask for it before others.
-    pub fn filled(&self, key: u128, exists: bool, now: Instant) {
+    pub fn filled(&self, key: u128, exists: Option<u128>, now: Instant) {
         let took = {
             let mut book = self.book.lock();
-            if exists {
-                book.known.learn(key);
+            if let Some(known_by) = exists {
+                book.known.learn(known_by);
             }
             book.leases.filled(key, now)
         };

@@ -226,7 +226,9 @@ impl Worker {
             return Err(format!("{} is of another origin", event.wanted.url()));
         }
         let fields = &mut asked.presented.fields;
-        fields.set("x-request-id", &event.id);
+        if fields.push("x-request-id", event.id.as_bytes()).is_err() {
+            return Err("its id is none".to_owned());
+        }
         if let Some(trace) = &event.traceparent
             && fields.push("traceparent", trace.as_bytes()).is_err()
         {

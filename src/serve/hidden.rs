@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-use super::{Outcome, Reply, Upstreams, Walk, synth};
+use super::{Outcome, Reply, Upstreams, Walk, purge, synth};
 use crate::fetch::{Asked, Fetcher};
 use crate::invalidate;
 use crate::message::Switched;
@@ -20,6 +20,7 @@ use crate::policy::site::{OriginId, Rules};
 use crate::policy::{Decision, decide};
 use crate::repopulate::announce::Miss;
 use crate::repopulate::{Announced, Announcer, Reason, Unfillable, Wanted};
+use crate::rfc::unsafe_method;
 use crate::stored::{Selector, StoredResponse, Variants};
 
 /// What a hidden route has instead of an origin.
@@ -69,7 +70,7 @@ pub(super) async fn serve(
     let method = &walk.asked.presented.method;
     if method != Method::GET && method != Method::HEAD {
         return match hidden.writes {
-            Some((fetcher, origin)) => write(walk, &hidden, fetcher, origin, content, switched).await,
+            Some(writes) => write(walk, hidden.announcer, writes, content, switched).await,
             None => synth::read_only(walk),
         };
     }
@@ -100,8 +101,8 @@ pub(super) async fn serve(
         if !walk.asked.rules.lists(walk.asked.presented.path()) {
             return synth::unserved(walk, &Unserved::NotListed);
         }
-        let (announced, key) =
-            announce(&walk, &hidden, reason(found.as_ref(), stored.as_ref()), stored.as_deref());
+        let (reason, once) = reason(&walk, found.as_ref(), stored.as_ref());
+        let (announced, key) = announce(&walk, &hidden, reason, once.map(|once| &**once));
         if !waited && matches!(announced, Announced::Expected(_)) {
             waited = true;
             hidden.announcer.wants().wait(key, walk.asked.rules.wait).await;
@@ -118,13 +119,27 @@ fn stale<'a>(walk: Walk<'a>, response: &Arc<StoredResponse>, why: Stale) -> Repl
     walk.stored(response, Outcome::Stale, Some(why.name()))
 }
 
-fn reason(found: Option<&Arc<Variants>>, stored: Option<&Arc<StoredResponse>>) -> Reason {
-    let purged = |variants: &Arc<Variants>| variants.responses.iter().any(|response| response.is_gone());
+/// Why it is wanted, and what shows that it was there.
+fn reason<'a>(
+    walk: &Walk<'_>,
+    found: Option<&'a Arc<Variants>>,
+    stored: Option<&'a Arc<StoredResponse>>,
+) -> (Reason, Option<&'a Arc<StoredResponse>>) {
+    let Asked { presented, rules, .. } = &*walk.asked;
+    // What was there for others, who get another variant, says nothing of this one.
+    let meant = |response: &&Arc<StoredResponse>| {
+        response.is_gone() && response.head.secondary.matches(&presented.fields, rules.sort_accept_language)
+    };
+    let purged = || found.and_then(|variants| variants.responses.iter().find(meant));
+    // That there was nothing once makes nobody want it less anew.
+    let exists = |response: &&Arc<StoredResponse>| response.head.status.as_u16() < 400;
     match stored {
-        // That there was nothing once makes nobody want it less anew.
-        Some(stored) if stored.head.status.as_u16() < 400 => Reason::Stale,
-        None if found.is_some_and(purged) => Reason::Purged,
-        Some(_) | None => Reason::Absent,
+        Some(stored) if exists(&stored) => (Reason::Stale, Some(stored)),
+        Some(stored) => (Reason::Absent, Some(stored)),
+        None => match purged().filter(exists) {
+            Some(purged) => (Reason::Purged, Some(purged)),
+            None => (Reason::Absent, None),
+        },
     }
 }
 
@@ -137,10 +152,15 @@ fn announce(
 ) -> (Announced, u128) {
     let presented = &walk.asked.presented;
     let wanted = Wanted::of(presented, &walk.asked.rules);
+    let wanted = match stored {
+        Some(stored) => wanted.narrowed_to(stored),
+        None => wanted,
+    };
     let key = wanted.id();
     let origin = hidden.names.get(walk.asked.rules.origin.0).map_or("", String::as_str);
     let client = Some(presented.client);
-    let traceparent = presented.fields.get_str("traceparent").map(str::to_owned);
+    let traceparent = presented.fields.get_str("traceparent");
+    let traceparent = traceparent.filter(|text| is_traceparent(text)).map(str::to_owned);
     let miss = Miss { wanted, origin, reason, stored, client, traceparent };
     (hidden.announcer.miss(miss), key)
 }
@@ -158,13 +178,13 @@ fn unserved(announced: Announced, stored: Option<&StoredResponse>) -> Unserved {
     }
 }
 
-/// Passes a request with an unsafe method to the origin that takes them. What it has
-/// changed is asked for again at once.
+/// Passes a request with an unsafe method to the origin that takes them. What is stored
+/// and was changed by it is asked for again at once; nothing else is, for nobody knows
+/// whether anybody wants it.
 async fn write<'a>(
     walk: Walk<'a>,
-    hidden: &Hidden<'_>,
-    fetcher: &Fetcher,
-    origin: OriginId,
+    announcer: &Announcer,
+    (fetcher, origin): (&Fetcher, OriginId),
     content: Option<Content>,
     switched: Option<Switched>,
 ) -> Reply {
@@ -176,6 +196,8 @@ async fn write<'a>(
     };
     let writing = Arc::new(Rules { origin, ..Rules::clone(&rules) });
     let wanted = Wanted::of(&presented, &rules);
+    let changes = !unsafe_method::is_safe(&presented.method);
+    let again = if changes { server.hidden_under(&key) } else { Vec::new() };
     let asked = Arc::new(Asked { presented, rules: writing, key });
     let invalidator = Arc::clone(&server.purging.invalidator);
     let changed = invalidate::Wanted { what: vec![selector(&wanted)], ..invalidate::Wanted::default() };
@@ -183,21 +205,16 @@ async fn write<'a>(
     let pass = Pass { why: PassReason::Method, stored: None, stale_on_error: false };
     let reply = walk.pass(fetcher, pass, content, switched).await;
     if is_change(reply.status) {
-        let origin = hidden.names.get(rules.origin.0).map_or("", String::as_str);
-        let (announcer, origin) = (hidden.announcer.clone(), origin.to_owned());
-        let tell = move || {
-            let (origin, reason, stored, client, traceparent) = (&*origin, Reason::Purged, None, None, None);
-            announcer.miss(Miss { wanted, origin, reason, stored, client, traceparent });
-        };
-        if invalidator.outbox().is_none() {
-            tell();
+        let announcer = announcer.clone();
+        if !changes || invalidator.outbox().is_none() {
+            purge::want(&announcer, again);
         } else {
             // The other nodes have it as well, and workers may. First of all it is purged,
             // for what is got from then on is good everywhere.
             tokio::task::spawn_blocking(move || {
                 // It holds here in any case.
                 let _ = invalidator.invalidate(&changed, "a request with an unsafe method");
-                tell();
+                purge::want(&announcer, again);
             });
         }
     }
@@ -213,7 +230,41 @@ fn selector(wanted: &Wanted) -> Selector {
     }
 }
 
+/// Whether this is a `traceparent` of version 00 (W3C Trace Context 3.2.2). What has
+/// another form is a client's own text, and no business of the origin's.
+fn is_traceparent(text: &str) -> bool {
+    let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let lengths = text.split('-').map(str::len);
+    text.starts_with("00-")
+        && lengths.eq([2, 32, 16, 2])
+        && text.bytes().all(|byte| byte == b'-' || is_hex(byte))
+}
+
 /// Whether an answer says that something was done (RFC 9111 4.4).
 fn is_change(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_traceparent_has_one_form() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert!(is_traceparent(good));
+        for bad in [
+            "",
+            "00",
+            "session=4bf92f",
+            &good[1..],
+            &format!("{good}-x"),
+            &good.to_uppercase(),
+            &good.replacen("00-", "01-", 1),
+            &good.replace("4b", "4-"),
+            &good.replace("4b", "g0"),
+        ] {
+            assert!(!is_traceparent(bad), "{bad}");
+        }
+    }
 }

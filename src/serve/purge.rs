@@ -21,10 +21,10 @@ use crate::fetch::Asked;
 use crate::invalidate::wire::{self, Answer, Spoken};
 use crate::invalidate::{Accepted, Invalidator, Unclear, Wanted};
 use crate::policy::decide::Plan;
-use crate::policy::site::{Mode, OriginId};
+use crate::policy::site::Mode;
 use crate::policy::{Received, normalise};
 use crate::repopulate::announce::Miss;
-use crate::repopulate::{self, Reason};
+use crate::repopulate::{self, Announcer, Reason};
 use crate::rfc::date;
 use crate::rfc::fields::Fields;
 use crate::store::Refused;
@@ -148,32 +148,43 @@ impl Server {
 /// Something on a hidden route that is to be got anew.
 pub struct Again {
     wanted: repopulate::Wanted,
-    origin: OriginId,
+    /// The name of the origin that has it.
+    origin: String,
 }
 
 impl Server {
     /// What is stored on hidden routes under the URLs that a purge names: nobody who
     /// asks for it afterwards gets it for them.
     pub fn hidden_by(&self, wanted: &Wanted) -> Vec<Again> {
-        let mut all = Vec::new();
-        for key in wanted.what.iter().flat_map(Selector::keys).filter(|_| !wanted.dry_run) {
-            let Some(found) = self.store.find_in_memory(&key) else { continue };
-            for response in found.responses.iter().filter(|response| response.head.hidden) {
-                let again = repopulate::again(&key, &response.head.secondary, &self.sites);
-                all.extend(again.map(|(wanted, origin)| Again { wanted, origin }));
-            }
-        }
-        all
+        let keys = wanted.what.iter().flat_map(Selector::keys).filter(|_| !wanted.dry_run);
+        keys.flat_map(|key| self.hidden_under(&key)).collect()
+    }
+
+    /// What is stored on a hidden route under this key.
+    pub(super) fn hidden_under(&self, key: &CacheKey) -> Vec<Again> {
+        let Some(found) = self.store.find_in_memory(key) else { return Vec::new() };
+        let hidden = found.responses.iter().filter(|response| response.head.hidden);
+        let again = hidden.filter_map(|response| {
+            let (wanted, origin) = repopulate::again(key, &response.head.secondary, &self.sites)?;
+            let origin = self.upstreams.names.get(origin.0).cloned().unwrap_or_default();
+            Some(Again { wanted, origin })
+        });
+        again.collect()
     }
 
     /// Tells that these are wanted.
     pub fn want(&self, again: Vec<Again>) {
-        let Some(announcer) = &self.upstreams.announcer else { return };
-        for Again { wanted, origin } in again {
-            let origin = self.upstreams.names.get(origin.0).map_or("", String::as_str);
-            let (reason, stored, client, traceparent) = (Reason::Purged, None, None, None);
-            announcer.miss(Miss { wanted, origin, reason, stored, client, traceparent });
+        if let Some(announcer) = &self.upstreams.announcer {
+            want(announcer, again);
         }
+    }
+}
+
+/// Tells that these are wanted.
+pub(super) fn want(announcer: &Announcer, again: Vec<Again>) {
+    for Again { wanted, origin } in again {
+        let (reason, stored, client, traceparent) = (Reason::Purged, None, None, None);
+        announcer.miss(Miss { wanted, origin: &origin, reason, stored, client, traceparent });
     }
 }
 

@@ -82,7 +82,7 @@ pub(super) const HIDDEN: &[Setting<Config>] = &[
         "known_keys",
         Count { least: 1000, most: 1_000_000_000 },
         |config: &mut Config| &mut config.hidden.known_keys,
-        "About how many keys are known to exist, from good fills; 2.5 bytes each. They are kept in node.state, \
+        "About how many keys are known to exist, from good fills; 5 bytes each. They are kept in node.state, \
          if that is set, and outlive the cache: after a loss they go before all others.",
     )
     .at_restart(),

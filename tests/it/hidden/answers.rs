@@ -131,6 +131,26 @@ async fn a_write_origin_gets_what_is_written_and_the_page_is_filled_again() {
 }
 
 #[tokio::test]
+async fn what_is_not_stored_or_was_only_read_is_not_asked_for_by_a_write_origin_s_answer() {
+    let site = "[[site]]\nhosts = [\"*\"]\norigin = \"o\"\nwrite_origin = \"o\"\n";
+    let world = hidden("", site).await;
+    world.origin.on("/x", |_, _| ok("max-age=60", "x"));
+    filled(&world, "/x").await;
+    let mut client = world.client("writer").await;
+    assert_eq!(client.ask("OPTIONS", "/x", &[], b"").await.status, 200);
+    for n in 0..20 {
+        let path = format!("/search?q={n}");
+        world.origin.always(&path, ok("max-age=60", "found"));
+        assert_eq!(client.ask("POST", &path, &[], b"x").await.status, 200);
+    }
+    // Whatever had been told before this would have gone first.
+    world.origin.always("/last", ok("max-age=60", "last"));
+    filled(&world, "/last").await;
+    assert_eq!(world.counters().events_published.get(), 2);
+    assert_eq!(world.origin.requests().len(), 23);
+}
+
+#[tokio::test]
 async fn what_is_not_on_the_list_is_not_there_and_not_told() {
     let world = hidden("allow = ['^/p/\\d+$', '^/$']\n", "").await;
     world.origin.always("/p/1", ok("max-age=60", "one"));

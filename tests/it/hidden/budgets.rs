@@ -64,6 +64,25 @@ async fn what_is_known_outlives_the_cache() {
 }
 
 #[tokio::test]
+async fn what_is_known_in_one_coding_is_known_in_all() {
+    let directory = Directory::new("coding");
+    let settings = |more: &str| {
+        format!("origin.rate = \"10000/s\"\n{}\n{more}[rules]\nmode = \"hidden\"\n", directory.settings())
+    };
+    let world = World::start(&settings("")).await;
+    world.origin.always("/real", ok("max-age=60", "real"));
+    filled(&world, "/real").await;
+    let origin = world.origin.clone();
+    end(world, &directory).await;
+    let world = World::again(origin, &settings("[hidden]\nunknown_rate = \"1/h\"\n")).await;
+    assert_eq!(world.get("/invented").await.status, 503);
+    let miss = world.get_with("/real", &[("Accept-Encoding", "gzip")]).await;
+    assert!(proxy_status(&miss).ends_with("\"queued\""), "{miss:?}");
+    // The invented one's own, and this.
+    world.origin.wait_for("/real", 2).await;
+}
+
+#[tokio::test]
 async fn whoever_invents_urls_does_not_make_them_known() {
     let world = hidden("", "[hidden]\nunknown_rate = \"1/h\"\nhold_down = \"1ms\"\n").await;
     world.origin.always("/invented", response("404 Not Found", &[], "nothing"));

@@ -75,7 +75,7 @@ fn make_known(directory: &Directory, capacity: usize, paths: &[String]) {
             target: path.clone(),
             vary: Vec::new(),
         };
-        known.learn(wanted.id());
+        known.learn(wanted.known_id());
     }
     std::fs::create_dir_all(directory.path()).expect("a directory");
     let bytes = known.take_changes().expect("keys");

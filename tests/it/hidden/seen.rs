@@ -58,6 +58,12 @@ async fn a_trace_goes_on_behind_the_queue() {
     fills(&world, 1).await;
     assert_eq!(world.origin.requests()[0].field("traceparent"), Some(trace));
     world.origin.always("/b", ok("max-age=60", "b"));
-    world.get_with("/b", &[("traceparent", "00-nonsense\u{e9}")]).await;
-    fills(&world, 2).await;
+    // What is none is a text of the client's own, be it an attack or its session.
+    for (n, text) in ["00-nonsense\u{e9}", "session=1", &format!("{trace}-x")].into_iter().enumerate() {
+        let path = format!("/b{n}");
+        world.origin.always(&path, ok("max-age=60", "b"));
+        world.get_with(&path, &[("traceparent", text)]).await;
+        fills(&world, n as u64 + 2).await;
+        assert_eq!(world.origin.requests()[n + 1].field("traceparent"), None, "{text}");
+    }
 }

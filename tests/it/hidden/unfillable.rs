@@ -91,6 +91,7 @@ fn failures() -> Vec<(&'static str, Script)> {
     vec![
         ("500", response("500 Oops", &[("Cache-Control", "max-age=60")], "x")),
         ("503", response("503 Busy", &[], "x")),
+        ("408", response("408 Timeout", &[("Cache-Control", "max-age=60")], "x")),
         ("429", response("429 Slow Down", &[("Cache-Control", "max-age=60")], "x")),
         ("431", response("431 Large", &[("Cache-Control", "max-age=60")], "x")),
         (

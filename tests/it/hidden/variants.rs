@@ -1,8 +1,10 @@
 //! What tells variants apart on a hidden route: the parameters that count, and the
 //! normal form of what it varies on.
 
-use super::{filled, fills, hidden, proxy_status, until_decided};
-use crate::harness::origin::{ok, response};
+use std::time::Duration;
+
+use super::{filled, fills, gated, hidden, proxy_status, until_decided};
+use crate::harness::origin::{Gate, ok, response};
 
 #[tokio::test]
 async fn parameters_that_do_not_count_make_no_new_key() {
@@ -79,4 +81,20 @@ async fn a_response_that_varies_on_something_else_cannot_be_served() {
     assert_eq!(refused.status, 502);
     assert_eq!(proxy_status(&refused), "error=proxy_internal_response; details=\"vary\"");
     assert_eq!(world.origin.requests().len(), 1, "held down");
+}
+
+#[tokio::test]
+async fn values_that_make_no_difference_make_no_further_event() {
+    let world = hidden("vary_on = [\"accept-language\"]\n", "").await;
+    world.origin.always("/a", ok("max-age=5", "a"));
+    filled(&world, "/a").await;
+    gated(&world, "/a", &Gate::default(), "max-age=5");
+    world.advance(Duration::from_secs(10));
+    for n in 0..50 {
+        let stale = world.get_with("/a", &[("Accept-Language", &format!("x-{n}"))]).await;
+        assert_eq!((stale.status, stale.text()), (200, "a"), "{n}");
+    }
+    // But for a renewal, where all that takes long.
+    let same = world.counters().events_deduplicated.get();
+    assert!((45..=49).contains(&same), "{same}");
 }
