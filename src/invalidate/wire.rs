@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::target::{self, Authority};
 use super::{Accepted, MOST_AT_ONCE, Spread, Unclear, Wanted};
-use crate::policy::Sites;
+use crate::policy::{Rules, Sites};
 use crate::store::Refused;
 use crate::stored::Selector;
 use crate::stored::ban::{self, Ban, tag_list};
@@ -444,14 +444,19 @@ fn selectors(body: Body, sites: &Sites) -> Result<Vec<Selector>, Unclear> {
     Ok(what)
 }
 
-/// What a ban means: the tags that it lists, or itself.
+/// What a ban means: the tags that it lists, or itself; both where its field lists tags on
+/// some routes only.
 pub fn selectors_of(expression: &str, sites: &Sites) -> Result<Vec<Selector>, Unclear> {
     let ban = read(expression)?;
     let rules = || sites.iter().flat_map(|site| &site.routes).map(|route| &route.rules);
-    let has_tags = |name: &str| rules().any(|rules| rules.tag_fields.iter().any(|field| field == name));
+    let has_tags = |rules: &Rules, name: &str| rules.tag_fields.iter().any(|field| field == name);
+    let itself = || Selector::Ban { expression: ban.text().to_owned() };
     Ok(match ban.as_tags() {
-        Some((name, tags)) if has_tags(name) => tags.into_iter().map(tag).collect(),
-        _ => vec![Selector::Ban { expression: ban.text().to_owned() }],
+        Some((name, tags)) if rules().any(|rules| has_tags(rules, name)) => {
+            let elsewhere = rules().any(|rules| !has_tags(rules, name));
+            tags.into_iter().map(tag).chain(elsewhere.then(itself)).collect()
+        }
+        _ => vec![itself()],
     })
 }
 
@@ -480,4 +485,33 @@ fn authority_of_target(spoken: &Spoken<'_>, sites: &Sites) -> Result<Option<Auth
     let Some(rest) = absolute(spoken) else { return Ok(None) };
     let authority = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
     target::authority(authority, sites).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::policy::site::{FieldNames, HostPattern, PathPattern, Route, Site};
+
+    #[test]
+    fn a_ban_that_lists_tags_stays_a_ban_for_routes_where_its_field_has_none() {
+        let without = Rules { tag_fields: FieldNames(Arc::default()), ..Rules::default() };
+        let kinds = |all: &[&Rules]| {
+            let route = |rules: &&Rules| Route {
+                name: String::new(),
+                path: PathPattern::Any,
+                rules: Arc::new(Rules::clone(rules)),
+            };
+            let routes = all.iter().map(route).collect();
+            let sites =
+                Sites::new(vec![Site { name: "s".to_owned(), hosts: vec![HostPattern::Any], routes }]);
+            let what = selectors_of("obj.http.xkey ~ (^|,)(a|b)(,|$)", &sites).expect("a good ban");
+            let kind = |selector: &Selector| matches!(selector, Selector::Ban { .. });
+            what.iter().map(kind).collect::<Vec<bool>>()
+        };
+        assert_eq!(kinds(&[&Rules::default()]), [false, false]);
+        assert_eq!(kinds(&[&Rules::default(), &without]), [false, false, true]);
+        assert_eq!(kinds(&[&without]), [true]);
+    }
 }
