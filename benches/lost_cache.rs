@@ -519,7 +519,8 @@ fn report(plan: Plan, hidden: &Run, proxy: &Run) -> String {
     });
     row("time to 503, p50 and p99 in ms", &|run| {
         let of = |part| run.percentile(part, |answer| answer.status == 503);
-        format!("{:.2}, {:.2}", of(50.0), of(99.0))
+        let any = run.count(|answer| !answer.attack && answer.status == 503) > 0;
+        if any { format!("{:.2}, {:.2}", of(50.0), of(99.0)) } else { "-".to_owned() }
     });
     row("time to any answer, p50 and p99 in ms", &|run| {
         format!("{:.2}, {:.2}", run.percentile(50.0, |_| true), run.percentile(99.0, |_| true))
@@ -538,6 +539,11 @@ fn report(plan: Plan, hidden: &Run, proxy: &Run) -> String {
         let first = run.asked.iter().filter_map(|asked| asked.rank).take(1000);
         let first: std::collections::HashSet<usize> = first.collect();
         format!("{:.1} %", weights.share(first.into_iter()) * 100.0)
+    });
+    row("pages that the origin was asked for more than once", &|run| {
+        let ranks: Vec<usize> = run.asked.iter().filter_map(|asked| asked.rank).collect();
+        let distinct: std::collections::HashSet<&usize> = ranks.iter().collect();
+        (ranks.len() - distinct.len()).to_string()
     });
     row("most keys wanted or held down", &|run| run.leases.to_string());
     row("resident memory at the end, origin and clients included", &|run| {

@@ -77,6 +77,9 @@
 //!   of a [`cluster`] accepts waits in its outbox until it has been read back from
 //!   the stream that all nodes read; it is known by its node and its number there,
 //!   so that it is applied once however often it comes.
+//! - **A fill is as old as what its worker knew.** Whoever gets a response for an edge
+//!   says how far it had read that stream, and which moment of the edge it was told of
+//!   ([`invalidate::Moment`]); what the edge has invalidated since counts as later.
 //! - **A better answer is never replaced by a worse one**: a 5xx, a timeout or a
 //!   broken body leaves what is stored as it is, and the origin is left alone for
 //!   a while.

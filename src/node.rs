@@ -661,7 +661,7 @@ impl Signals {
     }
 
     /// Waits for the word to stop.
-    async fn stop(&mut self) {
+    pub async fn stop(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -20,6 +20,7 @@ pub(super) enum Does {
     List,
     Page,
     OpenApi,
+    AsyncApi,
     Live,
     Ready,
     Metrics,
@@ -67,7 +68,7 @@ const fn call(
 }
 
 /// All calls but those by the [methods](METHODS) of purge clients.
-pub(super) static CALLS: [Described; 22] = [
+pub(super) static CALLS: [Described; 23] = [
     call(
         Does::Purge,
         Method::POST,
@@ -265,6 +266,14 @@ pub(super) static CALLS: [Described; 22] = [
         &[(200, "The document.")],
     ),
     call(
+        Does::AsyncApi,
+        Method::GET,
+        "/asyncapi.yaml",
+        Some(Scope::Read),
+        "What goes through the broker for hidden routes, as AsyncAPI 3.0.",
+        &[(200, "The document.")],
+    ),
+    call(
         Does::Page,
         Method::GET,
         "/docs",
@@ -459,6 +468,7 @@ fn content(call: &Described, status: u16, schemas: &mut SchemaGenerator) -> Opti
     let object = json!({ "type": "object" });
     let schema = match (call.does, status) {
         (Does::Metrics, _) => return Some(("text/plain", json!({ "type": "string" }))),
+        (Does::AsyncApi, 200) => return Some(("application/yaml", object)),
         (Does::Page, _) => return Some(("text/html", json!({ "type": "string" }))),
         (Does::Purge, 200 | 202 | 500 | 503) => schema::<Told>(schemas),
         (Does::Purges, 200) => schema::<Purges>(schemas),
@@ -499,8 +509,8 @@ pub(super) fn page() -> String {
          <meta name=\"viewport\" content=\"width=device-width\"><style>body{{font:16px/1.5 system-ui;max-width:50em;\
          margin:2em auto;padding:0 1em;color:#123}}h2{{font-size:1.1em;margin-bottom:0}}pre{{background:#eef3f6;\
          padding:1em;overflow:auto}}section{{border-top:1px solid #cdd}}</style>\
-         <h1>forebay {}: the admin port</h1><p>The same as <a href=\"/openapi.json\">OpenAPI 3.1</a>. What changes \
-         something is JSON, with <code>Content-Type: application/json</code>. The methods {} do what the clients of \
+         <h1>forebay {}: the admin port</h1><p>The same as <a href=\"/openapi.json\">OpenAPI 3.1</a>; what goes \
+         through the broker is in <a href=\"/asyncapi.yaml\">AsyncAPI 3.0</a>. What changes something is JSON, with <code>Content-Type: application/json</code>. The methods {} do what the clients of \
          other caches mean by them.</p>\n{rows}<h2>What <code>POST /v1/purge</code> takes</h2><pre>{}</pre></html>\n",
         env!("CARGO_PKG_VERSION"),
         METHODS.join(", "),

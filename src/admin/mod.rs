@@ -6,6 +6,7 @@
 //!
 //! What it never does: touch a part directly. All it can do stands in [`Control`].
 
+mod asyncapi;
 pub mod auth;
 mod calls;
 mod fill;

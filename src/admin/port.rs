@@ -236,7 +236,7 @@ impl Port {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::SocketAddr;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -256,7 +256,7 @@ mod tests {
     use crate::stored::pattern::Pattern;
 
     /// A node on which nothing is stored.
-    struct Empty;
+    pub(in crate::admin) struct Empty;
 
     impl Control for Empty {
         fn sites(&self) -> Sites {

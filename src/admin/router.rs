@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 use super::auth::{Auth, Caller, Denied, Shown};
 use super::calls::{self, Does};
-use super::{Control, purge, queue, warm};
+use super::{Control, asyncapi, purge, queue, warm};
 use crate::invalidate::wire;
 use crate::rfc::host::{Authority, parse_authority};
 
@@ -158,6 +158,7 @@ pub(super) fn route(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byt
         Does::Stats => ok(&control.stats_json()),
         Does::List => ok(&calls::list()),
         Does::OpenApi => ok(&calls::openapi()),
+        Does::AsyncApi => text("application/yaml; charset=utf-8", asyncapi::DOCUMENT.to_owned()),
         Does::Page => text("text/html; charset=utf-8", calls::page()),
         Does::Purge => purge::by_json(call, control),
         Does::Purges => purge::list(call, control),
@@ -501,6 +502,8 @@ mod tests {
         for (soft, status) in [("0", 200), ("1", 200), ("", 400), ("false", 400), ("yes", 400)] {
             assert_eq!(ask("PURGE", "/x", &[("x-purge-soft", soft)], "", None).status(), status, "{soft:?}");
         }
+        let both = [("x-purge-soft", "1"), ("x-purge-hard", "1")];
+        assert_eq!(ask("PURGE", "/x", &both, "", None).status(), 400, "one of the two");
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //! connects has to show that it knows the secret of the file before anything but
 //! `auth`, `help`, `ping` and `quit` is done.
 //!
-//! What always holds: connections, lines and answers are bounded, each connection
-//! in time as well; the secret itself never goes over the wire.
+//! What always holds: connections, lines and answers are bounded, and so is the time
+//! that somebody takes who is not known, or is silent; the secret itself never goes over the wire.
 //!
 //! What it never does: pretend. A command that means nothing here is answered with
 //! 102, not implemented.
@@ -19,12 +19,13 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::Control;
-use crate::invalidate::{Wanted, wire};
+use crate::invalidate::{Accepted, Spread, Wanted, wire};
 use crate::observe::counters::Counters;
 use crate::stored::ban;
 
@@ -152,13 +153,15 @@ struct Session {
 type Answer = (u16, String);
 
 impl Session {
-    async fn run(mut self, mut stream: TcpStream) -> std::io::Result<()> {
+    async fn run(mut self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
+        let introduction = Instant::now() + INTRODUCTION;
         let welcome = if self.known { (OK, BANNER.to_owned()) } else { (AUTH, self.asking()) };
         stream.write_all(&framed(welcome)).await?;
         let mut buffer = Vec::new();
         loop {
-            let patience = if self.known { SILENCE } else { INTRODUCTION };
-            let line = tokio::time::timeout(patience, self.line(&mut stream, &mut buffer)).await;
+            // However much is said: whoever is not known by then has to go.
+            let until = if self.known { Instant::now() + SILENCE } else { introduction };
+            let line = tokio::time::timeout_at(until, self.line(&mut stream, &mut buffer)).await;
             let Ok(Some(line)) = line? else { return Ok(()) };
             if line.trim().is_empty() {
                 continue;
@@ -177,7 +180,11 @@ impl Session {
 
     /// The next line, a here-document included; none at the end, or when it is too
     /// long.
-    async fn line(&self, stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<Option<String>> {
+    async fn line(
+        &self,
+        stream: &mut (impl AsyncRead + Unpin),
+        buffer: &mut Vec<u8>,
+    ) -> std::io::Result<Option<String>> {
         let most = MOST_LINE[usize::from(self.known)];
         loop {
             if let Some(end) = end_of_command(buffer) {
@@ -277,12 +284,7 @@ impl Session {
             control.purge(&wanted, &by).map_err(|why| why.to_string())
         });
         match banned.await {
-            Ok(Ok(done)) => match done.trouble {
-                None => (OK, String::new()),
-                Some(trouble) => {
-                    (300, format!("It holds until this node ends, and is not on disk: {trouble}"))
-                }
-            },
+            Ok(Ok(done)) => told(done),
             Ok(Err(why)) => (PARAMETER, why),
             Err(_) => (300, "The ban was lost".to_owned()),
         }
@@ -308,6 +310,18 @@ impl Session {
             text.push_str(&format!("{seconds:10.6} {:5} -  {}\n", ban.hits(), ban.test));
         }
         (OK, text)
+    }
+}
+
+/// What a ban is answered with. One that is not as safe as it should be is no success:
+/// its caller has to say it again.
+fn told(done: Accepted) -> Answer {
+    match (done.trouble, done.spread) {
+        (Some(trouble), _) => (300, format!("It holds until this node ends, and is not on disk: {trouble}")),
+        (None, Spread::Never(why)) => {
+            (300, format!("It holds on this node, and the others do not learn of it: {why}"))
+        }
+        (None, Spread::Alone | Spread::Confirmed | Spread::Later(_)) => (OK, String::new()),
     }
 }
 
@@ -412,6 +426,7 @@ pub fn words(command: &str) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::port::tests::Empty;
 
     #[test]
     fn the_answer_to_the_challenge_is_varnishs_own() {
@@ -420,6 +435,35 @@ mod tests {
         hash.update(b"ixslvvxrgkjptxmcgnnsdxsvdmvfympg\nfoo\nixslvvxrgkjptxmcgnnsdxsvdmvfympg\n");
         let text: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(text, "455ce847f0073c7ab3b1465f74507b75d3dc064c1e7de3b71e00de9092fdc89a");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_only_talks_and_never_shows_the_secret_has_to_go() {
+        let session = Session {
+            settings: Settings { secret_file: Some(PathBuf::from("secret")), ..Settings::default() },
+            control: Arc::new(Empty),
+            counters: Arc::default(),
+            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+            challenge: String::new(),
+            known: false,
+        };
+        let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
+        let began = Instant::now();
+        let talk = async {
+            while theirs.write_all(b"ping\n").await.is_ok() {
+                tokio::time::sleep(INTRODUCTION / 4).await;
+                assert!(began.elapsed() < INTRODUCTION * 2, "it may still talk");
+            }
+        };
+        let (ended, ()) = tokio::join!(session.run(ours), talk);
+        assert!(ended.is_err() && began.elapsed() >= INTRODUCTION);
+    }
+
+    #[test]
+    fn a_ban_that_the_other_nodes_never_hear_of_is_no_success() {
+        let status = |spread| told(Accepted { spread, ..Accepted::default() }).0;
+        assert_eq!([Spread::Alone, Spread::Confirmed, Spread::Later("down".to_owned())].map(status), [OK; 3]);
+        assert_eq!(status(Spread::Never("full".to_owned())), 300);
     }
 
     #[test]

@@ -65,7 +65,9 @@ struct Shared {
 struct Said {
     /// Why there is no link.
     trouble: Option<String>,
-    /// Why the link that is there is of no more use.
+    /// The number of the link that is there, or was there last.
+    link: u64,
+    /// Why it is of no more use.
     broken: Option<String>,
     /// The queues that had no room when something was last published there.
     full: HashSet<String>,
@@ -73,8 +75,27 @@ struct Said {
     unread: HashMap<String, String>,
 }
 
+impl Said {
+    /// Another link is there, of which nothing is known yet. Returns its number.
+    fn links(&mut self) -> u64 {
+        self.link += 1;
+        self.broken = None;
+        self.link
+    }
+
+    /// The link of this number is of no more use. Says whether that is the one that is
+    /// there: what was published before comes to its end only when that one is made.
+    fn breaks(&mut self, link: u64, why: String) -> bool {
+        if link == self.link {
+            self.broken.get_or_insert(why);
+        }
+        link == self.link
+    }
+}
+
 /// The connections, while they are good.
 struct Linked {
+    number: u64,
     publishing: Connection,
     reading: Connection,
     lane: Channel,
@@ -112,7 +133,8 @@ impl RabbitQueues {
         if topology.origins != origins {
             *topology = Arc::new(Topology { origins, ..Topology::clone(&topology) });
             drop(topology);
-            self.shared.break_link("other origins are hidden now".to_owned());
+            let link = self.shared.said.lock().link;
+            self.shared.break_link(link, "other origins are hidden now".to_owned());
         }
     }
 
@@ -141,7 +163,7 @@ impl RabbitQueues {
             }
             Ok(Ok(Confirmation::Ack(Some(_)))) => {
                 if !matches!(to, Address::Fills | Address::Outcomes(_)) {
-                    shared.break_link(format!("the queue `{key}` is gone"));
+                    shared.break_link(linked.number, format!("the queue `{key}` is gone"));
                 }
                 Err(Unpublished::Unroutable)
             }
@@ -152,14 +174,14 @@ impl RabbitQueues {
             Ok(Err(error)) => {
                 let error = no_right(&shared.topology().name, &error)
                     .unwrap_or_else(|| BrokerError::Failed(error.to_string()));
-                shared.break_link(error.to_string());
+                shared.break_link(linked.number, error.to_string());
                 Err(error.into())
             }
             Err(_) => {
                 let blocked = linked.blocked.borrow().clone();
                 let error = blocked.map_or(BrokerError::Silent(shared.timeout), BrokerError::Blocked);
                 if !matches!(error, BrokerError::Blocked(_)) {
-                    shared.break_link(error.to_string());
+                    shared.break_link(linked.number, error.to_string());
                 }
                 Err(error.into())
             }
@@ -240,9 +262,10 @@ impl Shared {
         linked.ok_or_else(|| BrokerError::Away(trouble()))
     }
 
-    fn break_link(&self, why: String) {
-        self.said.lock().broken.get_or_insert(why);
-        self.broken.notify_one();
+    fn break_link(&self, link: u64, why: String) {
+        if self.said.lock().breaks(link, why) {
+            self.broken.notify_one();
+        }
     }
 
     /// Whether a queue had room for a letter.
@@ -263,9 +286,9 @@ impl Shared {
     async fn keep_linked(self: Arc<Self>) {
         let mut pause = RETRY.0;
         loop {
-            self.said.lock().broken = None;
+            let number = self.said.lock().links();
             let began = Instant::now();
-            let why = match self.connect().await {
+            let why = match self.connect(number).await {
                 Ok((linked, blocked)) => {
                     self.counters.broker_connected.set(1);
                     if self.said.lock().trouble.take().is_some() {
@@ -300,7 +323,7 @@ impl Shared {
         }
     }
 
-    async fn connect(&self) -> Result<(Linked, watch::Sender<Option<String>>), BrokerError> {
+    async fn connect(&self, number: u64) -> Result<(Linked, watch::Sender<Option<String>>), BrokerError> {
         let Link { connection: publishing, .. } = self.broker.connect().await?;
         let Link { connection: reading, .. } = self.broker.again().await?;
         let topology = self.topology();
@@ -311,7 +334,7 @@ impl Shared {
         let lane = within(self.timeout, publishing.create_channel()).await?;
         within(self.timeout, lane.confirm_select(ConfirmSelectOptions::default())).await?;
         let (tell, blocked) = watch::channel(None);
-        Ok((Linked { publishing, reading, lane, blocked, over: watch::Sender::new(false) }, tell))
+        Ok((Linked { number, publishing, reading, lane, blocked, over: watch::Sender::new(false) }, tell))
     }
 
     /// Returns why the link is of no more use, as soon as it is.
@@ -590,4 +613,22 @@ pub async fn check(settings: Settings, topology: &Topology) -> Result<Vec<(Part,
     let found = topology.check(&link.connection, timeout).await;
     link.close().await;
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_published_on_a_link_that_is_over_does_not_break_the_next_one() {
+        let mut said = Said::default();
+        let first = said.links();
+        assert!(said.breaks(first, "silent".to_owned()));
+        assert!(said.breaks(first, "silent once more".to_owned()));
+        assert_eq!(said.broken.as_deref(), Some("silent"));
+        let next = said.links();
+        assert!(!said.breaks(first, "silent".to_owned()));
+        assert_eq!(said.broken, None);
+        assert!(said.breaks(next, "silent".to_owned()));
+    }
 }

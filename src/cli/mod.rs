@@ -27,6 +27,7 @@ const EXAMPLES: &str = "\
 Examples:
   forebay demo                                        a sample origin and a cache in front of it
   forebay serve --origin http://127.0.0.1:3000        a cache in front of your own origin
+  forebay serve --origin http://127.0.0.1:3000 --hidden   the same, and no client's request reaches it
   forebay config > forebay.toml                       a file with every setting, to begin with
   forebay check forebay.toml                          is it good?
   forebay serve --config forebay.toml --memory 2GiB   with a file; flags win over it
@@ -40,6 +41,7 @@ Examples:
   forebay serve --origin http://127.0.0.1:3000
   forebay serve --origin http://127.0.0.1:3000 --listen 0.0.0.0:80 --memory 2GiB --access-log stdout
   forebay serve --origin http://127.0.0.1:3000 --set rules.grace=60s --set rules.stale_on_error=1d
+  forebay serve --origin http://127.0.0.1:3000 --hidden --rate 50/s
   forebay serve --config forebay.toml
 
 Signals:
@@ -67,7 +69,8 @@ Examples:
 const DEMO_EXAMPLES: &str = "\
 Examples:
   forebay demo
-  forebay demo --listen 127.0.0.1:9000 --admin 127.0.0.1:0";
+  forebay demo --listen 127.0.0.1:9000 --admin 127.0.0.1:0
+  forebay demo --origin-only      the sample origin alone, on port 3000, for a cache that you start yourself";
 
 /// forebay: a caching HTTP accelerator that keeps serving when the origin fails
 #[derive(Parser, Debug)]
@@ -160,9 +163,13 @@ struct Demo {
     /// Where operators connect; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:6090")]
     admin: SocketAddr,
-    /// Where the sample origin listens; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
-    origin_listen: SocketAddr,
+    /// Where the sample origin listens; port 0 takes a free one [default: 127.0.0.1:0, or port 3000 with
+    /// --origin-only]
+    #[arg(long, value_name = "ADDRESS")]
+    origin_listen: Option<SocketAddr>,
+    /// Start the sample origin alone, without a cache; it prints every request that it gets
+    #[arg(long, conflicts_with_all = ["listen", "admin"])]
+    origin_only: bool,
 }
 
 #[derive(Args, Debug)]
@@ -235,11 +242,13 @@ fn run_broker(Broker { what, with: Serve { config: file, flags } }: &Broker) -> 
 }
 
 fn run_demo(demo: &Demo) -> ExitCode {
-    ended(crate::demo::run(crate::demo::DemoOptions {
-        listen: demo.listen,
-        admin: demo.admin,
-        origin_listen: demo.origin_listen,
-    }))
+    let port = if demo.origin_only { 3000 } else { 0 };
+    let origin_listen = demo.origin_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], port)));
+    if demo.origin_only {
+        return ended(crate::demo::run_origin(origin_listen));
+    }
+    let Demo { listen, admin, .. } = *demo;
+    ended(crate::demo::run(crate::demo::DemoOptions { listen, admin, origin_listen }))
 }
 
 fn run_check(check: &Check) -> ExitCode {

@@ -47,7 +47,7 @@ pub(super) fn queue(queue: &Queue) -> ExitCode {
 fn state(answer: &Value) -> Option<String> {
     let number = |name: &str| answer.get(name)?.as_u64();
     let mut text = format!(
-        "{} wanted, the oldest for {}; a fill takes {} as a rule; {} known\n",
+        "{} wanted or held down, the oldest for {}; a fill takes {} as a rule; {} known\n",
         count(number("leases")?, "key"),
         time(number("oldest_wanted_seconds")? * 1000),
         time(number("usual_fill_ms")?),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::invalidate::{Entry, Identity};
+use crate::invalidate::{Entry, Identity, MOST_AT_ONCE};
 use crate::stored::Selector;
 
 /// The version of what is said. A higher one is not understood.
@@ -10,9 +10,6 @@ const VERSION: u32 = 1;
 
 /// The longest message that is looked at, in bytes.
 const LONGEST: usize = 16 * 1024 * 1024;
-
-/// The most selectors of an invalidation.
-const MOST_SELECTORS: usize = 10_000;
 
 /// A message in the stream.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -113,9 +110,9 @@ impl Message {
         let message: Message = parse(bytes)?;
         check_version(message.version)?;
         if let Says::Purges { purges } = &message.says
-            && purges.iter().any(|purge| purge.what.len() > MOST_SELECTORS)
+            && purges.iter().any(|purge| purge.what.len() > MOST_AT_ONCE)
         {
-            return Err(Unread::NotUnderstood(format!("a purge of more than {MOST_SELECTORS} things")));
+            return Err(Unread::NotUnderstood(format!("a purge of more than {MOST_AT_ONCE} things")));
         }
         Ok(message)
     }
@@ -203,7 +200,7 @@ mod tests {
         ] {
             assert!(Message::read(bad.as_bytes()).is_err(), "{bad}");
         }
-        let many = Purge { what: vec![Selector::All; MOST_SELECTORS + 1], ..Purge::of(&entry).expect("one") };
+        let many = Purge { what: vec![Selector::All; MOST_AT_ONCE + 1], ..Purge::of(&entry).expect("one") };
         let message = Message::new(Some("e"), Says::Purges { purges: vec![many] });
         assert!(Message::read(&message.to_bytes()).is_err());
     }

@@ -180,6 +180,9 @@ pub struct NodeName {
     pub name: String,
 }
 
+/// Where the node of this name is filled, if it is known.
+pub type Places = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// Between two attempts to connect, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// How often a node announces itself, where nothing has happened.
@@ -258,7 +261,7 @@ impl Cluster {
 
     /// Where nodes are filled, by their names in the cluster, or by those of their
     /// configurations.
-    pub fn places(&self) -> Arc<dyn Fn(&str) -> Option<String> + Send + Sync> {
+    pub fn places(&self) -> Places {
         let inner = Arc::clone(&self.inner);
         Arc::new(move |name| inner.members.lock().fill_of(name, Instant::now()))
     }

@@ -223,8 +223,9 @@ const NODE: &[Setting<Config>] = &[
         "state",
         Plain,
         |config: &mut Config| &mut config.node.state,
-        "The directory in which a node keeps what must outlive it: the journal of purges. Made if it is \
-         not there; each node has its own. Without one purges hold until the node ends.",
+        "The directory in which a node keeps what must outlive it: its purges, and of hidden routes what is \
+         known to exist and what was given up. Made if it is not there; each node has its own. Without one \
+         purges hold until the node ends.",
     )
     .example("/var/lib/forebay")
     .at_restart(),

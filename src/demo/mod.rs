@@ -72,6 +72,31 @@ pub fn run(options: DemoOptions) -> Result<(), DemoError> {
     })
 }
 
+/// Runs the sample origin alone until SIGTERM or SIGINT. Blocks.
+pub fn run_origin(address: SocketAddr) -> Result<(), DemoError> {
+    trace::start("info,forebay::demo=debug");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(StartError::Runtime)?.block_on(async {
+        let mut signals = Signals::new().map_err(StartError::Runtime)?;
+        let (listener, address) = bind(address).await?;
+        node::announce(&format!("sample origin listening on http://{address}\n"));
+        let origin = Origin::new(Clock::System, Pace::default());
+        tokio::select! {
+            () = origin.listen(listener) => {}
+            () = signals.stop() => {}
+        }
+        Ok(())
+    })
+}
+
+/// The port of the sample origin, and the address by which it is reached.
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), DemoError> {
+    let no_origin = |source| DemoError::Origin { address, source };
+    let listener = TcpListener::bind(address).await.map_err(no_origin)?;
+    let reached = reachable(listener.local_addr().map_err(no_origin)?);
+    Ok((listener, reached))
+}
+
 /// A running demo.
 struct Demo {
     node: Node,
@@ -81,10 +106,7 @@ struct Demo {
 
 impl Demo {
     async fn start(options: &DemoOptions, pace: Pace) -> Result<Self, DemoError> {
-        let address = options.origin_listen;
-        let no_origin = |source| DemoError::Origin { address, source };
-        let listener = TcpListener::bind(address).await.map_err(no_origin)?;
-        let origin_address = reachable(listener.local_addr().map_err(no_origin)?);
+        let (listener, origin_address) = bind(options.origin_listen).await?;
         let config = configure(options, origin_address)?;
         let node = Node::start_with(config, Clock::System, None).await?;
         let origin = Origin::new(Clock::System, pace);

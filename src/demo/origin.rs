@@ -162,6 +162,7 @@ impl Origin {
         let (uri, headers) = (request.uri(), request.headers());
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let posts = request.method() == Method::POST;
+        tracing::debug!(target: "forebay::demo", "asked: {} {uri}", request.method());
         match (uri.path(), uri.query()) {
             ("/fragile/break", mode) if posts => self.break_it(mode),
             ("/fragile/mend", _) if posts => self.set_health(Health::Well),

@@ -9,6 +9,8 @@ use crate::stored::{Selector, Strength};
 
 /// How many are remembered.
 const REMEMBERED: usize = 10_000;
+/// How many bytes of them; one may name ten thousand things.
+const REMEMBERED_BYTES: usize = 64 * 1024 * 1024;
 
 /// An accepted invalidation.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize, JsonSchema)]
@@ -63,23 +65,31 @@ impl Entry {
 
     /// About how many bytes it takes.
     pub fn size(&self) -> usize {
-        let what: usize = self.what.iter().map(|selector| selector.to_string().len() + 64).sum();
-        256 + self.by.len() + what
+        256 + self.by.len() + size_of_all(&self.what)
     }
+}
+
+/// About how many bytes these take.
+pub(super) fn size_of_all(what: &[Selector]) -> usize {
+    what.iter().map(|selector| selector.to_string().len() + 64).sum()
 }
 
 /// The last ones, in the order of their numbers.
 #[derive(Debug, Default)]
 pub struct History {
     entries: VecDeque<Entry>,
+    bytes: usize,
 }
 
 impl History {
     /// Adds the newest one.
     pub fn add(&mut self, entry: Entry) {
+        self.bytes += entry.size();
         self.entries.push_back(entry);
-        if self.entries.len() > REMEMBERED {
-            self.entries.pop_front();
+        while (self.entries.len() > REMEMBERED || self.bytes > REMEMBERED_BYTES)
+            && let Some(oldest) = self.entries.pop_front()
+        {
+            self.bytes -= oldest.size();
         }
     }
 
@@ -123,5 +133,29 @@ impl History {
 
     fn position(&self, sequence: u64) -> Option<usize> {
         self.entries.binary_search_by_key(&sequence, |entry| entry.sequence).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_are_remembered_and_no_more_bytes_than_there_is_room_for() {
+        let mut history = History::default();
+        for sequence in 1..=REMEMBERED as u64 + 5 {
+            history.add(Entry { sequence, what: vec![Selector::All], ..Entry::default() });
+        }
+        assert_eq!(
+            (history.entries.len(), history.find(5), history.find(6).is_some()),
+            (REMEMBERED, None, true)
+        );
+        let tag = Selector::Tag { tag: "t".repeat(1024 * 1024), site: None };
+        for sequence in 20_000..20_100 {
+            history.add(Entry { sequence, what: vec![tag.clone()], ..Entry::default() });
+        }
+        assert!(history.bytes <= REMEMBERED_BYTES && history.entries.len() > 50);
+        assert_eq!(history.bytes, history.entries.iter().map(Entry::size).sum::<usize>());
+        assert!(history.find(20_099).is_some() && history.find(20_000).is_none());
     }
 }

@@ -27,8 +27,8 @@ const VERSION: u32 = 1;
 const HEAD: usize = 8 + 4 + 8 + 8;
 /// Length, number, checksum.
 const RECORD_HEAD: usize = 4 + 8 + 8;
-/// The longest payload.
-const MOST_PAYLOAD: usize = 1024 * 1024;
+/// The longest payload: whatever a node takes, or is told by another one.
+const MOST_PAYLOAD: usize = 16 * 1024 * 1024;
 /// A segment is closed when it has so many bytes.
 const SEGMENT: u64 = 8 * 1024 * 1024;
 /// How many segments are kept; the oldest goes first.

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 
 use crate::clock::{Clock, Wall};
 use crate::observe::counters::Counters;
-use crate::store::{self, Refused, Store};
+use crate::store::{self, Invalidation, Refused, Store};
 use crate::stored::{CacheKey, Selector, Strength};
 
 pub use history::{Entry, History, Identity};
@@ -100,6 +100,9 @@ struct Membership {
     /// Those of other nodes that the journal was given, where nobody has waited for the
     /// disk yet. An error stays: then the journal lacks something.
     unwritten: Mutex<Result<Vec<Appending>, JournalError>>,
+    /// Held by whoever waits for the disk, so that nobody takes for written what another
+    /// one still waits for.
+    writing: Mutex<()>,
 }
 
 /// Up to which number the invalidations of each node have been applied: they arrive
@@ -115,8 +118,17 @@ struct Applied {
 /// of requests with unsafe methods are not in the journal.
 const JUMP: u64 = 1 << 32;
 
+/// The most that one invalidation names.
+pub const MOST_AT_ONCE: usize = 10_000;
+
+/// The most bytes of that: as it is written down and told it takes some times more.
+pub const MOST_BYTES_AT_ONCE: usize = 2 * 1024 * 1024;
+
 /// How long an answer waits for the broker: there are clients that give up after a second.
 const SPREAD: Duration = Duration::from_millis(500);
+
+/// So many of other nodes may be on their way to the disk; the journal's queue is longer.
+const MOST_UNWRITTEN: usize = 1024;
 
 /// How many nodes' numbers are remembered; each start of a node makes a new one.
 const REMEMBERED_NODES: usize = 10_000;
@@ -163,6 +175,7 @@ impl Invalidator {
                 applied: Mutex::default(),
                 course: Course::default(),
                 unwritten: Mutex::new(Ok(Vec::new())),
+                writing: Mutex::default(),
             }
         });
         let journal = journal.map(|(journal, recovered)| {
@@ -209,6 +222,10 @@ impl Invalidator {
     /// called where others wait.
     pub fn invalidate(&self, wanted: &Wanted, by: &str) -> Result<Accepted, Refused> {
         let at = self.clock.now();
+        let (things, bytes) = (wanted.what.len(), history::size_of_all(&wanted.what));
+        if things > MOST_AT_ONCE || bytes > MOST_BYTES_AT_ONCE {
+            return Err(Refused::TooMuch { things, bytes });
+        }
         if wanted.dry_run {
             let responses = self.store.count(&wanted.what, at)?;
             return Ok(Accepted { responses, ..Accepted::default() });
@@ -297,6 +314,7 @@ impl Invalidator {
     /// all of it is.
     pub fn is_written(&self) -> bool {
         let Some(cluster) = &self.cluster else { return true };
+        let _writing = cluster.writing.lock();
         let unwritten = match &mut *cluster.unwritten.lock() {
             Ok(all) => std::mem::take(all),
             Err(_) => return false,
@@ -332,6 +350,11 @@ impl Invalidator {
             }
             self.counters.cluster_duplicates.add(u64::from(!own));
             return Ok(own);
+        }
+        // Whoever makes up for much is no faster than the disk: what the journal has no room
+        // for would have to be read again at each start.
+        if cluster.unwritten.lock().as_ref().is_ok_and(|all| all.len() >= MOST_UNWRITTEN) {
+            self.is_written();
         }
         let now = self.clock.now();
         let at = Wall::from_millis(entry.at_ms.min(now.millis()));
@@ -436,7 +459,11 @@ impl Invalidator {
         let moment = self.moment();
         let unread = self.cluster.is_some() && {
             let covered = moment.read.as_ref().and_then(|read| self.covered(read)).unwrap_or_default();
-            self.store.invalidated_since(key, None, covered).is_some()
+            // What a request with an unsafe method has changed nobody reads of.
+            let last = self.store.invalidated_since(key, None, self.store.horizon());
+            let alone = matches!((last, &self.cluster), (Some(Invalidation::Hard(last)), Some(cluster))
+                if !cluster.course.knows(last));
+            alone || self.store.invalidated_since(key, None, covered).is_some()
         };
         Moment { unread, ..moment }
     }
@@ -449,9 +476,11 @@ impl Invalidator {
     /// response is always good where it was asked for, however far behind whoever got it
     /// is, and at the other nodes as soon as they and that one have read the same.
     ///
-    /// Invalidations by requests with unsafe methods have no place in the stream and do
-    /// not count here: on hidden routes, which alone are filled by others, they are told
-    /// to all nodes like any purge.
+    /// Invalidations by requests with unsafe methods have no place in the stream, and do
+    /// not count here, or nothing that others got would ever be good again. On hidden
+    /// routes, which alone are filled by others, what such a request has changed is purged
+    /// on all nodes, and what its node wants after that is not answered from a worker's
+    /// store (see [`Moment::unread`]).
     pub fn number_of(&self, moment: &Moment) -> Option<u64> {
         let own = (moment.node == self.name).then_some(moment.number);
         let heard = moment.heard.as_ref().filter(|heard| heard.node == self.name).map(|heard| heard.number);
@@ -492,5 +521,113 @@ fn log(what: &[Selector], by: &str, soft: bool, done: &store::Invalidated) {
             responses = done.responses,
             "purged {selector}"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(count: usize, length: usize) -> Vec<Selector> {
+        let text = "t".repeat(length);
+        (0..count).map(|n| Selector::Tag { tag: format!("{text}{n}"), site: None }).collect()
+    }
+
+    #[test]
+    fn no_more_is_taken_at_once_than_every_node_reads() {
+        let store = Arc::new(Store::new(store::Settings::default(), Arc::default()));
+        let invalidator = Invalidator::new(store, None, None, Clock::System, Arc::default());
+        let purge = |what| invalidator.invalidate(&Wanted { what, ..Wanted::default() }, "test");
+        assert!(purge(tags(MOST_AT_ONCE, 1)).is_ok());
+        for what in [tags(MOST_AT_ONCE + 1, 1), tags(3, MOST_BYTES_AT_ONCE / 2)] {
+            assert!(matches!(purge(what), Err(Refused::TooMuch { .. })));
+        }
+    }
+
+    #[test]
+    fn what_others_purged_waits_for_the_disk_in_bounded_number() {
+        let state = std::env::temp_dir().join(format!("forebay-unwritten-{}", std::process::id()));
+        let store = Arc::new(Store::new(store::Settings::default(), Arc::default()));
+        let journal = Journal::open(&state, Arc::default()).expect("a journal");
+        let cluster = Some(("a".to_owned(), 0));
+        let invalidator = Invalidator::new(store, Some(journal), cluster, Clock::System, Arc::default());
+        for number in 1..=3 * MOST_UNWRITTEN as u64 {
+            let identity = Some(Identity { node: "b".to_owned(), number });
+            let entry = Entry { what: tags(1, 1), identity, ..Entry::default() };
+            assert_eq!(invalidator.apply(entry, number, u64::MAX), Ok(false));
+            let cluster = invalidator.cluster.as_ref().expect("it is in one");
+            assert!(cluster.unwritten.lock().as_ref().is_ok_and(|all| all.len() <= MOST_UNWRITTEN));
+        }
+        assert!(invalidator.is_written());
+        drop(invalidator);
+        let _ = std::fs::remove_dir_all(&state);
+    }
+
+    /// A node that has caught up with a stream of two messages.
+    fn node(name: &str) -> (Arc<Store>, Invalidator) {
+        let counters: Arc<Counters> = Arc::default();
+        let store = Arc::new(Store::new(store::Settings::default(), Arc::clone(&counters)));
+        let cluster = Some((name.to_owned(), 0));
+        let node = Invalidator::new(Arc::clone(&store), None, cluster, Clock::System, counters);
+        node.links("e", false);
+        let turn = node.turn();
+        node.has_read("e", 2, Some(turn));
+        (store, node)
+    }
+
+    fn key(path: &str) -> CacheKey {
+        CacheKey::new("http", "a", 80, path)
+    }
+
+    fn purge(path: &str) -> Wanted {
+        let path_and_query = path.to_owned();
+        let url = Selector::Url { scheme: None, host: "a".to_owned(), port: None, path_and_query };
+        Wanted { what: vec![url], ..Wanted::default() }
+    }
+
+    #[test]
+    fn another_node_is_later_than_a_purge_when_it_has_read_it_or_was_told() {
+        let (_, edge) = node("edge");
+        let (_, worker) = node("worker");
+        let before = edge.moment();
+        let number = edge.invalidate(&purge("/x"), "somebody").expect("room").sequence.expect("a number");
+        assert_eq!(edge.number_of(&worker.moment()), Some(number - 1), "it has not read it");
+        assert_eq!(edge.number_of(&worker.moment().after(&before)), Some(number - 1));
+        assert_eq!(edge.number_of(&worker.moment().after(&edge.moment())), Some(number), "it was told");
+        assert!(edge.moment_for(&key("/x")).unread && !edge.moment_for(&key("/y")).unread);
+
+        let entry = edge.entry(number).expect("remembered");
+        assert_eq!(worker.apply(Entry { own: false, ..entry.clone() }, 3, u64::MAX), Ok(false));
+        worker.has_read("e", 3, None);
+        assert_eq!(edge.number_of(&worker.moment()), Some(number - 1), "nobody knows where it stands");
+        assert_eq!(edge.apply(entry, 3, u64::MAX), Ok(true));
+        edge.has_read("e", 3, None);
+        assert_eq!(edge.number_of(&worker.moment()), Some(edge.moment().number));
+        assert!(!edge.moment_for(&key("/x")).unread);
+
+        let stranger = Moment { read: None, ..worker.moment() };
+        assert_eq!(edge.number_of(&stranger), None);
+        assert_eq!(edge.number_of(&before), Some(before.number), "its own");
+    }
+
+    #[test]
+    fn a_guess_counts_until_the_node_is_in_touch_again() {
+        let (_, edge) = node("edge");
+        let (_, worker) = node("worker");
+        let (number, _) = edge.distrust_all("it was cut off");
+        assert_eq!(edge.number_of(&worker.moment()), Some(number - 1));
+        edge.links("e", false);
+        let turn = edge.turn();
+        edge.has_read("e", 5, Some(turn));
+        assert_eq!(edge.number_of(&worker.moment()), Some(number - 1), "the worker is behind");
+        worker.has_read("e", 5, None);
+        assert_eq!(edge.number_of(&worker.moment()), Some(edge.moment().number));
+    }
+
+    #[test]
+    fn what_a_write_has_changed_is_not_answered_from_what_others_keep() {
+        let (store, edge) = node("edge");
+        store.invalidate_for(&key("/x"), store.sequence());
+        assert!(edge.moment_for(&key("/x")).unread && !edge.moment_for(&key("/y")).unread);
     }
 }

@@ -123,11 +123,11 @@ impl Course {
     /// Nobody will be told of the own one of this number.
     pub fn untold(&self, number: u64) {
         let mut followed = self.followed.lock();
-        let found = followed.noted.iter_mut().rev().find(|noted| noted.number == number);
-        if let Some(noted) = found.filter(|noted| noted.place == Place::Own) {
-            noted.place = Place::Untold;
+        let is_it = |noted: &Noted| noted.number == number && noted.place == Place::Own;
+        let found = followed.noted.iter().rposition(is_it).and_then(|at| followed.noted.remove(at));
+        if let Some(noted) = found {
             followed.own -= 1;
-            followed.open = true;
+            followed.note(Noted { place: Place::Untold, ..noted });
         }
     }
 
@@ -194,6 +194,14 @@ impl Course {
         }
     }
 
+    /// Whether an invalidation of this number stands in the stream, or will, or was
+    /// forgotten. Those of requests with unsafe methods do not.
+    pub fn knows(&self, number: u64) -> bool {
+        let followed = self.followed.lock();
+        let oldest = followed.noted.front().map_or(u64::MAX, |noted| noted.number);
+        number < oldest || followed.noted.iter().any(|noted| noted.number == number || noted.before == number)
+    }
+
     /// How far this node has read.
     pub fn read(&self) -> Option<ReadTo> {
         self.followed.lock().read.clone()
@@ -228,7 +236,16 @@ impl Followed {
         match noted.place {
             Place::At(_) => {}
             Place::Own => self.own += 1,
-            Place::Untold => self.open = true,
+            Place::Untold => {
+                self.open = true;
+                // There may be any number of them; together they get the place of the newest,
+                // and mean what the oldest does.
+                if let Some(old) = self.noted.iter_mut().find(|old| old.place == Place::Untold) {
+                    old.number = noted.number.max(old.number);
+                    old.before = noted.before.min(old.before);
+                    return;
+                }
+            }
             Place::Guess => {
                 // All guesses get the same place, and an older one means more.
                 let older = |old: &Noted| old.place == Place::Guess && old.before <= noted.before;
@@ -330,6 +347,23 @@ mod tests {
     }
 
     #[test]
+    fn any_number_that_nobody_is_told_of_takes_the_room_of_one() {
+        let course = linked(5);
+        for number in 2..100 {
+            course.note(number, u64::MAX, Place::Own);
+            course.untold(number);
+        }
+        assert_eq!(course.followed.lock().noted.len(), 2);
+        assert_eq!(course.covered(&read(100), 99), Some(1));
+        course.link("e", 50, false);
+        course.read_to("e", 6, Some(50));
+        assert_eq!(course.covered(&read(100), 99), Some(1), "some came after this was written");
+        course.link("e", 100, false);
+        course.read_to("e", 9, Some(100));
+        assert_eq!((course.covered(&read(8), 99), course.covered(&read(9), 99)), (Some(1), Some(99)));
+    }
+
+    #[test]
     fn memory_is_bounded_and_what_was_forgotten_counts_as_not_read() {
         let course = linked(5);
         let many = REMEMBERED as u64 + 100;
@@ -338,5 +372,17 @@ mod tests {
         assert!(course.followed.lock().noted.len() <= REMEMBERED);
         assert_eq!(course.covered(&read(20), many), Some(0));
         assert_eq!(course.covered(&read(many + 5), many), Some(many - 5));
+    }
+
+    #[test]
+    fn a_node_that_links_up_again_and_again_remembers_one_guess() {
+        let course = linked(5);
+        for turn in 2..100 {
+            course.link("e", turn, false);
+        }
+        assert_eq!(course.followed.lock().noted.len(), 2);
+        assert_eq!(course.covered(&read(100), 100), Some(1));
+        course.read_to("e", 9, Some(99));
+        assert_eq!(course.covered(&read(9), 100), Some(100));
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::target::{self, Authority};
-use super::{Accepted, Spread, Unclear, Wanted};
+use super::{Accepted, MOST_AT_ONCE, Spread, Unclear, Wanted};
 use crate::policy::Sites;
 use crate::store::Refused;
 use crate::stored::Selector;
@@ -130,6 +130,10 @@ pub fn answer(wanted: &Wanted, done: &Result<Accepted, Refused>) -> Answer {
             let later = vec![("retry-after", "1".to_owned())];
             return refused(StatusCode::TOO_MANY_REQUESTS, why.to_string(), cure, later);
         }
+        Err(why @ Refused::TooMuch { .. }) => {
+            let cure = "Send at most 10,000 with each call, and 1 MiB; a tag counts once for each site of the token.";
+            return refused(StatusCode::BAD_REQUEST, why.to_string(), cure, Vec::new());
+        }
         Err(why @ Refused::Lost) => {
             let cure = "Look into the log, and report it.";
             return refused(StatusCode::INTERNAL_SERVER_ERROR, why.to_string(), cure, Vec::new());
@@ -206,6 +210,10 @@ pub fn understood(spoken: &Spoken<'_>, sites: &Sites) -> Result<Wanted, Unclear>
         || spoken.method == "REFRESH";
     let dry_run = switch("x-purge-dry-run")?;
     let forced = switch("x-purge-hard")?;
+    if soft && forced {
+        let why = "a soft purge is not a hard one".to_owned();
+        return Err(Unclear::Field("x-purge-hard".to_owned(), why));
+    }
     let refresh = spoken.method == "REFRESH";
     Ok(Wanted { what: meant(spoken, &field, sites)?, soft, forced, dry_run, refresh })
 }
@@ -266,7 +274,8 @@ fn meant(
         // pattern that is found anywhere in a URL.
         return Ok(vec![on_host(here.as_ref(), sites, spoken, &[("req.url", "~", &text)])?]);
     }
-    if let Some(beginning) = text.strip_suffix(".*").or_else(|| text.strip_suffix('*')) {
+    let target = spoken.target;
+    if let Some(beginning) = target.strip_suffix(".*").or_else(|| target.strip_suffix('*')) {
         return Ok(vec![target::prefix(beginning, spoken.authority, sites)?]);
     }
     Ok(vec![target::url(spoken.target, spoken.authority, sites)?])
@@ -314,7 +323,8 @@ fn tag(tag: String) -> Selector {
 
 /// Everything of the host, or of the only site.
 fn whole(here: Option<Authority>, sites: &Sites, spoken: &Spoken<'_>) -> Result<Selector, Unclear> {
-    match here.or(authority_of_target(spoken, sites)?) {
+    // An absolute target goes before `Host` (RFC 9112 section 3.2.2).
+    match authority_of_target(spoken, sites)?.or(here) {
         Some(Authority { host, port }) => Ok(Selector::Host { host, port }),
         None if target::is_only_site(sites) => Ok(Selector::All),
         None => Err(Unclear::WhichSite(spoken.target.to_owned())),
@@ -388,9 +398,6 @@ pub struct Body {
     dry_run: bool,
 }
 
-/// The most selectors of one purge.
-const MOST: usize = 10_000;
-
 /// What a `POST` of JSON wants.
 pub fn read_json(body: &[u8], sites: &Sites) -> Result<Wanted, Unclear> {
     let body: Body = serde_json::from_slice(body).map_err(|error| Unclear::Json(error.to_string()))?;
@@ -402,7 +409,7 @@ pub fn read_json(body: &[u8], sites: &Sites) -> Result<Wanted, Unclear> {
     if what.is_empty() {
         return Err(Unclear::Nothing);
     }
-    if what.len() > MOST {
+    if what.len() > MOST_AT_ONCE {
         return Err(Unclear::TooMany(what.len()));
     }
     Ok(Wanted { what, soft, forced, dry_run, refresh: false })
@@ -452,17 +459,25 @@ fn read(expression: &str) -> Result<Ban, Unclear> {
     Ban::parse(expression).map_err(|why| Unclear::Field("ban".to_owned(), why.to_string()))
 }
 
+/// What stands behind the scheme of an absolute target. A path may have a URL in it.
+fn absolute<'a>(spoken: &Spoken<'a>) -> Option<&'a str> {
+    let target = spoken.target;
+    target.split_once("://").map(|(_, rest)| rest).filter(|_| !target.starts_with('/'))
+}
+
 /// Path and query of the target, as they were written.
 fn target_of(spoken: &Spoken<'_>) -> String {
-    match spoken.target.split_once("://") {
-        Some((_, rest)) => rest.find('/').map_or_else(|| "/".to_owned(), |at| rest[at..].to_owned()),
-        None => spoken.target.to_owned(),
+    let Some(rest) = absolute(spoken) else { return spoken.target.to_owned() };
+    match rest.find(['/', '?']).map(|at| &rest[at..]) {
+        Some(path) if path.starts_with('/') => path.to_owned(),
+        Some(query) => format!("/{query}"),
+        None => "/".to_owned(),
     }
 }
 
 /// The host that an absolute target names.
 fn authority_of_target(spoken: &Spoken<'_>, sites: &Sites) -> Result<Option<Authority>, Unclear> {
-    let Some((_, rest)) = spoken.target.split_once("://") else { return Ok(None) };
+    let Some(rest) = absolute(spoken) else { return Ok(None) };
     let authority = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
     target::authority(authority, sites).map(Some)
 }

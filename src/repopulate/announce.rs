@@ -166,6 +166,7 @@ impl Inner {
             fill: self.fill.clone(),
             token: self.secrets.sign(&claim),
             attempts: 0,
+            release: None,
         }
     }
 }

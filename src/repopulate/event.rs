@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -118,6 +119,8 @@ pub struct MissEvent {
     pub token: String,
     /// How often the origin was asked in vain.
     pub attempts: u32,
+    /// As work: which release by the pacer this is.
+    pub release: Option<String>,
 }
 
 /// Why an event is not understood.
@@ -189,51 +192,95 @@ impl Wanted {
     }
 }
 
-/// The event as JSON has it.
+/// A miss event as CloudEvents 1.0 has it, in structured mode. Whoever reads one takes no
+/// address from it but the URL that is wanted, and looks that up in its own configuration.
 #[derive(Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "MissEvent")]
 struct CloudEvent {
+    /// The version of CloudEvents.
+    #[schemars(extend("const" = "1.0"))]
     specversion: String,
+    /// No other event has it. The same when the event comes again.
     id: String,
+    /// Who tells it: `/forebay/NODE`.
     source: String,
+    /// A later version has another one.
+    #[schemars(extend("const" = MISS))]
     #[serde(rename = "type")]
     kind: String,
+    /// The URL that is wanted, as clients ask for it.
     subject: String,
+    /// When it was told.
+    #[schemars(extend("format" = "date-time"))]
     time: String,
+    /// What `data` is.
+    #[schemars(extend("const" = "application/json"))]
     datacontenttype: String,
+    /// What tells the wanted response apart from all others; the same as `data.key`.
     partitionkey: String,
+    /// Nobody is to act on it after this.
+    #[schemars(extend("format" = "date-time"))]
     expirytime: String,
+    /// The trace that the client's request belongs to (W3C Trace Context).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     traceparent: Option<String>,
+    /// What is wanted, and how to fill it.
     data: Data,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Data {
+    /// A digest of the URL and of the values of `vary`, as 32 hexadecimal digits.
     key: String,
+    /// The method; never another one.
+    #[schemars(extend("const" = "GET"))]
     method: String,
+    /// How clients ask for it.
+    #[schemars(extend("enum" = ["http", "https"]))]
     scheme: String,
+    /// Lower-case, without port.
     host: String,
+    /// The port that clients ask.
     port: u16,
+    /// The canonical path.
     path: String,
+    /// The query, if there is one, as far as its parameters count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     query: Option<String>,
+    /// The request fields that the route varies on, and their normalised values. Make the
+    /// response as if it had been asked for with these and no others.
     vary: BTreeMap<String, String>,
+    /// Why it is wanted.
     reason: Reason,
+    /// How urgently.
     class: Class,
+    /// By how many requests, since it was last told.
     misses: u64,
+    /// The last invalidation that the teller knows of. What is made after the event was
+    /// read is newer.
     moment: Moment,
+    /// The entity tag of what is still stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     etag: Option<String>,
+    /// The `Last-Modified` of what is still stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_modified: Option<String>,
+    /// How to fill it.
     fill: FillAt,
+    /// How often the origin was asked in vain.
     #[serde(default)]
     attempts: u32,
+    /// As work: which release by the pacer this is; word of its end says it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    release: Option<String>,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct FillAt {
+    /// The admin port of the node that wants it, as host and port. Know your edges by your
+    /// own configuration rather than by this.
     at: String,
+    /// The right to fill it: send it as it is, in `Forebay-Fill-Token`.
     token: String,
 }
 
@@ -273,6 +320,7 @@ impl MissEvent {
                 last_modified: self.last_modified.clone(),
                 fill: FillAt { at: self.fill.clone(), token: self.token.clone() },
                 attempts: self.attempts,
+                release: self.release.clone(),
             },
         };
         serde_json::to_vec(&event).unwrap_or_default()
@@ -334,13 +382,23 @@ impl MissEvent {
             fill: data.fill.at,
             token: data.fill.token,
             attempts: data.attempts,
+            release: data.release,
         })
     }
 
     /// The schema of an event, for those who read them in other languages.
     pub fn schema() -> serde_json::Value {
-        schemars::schema_for!(CloudEvent).to_value()
+        schema_of::<CloudEvent>()
     }
+}
+
+/// The schema of what is told, in one piece, as AsyncAPI documents take it.
+pub(super) fn schema_of<T: JsonSchema>() -> serde_json::Value {
+    let settings = SchemaSettings::draft07().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
 /// An id that no other event has, growing with time: when, and a random part.
@@ -378,6 +436,7 @@ mod tests {
             fill: "10.0.0.7:6090".into(),
             token: "t".into(),
             attempts: 2,
+            release: None,
         }
     }
 

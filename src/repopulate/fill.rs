@@ -6,9 +6,10 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::event::Wanted;
+use super::event::{Wanted, schema_of};
 use super::token::{BadToken, Claim, Secrets, digest};
 use crate::broker::Letter;
 use crate::clock::Wall;
@@ -27,7 +28,7 @@ pub const HEADER: &str = "forebay-fill";
 const ON_ITS_WAY: u64 = 600_000;
 
 /// The head of a response that somebody got, as it is told.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct FillHead {
     /// What it answers.
     pub wanted: Wanted,
@@ -51,7 +52,7 @@ pub struct Fill {
 }
 
 /// What is told of a key that was not filled.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "is")]
 pub enum Word {
     /// The origin was asked in vain, and will be asked again.
@@ -68,17 +69,23 @@ pub enum Word {
     },
 }
 
-#[derive(Serialize, Deserialize)]
+/// Word of a key that was not filled.
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct Notice {
+    /// What was wanted.
     wanted: Wanted,
+    /// What became of it.
     word: Word,
 }
 
 /// How a piece of work has ended, for the pacer.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// Which key.
     pub key: String,
+    /// Which release of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
     /// How.
     pub ended: EndedAs,
     /// How long the origin took, in milliseconds.
@@ -89,7 +96,7 @@ pub struct Outcome {
 }
 
 /// How a piece of work stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EndedAs {
     /// It has not; a worker has begun with it.
@@ -102,6 +109,16 @@ pub enum EndedAs {
     Failed,
     /// The origin did not have to be asked.
     NotAsked,
+}
+
+/// The schemas of what is told beside miss events: the head of a fill, word of a key that
+/// was not filled, and how a piece of work has ended.
+pub fn schemas() -> [(&'static str, serde_json::Value); 3] {
+    [
+        ("FillHead", schema_of::<FillHead>()),
+        ("Notice", schema_of::<Notice>()),
+        ("Outcome", schema_of::<Outcome>()),
+    ]
 }
 
 /// A head or a letter that is no fill.

@@ -45,8 +45,9 @@ impl Default for Settings {
 }
 
 /// A lease is renewed before its time when so many times more clients have missed
-/// than it was told with.
-const GROWTH: u64 = 8;
+/// than it was told with. So the number of its renewals grows with the logarithm of
+/// that of its misses, and what many clients want is known as such within a second.
+const GROWTH: u64 = 2;
 
 /// How many leases are looked at for one that is over.
 const MOST_LOOKED_AT: usize = 64;
@@ -398,7 +399,7 @@ mod tests {
         let (mut leases, start) = (Leases::new(Settings::default()), Instant::now());
         assert_eq!(leases.miss(1, start), Verdict::Tell { misses: 1, renewal: false });
         for _ in 0..5 {
-            assert!(matches!(leases.miss(1, start + seconds(3)), Verdict::Leased(_)));
+            assert!(matches!(leases.miss(1, start + seconds(1) / 2), Verdict::Leased(_)));
         }
         assert_eq!(leases.miss(1, start + seconds(10)), Verdict::Tell { misses: 6, renewal: true });
         assert_eq!(leases.filled(1, start + seconds(12)), Some(seconds(12)));

@@ -9,7 +9,7 @@
 //! has died, is asked for again; and who takes over begins with an empty bucket, but does
 //! not know what is under way, which comes on top of its own until it ends.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,11 +53,21 @@ struct Inner {
     origin: String,
     settings: Mutex<pacer::Settings>,
     pacer: Mutex<Pacer<Held>>,
-    /// Released, and no worker has begun with it yet; the oldest first.
-    unbegun: Mutex<VecDeque<(Instant, u128)>>,
+    /// What has been released, and not been heard to have ended.
+    out: Mutex<HashMap<u128, Out>>,
     queues: Arc<dyn Queues>,
     clock: Clock,
     counters: Arc<Counters>,
+}
+
+/// A piece of work that has been released.
+struct Out {
+    /// Tells it from every other one for the same key: word of an earlier one, whose worker
+    /// has died, say, is not word of this one.
+    release: String,
+    at: Instant,
+    /// Whether a worker has begun with it.
+    begun: bool,
 }
 
 /// An event that waits for its turn, and its place in the queue.
@@ -82,7 +92,7 @@ impl Pace {
                 origin,
                 settings,
                 pacer,
-                unbegun: Mutex::default(),
+                out: Mutex::default(),
                 queues,
                 clock,
                 counters,
@@ -225,12 +235,14 @@ impl Inner {
 
     async fn put_out(&self, key: u128, misses: u64, class: Class, held: Held, waited: Duration) {
         let Held { event, receipt } = held;
-        let event = MissEvent { misses, class, ..event };
+        let release = format!("{:016x}", fastrand::u64(..));
+        let event = MissEvent { misses, class, release: Some(release.clone()), ..event };
+        let out = Out { release, at: monotonic(), begun: false };
+        self.out.lock().insert(key, out);
         let letter = Letter { expires: Some(WORK_TTL), ..announce::letter(&event, self.clock.now()) };
         match self.queues.publish(Address::Work(self.origin.clone()), letter).await {
             Ok(()) => {
                 self.counters.events_released.up();
-                self.unbegun.lock().push_back((monotonic(), key));
                 self.counters.pacer_wait_seconds.record(waited);
                 let _ = receipt.acknowledge().await;
             }
@@ -239,6 +251,7 @@ impl Inner {
                 // event goes back to its queue and comes again.
                 let full = unpublished == Unpublished::Full;
                 let ended = if full { Ended::NotAsked } else { Ended::Unknown };
+                self.out.lock().remove(&key);
                 self.pacer.lock().ended(key, ended, monotonic());
                 tracing::warn!(target: "forebay::pacer", origin = %self.origin, "work cannot be released: {unpublished}");
                 drop(receipt);
@@ -252,8 +265,8 @@ impl Inner {
         let read: Result<Outcome, _> = serde_json::from_slice(&delivery.letter.body);
         if let Ok(outcome) = &read
             && let Ok(key) = u128::from_str_radix(&outcome.key, 16)
+            && self.is_of_now(key, outcome)
         {
-            self.unbegun.lock().retain(|(_, unbegun)| *unbegun != key);
             let latency = Duration::from_millis(outcome.took_ms);
             let retry_after = outcome.retry_after_ms.map(Duration::from_millis);
             let ended = match outcome.ended {
@@ -270,6 +283,21 @@ impl Inner {
         let _ = delivery.receipt.acknowledge().await;
     }
 
+    /// Whether an outcome is that of what is out now; notes it.
+    fn is_of_now(&self, key: u128, outcome: &Outcome) -> bool {
+        let mut all = self.out.lock();
+        let Some(out) = all.get_mut(&key).filter(|out| outcome.release.as_ref() == Some(&out.release)) else {
+            return false;
+        };
+        match outcome.ended {
+            EndedAs::Begun => out.begun = true,
+            EndedAs::Answered | EndedAs::TooMany | EndedAs::Failed | EndedAs::NotAsked => {
+                drop(all.remove(&key))
+            }
+        }
+        true
+    }
+
     async fn tick(&self) {
         self.drop_expired().await;
         let now = monotonic();
@@ -277,10 +305,15 @@ impl Inner {
         let waiting = waiting.user + waiting.refresh + waiting.unknown + waiting.warm;
         self.counters.pacer_waiting.set(waiting as u64);
         // What no worker has begun with has been dropped by its queue: its place is free.
-        let dropped = |(at, key): &(Instant, u128)| (now.duration_since(*at) > UNBEGUN).then_some(*key);
-        while let Some(key) =
-            self.unbegun.lock().pop_front_if(|front| dropped(front).is_some()).map(|it| it.1)
-        {
+        let mut unbegun = Vec::new();
+        self.out.lock().retain(|key, out| {
+            let age = now.duration_since(out.at);
+            if !out.begun && age > UNBEGUN {
+                unbegun.push(*key);
+            }
+            age <= if out.begun { LOST_AFTER } else { UNBEGUN }
+        });
+        for key in unbegun {
             self.counters.events_expired.up();
             // Or else the word that a worker has begun is lost: then the origin was asked.
             self.pacer.lock().ended(key, Ended::Unknown, now);
@@ -299,7 +332,7 @@ impl Inner {
     /// Forgets what was delivered, which goes back to its queue.
     fn begin_anew(&self) {
         let settings = self.settings.lock().clone();
-        self.unbegun.lock().clear();
+        self.out.lock().clear();
         *self.pacer.lock() = Pacer::new(settings, monotonic());
     }
 }
@@ -352,6 +385,7 @@ mod tests {
             fill: String::new(),
             token: String::new(),
             attempts: 0,
+            release: None,
         }
     }
 
@@ -376,6 +410,44 @@ mod tests {
             assert!(after >= released * Duration::from_millis(250), "{after:?}");
             drop(delivery.receipt.acknowledge().await);
         }
+        pacing.abort();
+    }
+    #[tokio::test(start_paused = true)]
+    async fn word_of_an_earlier_release_gives_back_no_place_of_a_later_one() {
+        let queues = Arc::new(LocalQueues::new(Limits::default()));
+        let agreed = Agreed { concurrency: 1, ..Agreed::default() };
+        let clock = Clock::Paced(Wall::from_secs(1_800_000_000), monotonic());
+        let queue: Arc<dyn Queues> = Arc::clone(&queues) as _;
+        let pace = Pace::new("o".to_owned(), &agreed, queue, (clock.clone(), Arc::default()));
+        let pacing = tokio::spawn(pace.clone().run());
+        let mut work = queues.subscribe(Address::Work("o".to_owned()), 9).await.expect("a subscription");
+        let miss = async |target: &str| {
+            let letter = announce::letter(&event(target), clock.now());
+            queues.publish(Address::Misses("o".to_owned()), letter).await.expect("room");
+        };
+        let tell = async |of: &MissEvent, ended| {
+            let key = format!("{:032x}", of.wanted.id());
+            let (release, retry_after_ms) = (of.release.clone(), None);
+            let outcome = Outcome { key, release, ended, took_ms: 5, retry_after_ms };
+            let body = serde_json::to_vec(&outcome).expect("JSON").into();
+            let letter = Letter { body, ..Letter::default() };
+            queues.publish(Address::Outcomes("o".to_owned()), letter).await.expect("room");
+        };
+        miss("/1").await;
+        let first = work.next().await.expect("work");
+        let first = MissEvent::read(&first.letter.body).expect("an event");
+        tell(&first, EndedAs::Answered).await;
+        miss("/1").await;
+        let second = work.next().await.expect("the same once more");
+        let second = MissEvent::read(&second.letter.body).expect("an event");
+        assert_ne!(first.release, second.release);
+        tell(&second, EndedAs::Begun).await;
+        miss("/2").await;
+        tell(&first, EndedAs::Answered).await;
+        let more = tokio::time::timeout(Duration::from_secs(10), work.next()).await;
+        assert!(more.is_err(), "the only place is taken");
+        tell(&second, EndedAs::Answered).await;
+        work.next().await.expect("now there is room");
         pacing.abort();
     }
 }

@@ -493,6 +493,7 @@ impl Worker {
     ) {
         let outcome = Outcome {
             key: format!("{:032x}", event.wanted.id()),
+            release: event.release.clone(),
             ended,
             took_ms: took.as_millis() as u64,
             retry_after_ms: retry_after.map(|time| time.as_millis() as u64),

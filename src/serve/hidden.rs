@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-use super::{Outcome, Reply, Upstreams, Walk, synth};
+use super::{Outcome, Reply, Upstreams, Walk, purge, synth};
 use crate::fetch::{Asked, Fetcher};
+use crate::invalidate;
 use crate::message::Switched;
 use crate::origin::Content;
 use crate::policy::decide::{Pass, PassReason, Stale};
@@ -20,7 +21,7 @@ use crate::policy::{Decision, decide};
 use crate::repopulate::announce::Miss;
 use crate::repopulate::{Announced, Announcer, Reason, Unfillable, Wanted};
 use crate::rfc::unsafe_method;
-use crate::stored::{StoredResponse, Variants};
+use crate::stored::{Selector, StoredResponse, Variants};
 
 /// What a hidden route has instead of an origin.
 pub(super) struct Hidden<'a> {
@@ -69,7 +70,7 @@ pub(super) async fn serve(
     let method = &walk.asked.presented.method;
     if method != Method::GET && method != Method::HEAD {
         return match hidden.writes {
-            Some((fetcher, origin)) => write(walk, fetcher, origin, content, switched).await,
+            Some(writes) => write(walk, hidden.announcer, writes, content, switched).await,
             None => synth::read_only(walk),
         };
     }
@@ -182,8 +183,8 @@ fn unserved(announced: Announced, stored: Option<&StoredResponse>) -> Unserved {
 /// whether anybody wants it.
 async fn write<'a>(
     walk: Walk<'a>,
-    fetcher: &Fetcher,
-    origin: OriginId,
+    announcer: &Announcer,
+    (fetcher, origin): (&Fetcher, OriginId),
     content: Option<Content>,
     switched: Option<Switched>,
 ) -> Reply {
@@ -194,16 +195,39 @@ async fn write<'a>(
         Err(asked) => return synth::lost(Walk { server, asked, now, record }),
     };
     let writing = Arc::new(Rules { origin, ..Rules::clone(&rules) });
+    let wanted = Wanted::of(&presented, &rules);
     let changes = !unsafe_method::is_safe(&presented.method);
     let again = if changes { server.hidden_under(&key) } else { Vec::new() };
     let asked = Arc::new(Asked { presented, rules: writing, key });
+    let invalidator = Arc::clone(&server.purging.invalidator);
+    let changed = invalidate::Wanted { what: vec![selector(&wanted)], ..invalidate::Wanted::default() };
     let walk = Walk { server, asked, now, record };
     let pass = Pass { why: PassReason::Method, stored: None, stale_on_error: false };
     let reply = walk.pass(fetcher, pass, content, switched).await;
     if is_change(reply.status) {
-        server.want(again);
+        let announcer = announcer.clone();
+        if !changes || invalidator.outbox().is_none() {
+            purge::want(&announcer, again);
+        } else {
+            // The other nodes have it as well, and workers may. First of all it is purged,
+            // for what is got from then on is good everywhere.
+            tokio::task::spawn_blocking(move || {
+                // It holds here in any case.
+                let _ = invalidator.invalidate(&changed, "a request with an unsafe method");
+                purge::want(&announcer, again);
+            });
+        }
     }
     reply
+}
+
+fn selector(wanted: &Wanted) -> Selector {
+    Selector::Url {
+        scheme: Some(wanted.scheme.clone()),
+        host: wanted.host.clone(),
+        port: Some(wanted.port),
+        path_and_query: wanted.target.clone(),
+    }
 }
 
 /// Whether this is a `traceparent` of version 00 (W3C Trace Context 3.2.2). What has

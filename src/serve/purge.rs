@@ -21,10 +21,10 @@ use crate::fetch::Asked;
 use crate::invalidate::wire::{self, Answer, Spoken};
 use crate::invalidate::{Accepted, Invalidator, Unclear, Wanted};
 use crate::policy::decide::Plan;
-use crate::policy::site::{Mode, OriginId};
+use crate::policy::site::Mode;
 use crate::policy::{Received, normalise};
 use crate::repopulate::announce::Miss;
-use crate::repopulate::{self, Reason};
+use crate::repopulate::{self, Announcer, Reason};
 use crate::rfc::date;
 use crate::rfc::fields::Fields;
 use crate::store::Refused;
@@ -148,7 +148,8 @@ impl Server {
 /// Something on a hidden route that is to be got anew.
 pub struct Again {
     wanted: repopulate::Wanted,
-    origin: OriginId,
+    /// The name of the origin that has it.
+    origin: String,
 }
 
 impl Server {
@@ -165,6 +166,7 @@ impl Server {
         let hidden = found.responses.iter().filter(|response| response.head.hidden);
         let again = hidden.filter_map(|response| {
             let (wanted, origin) = repopulate::again(key, &response.head.secondary, &self.sites)?;
+            let origin = self.upstreams.names.get(origin.0).cloned().unwrap_or_default();
             Some(Again { wanted, origin })
         });
         again.collect()
@@ -172,12 +174,17 @@ impl Server {
 
     /// Tells that these are wanted.
     pub fn want(&self, again: Vec<Again>) {
-        let Some(announcer) = &self.upstreams.announcer else { return };
-        for Again { wanted, origin } in again {
-            let origin = self.upstreams.names.get(origin.0).map_or("", String::as_str);
-            let (reason, stored, client, traceparent) = (Reason::Purged, None, None, None);
-            announcer.miss(Miss { wanted, origin, reason, stored, client, traceparent });
+        if let Some(announcer) = &self.upstreams.announcer {
+            want(announcer, again);
         }
+    }
+}
+
+/// Tells that these are wanted.
+pub(super) fn want(announcer: &Announcer, again: Vec<Again>) {
+    for Again { wanted, origin } in again {
+        let (reason, stored, client, traceparent) = (Reason::Purged, None, None, None);
+        announcer.miss(Miss { wanted, origin: &origin, reason, stored, client, traceparent });
     }
 }
 

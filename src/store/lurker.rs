@@ -3,7 +3,8 @@
 //!
 //! What always holds: a pattern stays in the list until a whole pass that began
 //! after it has ended, so a response that is found has been tested against every
-//! pattern that means it, or is tested now; a pass takes half of a thread at most.
+//! pattern that means it, or is tested now; one that became visible behind the back of
+//! a pass shows that, and is told from the others; a pass takes half of a thread at most.
 //!
 //! What it never does: keep a node from ending. The thread goes with its store.
 
@@ -30,6 +31,8 @@ pub(super) struct Patterns {
     list: ArcSwap<Vec<Arc<Pattern>>>,
     /// The number of the newest one there has ever been.
     newest: AtomicU64,
+    /// Those up to this number may have left the list.
+    passed: AtomicU64,
     progress: Mutex<Progress>,
     /// Told when there is work for the lurker, and when a pass has ended.
     turn: Condvar,
@@ -41,6 +44,17 @@ struct Progress {
     done: u64,
     /// Whether something waits to be dropped.
     sweep: bool,
+}
+
+/// What testing a response has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tested {
+    /// There was nothing new to it.
+    Before,
+    /// It was tested against all that was new to it.
+    Now,
+    /// Something that is new to it is not in the list any more: nothing was tested.
+    Missed,
 }
 
 /// The thread that passes over what is stored.
@@ -76,13 +90,17 @@ impl Patterns {
     }
 
     /// Tests a stored response against the patterns that are new to it.
-    pub fn test(&self, key: &str, response: &StoredResponse) -> bool {
+    pub fn test(&self, key: &str, response: &StoredResponse) -> Tested {
         let newest = self.newest.load(Ordering::Acquire);
         let tested = response.tested();
         if tested >= newest {
-            return false;
+            return Tested::Before;
         }
         let list = self.list.load();
+        // Written before anything leaves the list, so it is read after that.
+        if tested < self.passed.load(Ordering::Acquire) {
+            return Tested::Missed;
+        }
         let first = list.partition_point(|pattern| pattern.number <= tested);
         for pattern in &list[first..] {
             if pattern.matches(key, response) {
@@ -95,7 +113,7 @@ impl Patterns {
             }
         }
         response.set_tested(newest);
-        true
+        Tested::Now
     }
 
     /// Lets the lurker drop what is gone.
@@ -133,7 +151,8 @@ impl Patterns {
     }
 
     /// A pass has tested everything against the patterns up to `number`.
-    fn done(&self, number: u64) {
+    pub(super) fn done(&self, number: u64) {
+        self.passed.fetch_max(number, Ordering::AcqRel);
         self.list
             .rcu(|list| list.iter().filter(|pattern| pattern.number > number).cloned().collect::<Vec<_>>());
         let mut progress = self.progress.lock();

@@ -19,7 +19,7 @@ use moka::sync::Cache;
 use parking_lot::Mutex;
 
 use super::fence::{Fence, Invalidation, Meant};
-use super::lurker::Patterns;
+use super::lurker::{Patterns, Tested};
 use super::{Refused, Settings};
 use crate::clock::Wall;
 use crate::observe::counters::Counters;
@@ -115,12 +115,19 @@ impl Store {
     /// that outlives the call.
     pub fn find_in_memory(&self, key: &CacheKey) -> Option<Arc<Variants>> {
         let found = self.cache.get(&key.hash).filter(|variants| *variants.key == *key.text)?;
-        for response in &found.responses {
-            if self.patterns.test(&key.text, response) {
-                self.counters.ban_tests.up();
-            }
-        }
+        found.responses.iter().for_each(|response| self.test(&key.text, response));
         Some(found)
+    }
+
+    /// Tests a response against every pattern that is new to it.
+    fn test(&self, key: &Arc<str>, response: &StoredResponse) {
+        match self.patterns.test(key, response) {
+            Tested::Before => return,
+            Tested::Now => {}
+            // The lurker does not see what becomes visible while it passes.
+            Tested::Missed => drop(self.fence_off(&CacheKey::from_text(key), response)),
+        }
+        self.counters.ban_tests.up();
     }
 
     /// The number of the last invalidation; to be noted before an origin is asked.
@@ -143,9 +150,7 @@ impl Store {
     /// has purged it hard since it was found, when `since` was the last invalidation.
     /// What came before that has marked it, be it still remembered or not.
     pub fn may_use(&self, key: &CacheKey, found: &StoredResponse, since: u64) -> bool {
-        if self.patterns.test(&key.text, found) {
-            self.counters.ban_tests.up();
-        }
+        self.test(&key.text, found);
         let invalidated = self.invalidated_since(key, Some(&found.head), since);
         !found.is_gone() && !matches!(invalidated, Some(Invalidation::Hard(_)))
     }
@@ -207,7 +212,7 @@ impl Store {
             // What was purged is marked, or will be when it is tested, before anybody
             // takes it out.
             let is_gone = old.is_some_and(|old| {
-                self.patterns.test(&key.text, old);
+                self.test(&key.text, old);
                 old.is_gone()
             });
             if is_gone || old.is_some() && !variants.responses.iter().any(is_old) {
@@ -232,10 +237,6 @@ impl Store {
             variants.marker = marker;
             true
         });
-        if refused.is_none() {
-            // The lurker does not see what becomes visible while it passes.
-            self.fence_off(key, &response);
-        }
         match refused {
             None => self.counters.store_inserted.up(),
             Some(Inserted::Fenced(_)) => self.counters.store_fenced.up(),
@@ -261,8 +262,7 @@ impl Store {
             let fence = self.fence.lock();
             (fence.sequence(), fence.since(key, Some(&response.head), response.head.sequence))
         };
-        response.set_tested(sequence);
-        match since {
+        let fenced = match since {
             Some(Invalidation::Hard(number)) => {
                 response.purge(Strength::Forced);
                 Some(number)
@@ -272,7 +272,10 @@ impl Store {
                 None
             }
             None => None,
-        }
+        };
+        // Whoever finds it in the meantime tests it, too.
+        response.set_tested(sequence);
+        fenced
     }
 
     /// Makes everything that is meant unusable, or only stale: from the moment that
@@ -457,11 +460,7 @@ impl Store {
     /// any more. `pause` is called now and then.
     pub(super) fn pass(&self, mut pause: impl FnMut() -> bool) -> bool {
         for (hash, variants) in &self.cache {
-            for response in &variants.responses {
-                if self.patterns.test(&variants.key, response) {
-                    self.counters.ban_tests.up();
-                }
-            }
+            variants.responses.iter().for_each(|response| self.test(&variants.key, response));
             if variants.responses.iter().any(|response| response.is_gone()) {
                 self.change_at(*hash, &variants.key, |variants| {
                     variants.responses.retain(|response| !response.is_gone());
@@ -555,5 +554,63 @@ impl Hasher for AlreadyHashed {
 
     fn write_u128(&mut self, hash: u128) {
         self.0 = hash as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::rfc::lifetime::{Lifetime, Source};
+    use crate::stored::StoredBody;
+
+    fn response(sequence: u64) -> StoredResponse {
+        let head = Head {
+            status: StatusCode::OK,
+            fields: [("content-type", "image/png")].into_iter().collect(),
+            secondary: Default::default(),
+            requested: Wall::default(),
+            received: Wall::default(),
+            initial_age: 0,
+            lifetime: Lifetime { seconds: 1000, source: Source::MaxAge },
+            terms: Default::default(),
+            always_validate: false,
+            sequence,
+            names: Names::default(),
+            site: "s".into(),
+            hidden: false,
+        };
+        StoredResponse::new(Arc::new(head), StoredBody::default(), None)
+    }
+
+    #[test]
+    fn what_becomes_visible_behind_the_lurkers_back_is_tested_when_it_is_found() {
+        let store = Store::new(Settings::default(), Arc::default());
+        let key = CacheKey::new("http", "a", 80, "/x");
+        let mut late = response(store.sequence());
+        late.settle(store.index.place(
+            Home { authority: "http://a:80", site: "s", sequence: 0, hidden: false },
+            &Names::default(),
+        ));
+        let late = Arc::new(late);
+        // As whoever stores it does: it looks at the fence, and is held up then.
+        assert_eq!(store.fence_off(&key, &late), None);
+        let ban = Selector::Ban { expression: "obj.http.content-type ~ ^image/".to_owned() };
+        let begun = store.begin(&[ban], Strength::Hard, Wall::default(), u64::MAX, |_| {});
+        let (done, _) = begun.expect("a good ban");
+        assert!(store.pass(|| true));
+        store.patterns.done(done.sequence);
+        assert_eq!(store.bans().len(), 0);
+        store.change(&key, |variants| {
+            variants.responses.insert(0, Arc::clone(&late));
+            true
+        });
+        let found = store.find_in_memory(&key).expect("it is stored");
+        assert!(found.select(&Default::default(), false).is_none(), "it was banned");
+        // What was asked for since then is right.
+        store.insert(&key, response(store.sequence()), |_| Rival::Yields, None);
+        let found = store.find_in_memory(&key).expect("it is stored");
+        assert!(found.select(&Default::default(), false).is_some());
     }
 }

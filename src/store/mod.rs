@@ -24,6 +24,14 @@ pub enum Refused {
     /// There are too many patterns that have not been tested against everything.
     #[error("there are {0} bans already that have not been tested against everything")]
     TooManyBans(usize),
+    /// More is named than one invalidation takes, which every node of a cluster must read.
+    #[error("{things} things of {bytes} bytes are too many at once")]
+    TooMuch {
+        /// How many things are named.
+        things: usize,
+        /// About how many bytes that are.
+        bytes: usize,
+    },
     /// It ended without a word; only a fault of the program does that.
     #[error("the purge was lost")]
     Lost,

@@ -7,7 +7,7 @@
 //! What they never do: lose a letter of a queue before its time is over, deliver one
 //! twice but for want of an acknowledgement, or let two read miss events at once.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,8 +81,9 @@ struct State {
     readers: BTreeMap<u64, Reader>,
     /// Who read miss events last.
     pacing: Option<u64>,
-    /// The keys that were released, and of which nobody has said that they ended.
-    released: HashSet<String>,
+    /// The keys that were released, and of which nobody has said that they ended, each with
+    /// its last release.
+    released: HashMap<String, String>,
     next: u64,
     tally: Tally,
 }
@@ -137,7 +138,7 @@ impl Broker {
             queues: HashMap::new(),
             readers: BTreeMap::new(),
             pacing: None,
-            released: HashSet::new(),
+            released: HashMap::new(),
             next: 0,
             tally: Tally::default(),
         };
@@ -286,8 +287,9 @@ impl State {
             if says(b"not-asked") {
                 self.tally.releases.push((now, -1));
             }
-            if !says(b"begun") {
-                self.released.remove(&key_of(&kept.letter));
+            let key = key_of(&kept.letter);
+            if !says(b"begun") && self.released.get(&key) == Some(&release_of(&kept.letter)) {
+                self.released.remove(&key);
             }
         }
         if let Some(reader) = self.readers.get_mut(&id) {
@@ -334,7 +336,7 @@ impl Queues for Broker {
                 };
                 if matches!((&to, &fate), (Address::Work(_), Fate::Done | Fate::Unsure)) {
                     state.tally.releases.push((Instant::now(), 1));
-                    state.released.insert(key_of(&letter));
+                    state.released.insert(key_of(&letter), release_of(&letter));
                 }
                 let slow = if state.chance(faults.late) { 600 } else { 10 };
                 let mut time = || Duration::from_millis(state.random.u64(0..slow));
@@ -382,6 +384,13 @@ impl Queues for Broker {
 }
 
 /// The key that a letter is of.
+/// Which release a piece of work, or word of one, is of.
+fn release_of(letter: &Letter) -> String {
+    let body: serde_json::Value = serde_json::from_slice(&letter.body).unwrap_or_default();
+    let release = body.get("release").or_else(|| body.pointer("/data/release"));
+    release.and_then(|release| release.as_str()).unwrap_or_default().to_owned()
+}
+
 fn key_of(letter: &Letter) -> String {
     let body: serde_json::Value = serde_json::from_slice(&letter.body).unwrap_or_default();
     let key = body.get("partitionkey").or_else(|| body.get("key"));
@@ -459,7 +468,7 @@ impl Receipt for Held {
                     .readers
                     .get(&self.reader)
                     .is_some_and(|reader| reader.out.values().any(|other| key_of(&other.letter) == key));
-                let dropped = !waits && !state.released.contains(&key);
+                let dropped = !waits && !state.released.contains_key(&key);
                 state.tally.misses_dropped += u64::from(dropped);
             }
             Some((Address::Work(_), _)) => state.tally.work_done += 1,

@@ -296,6 +296,7 @@ impl World {
             worked.events_retried.get(),
             worked.events_dead.get(),
             worked.events_expired.get(),
+            worked.events_returned.get(),
         ];
         self.common.broker.tally(|tally| {
             if tally.misses_done > ends.iter().sum() {

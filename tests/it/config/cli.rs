@@ -1,8 +1,8 @@
 //! The program as it is typed: what it prints where, and how it ends.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Output, Stdio};
 
 fn forebay(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_forebay"))
@@ -58,6 +58,29 @@ fn the_help_names_what_there_is() {
     for word in ["--origin", "--config", "[default: 512MiB]", "FOREBAY_ADMIN_TOKEN", "SIGHUP"] {
         assert!(help.contains(word), "{word}:\n{help}");
     }
+}
+
+#[test]
+fn the_sample_origin_starts_alone_and_tells_what_it_is_asked() {
+    let mut origin = Command::new(env!("CARGO_BIN_EXE_forebay"))
+        .args(["demo", "--origin-only", "--origin-listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut line = String::new();
+    BufReader::new(origin.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
+    let address = line.trim().strip_prefix("sample origin listening on http://").expect("an address");
+    let mut stream = TcpStream::connect(address).expect("connected");
+    stream.write_all(b"GET /max-age HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("max-age=30"), "{answer}");
+    let told = Command::new("kill").args(["-TERM", &origin.id().to_string()]).status();
+    assert!(told.expect("kill").success());
+    let output = origin.wait_with_output().expect("it ends");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && told.contains("asked: GET /max-age"), "{told}");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Two edges and two workers: what one edge misses all edges get.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::{Place, fresh, until_hit};
-use crate::harness::origin::{Gate, Step};
+use crate::harness::origin::{Gate, Step, ok};
 use crate::harness::rabbit::shared;
 use crate::purge::post;
 use serde_json::json;
@@ -88,4 +91,41 @@ async fn a_fill_from_before_a_purge_is_refused_everywhere() {
         world.until("a refusal", |counters| counters.fills_refused_fenced.get() == 1).await;
         assert_eq!(until_hit(world, "/").await.text(), "version 2");
     }
+}
+
+#[tokio::test]
+async fn what_is_written_through_one_edge_is_got_anew_for_all() {
+    let place = Place::new(shared().await).await;
+    let place = place.with("[[site]]\nhosts = [\"*\"]\norigin = \"o\"\nwrite_origin = \"o\"");
+    let _worker = place.worker("w").await;
+    let (a, b) = (place.edge("a").await, place.edge("b").await);
+    let written = Arc::<AtomicUsize>::default();
+    let version = Arc::clone(&written);
+    place.origin.on("/", move |seen, _| match seen.method.as_str() {
+        "POST" => {
+            version.fetch_add(1, Ordering::Relaxed);
+            ok("no-store", "done")
+        }
+        _ => fresh(&format!("version {}", version.load(Ordering::Relaxed))),
+    });
+    for world in [&a, &b] {
+        assert_eq!(until_hit(world, "/").await.text(), "version 0");
+    }
+    let reply = a.client("writer").await.ask("POST", "/", &[], b"more").await;
+    assert_eq!(reply.text(), "done");
+    for world in [&a, &b] {
+        let wait = async { while until_hit(world, "/").await.text() != "version 1" {} };
+        world.transcript.within("version 1", wait).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_large_goes_to_the_edge_that_wants_it_at_the_place_that_the_cluster_knows() {
+    let place = Place::new(shared().await).await;
+    let worker = place.worker("w").await;
+    let (a, b) = (place.edge("a").await, place.edge("b").await);
+    worker.until("company", |counters| counters.cluster_nodes.get() == 3).await;
+    place.origin.always("/", fresh(&"x".repeat(2_000_000)));
+    assert_eq!(until_hit(&a, "/").await.body.len(), 2_000_000);
+    assert_eq!((worker.counters().worker_pushed.get(), b.counters().fills_kept.get()), (1, 0));
 }

@@ -120,8 +120,7 @@ impl Place {
     async fn channel(&self) -> Channel {
         let url = rabbit::url(self.broker);
         let connection = Connection::connect(&url, ConnectionProperties::default()).await.expect("a broker");
-        let channel = connection.create_channel().await.expect("a channel");
-        channel
+        connection.create_channel().await.expect("a channel")
     }
 
     fn queue(&self, what: &str) -> String {

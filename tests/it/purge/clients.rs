@@ -108,6 +108,14 @@ async fn mediawiki_squid_and_plone() {
 }
 
 #[tokio::test]
+async fn an_absolute_target_goes_before_the_host_and_a_url_in_a_query_is_none() {
+    said("PURGE http://other.example.org/news/* HTTP/1.1\nHost: 127.0.0.1", &[4]).await;
+    said("PURGE http://other.example.org/.* HTTP/1.1\nHost: www.example.org", &[4]).await;
+    said("PURGE /fetch?u=http://www.example.org/* HTTP/1.1\nHost: www.example.org", &[]).await;
+    said("BAN /fetch?u=http://www.example.org HTTP/1.1\nHost: www.example.org", &[]).await;
+}
+
+#[tokio::test]
 async fn api_platform_shopware_souin_and_fastly() {
     said("BAN / HTTP/1.1\nHost: www.example.org\nApiPlatform-Ban-Regex: (t2|/nothing)($|\\,)", &[0, 1, 2])
         .await;
