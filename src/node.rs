@@ -534,6 +534,10 @@ impl Control for Shared {
         self.hidden.lock().as_ref().map(|hidden| hidden.view(backlog))
     }
 
+    fn has_origin(&self, name: &str) -> bool {
+        self.config.lock().origins.iter().any(|origin| origin.name == name)
+    }
+
     fn dead(&self, origin: &str, most: usize) -> Result<Vec<DeadLetter>, String> {
         if let Some(working) = &self.working {
             return working.dead(origin, most);

@@ -86,6 +86,10 @@ pub trait Control: Send + Sync + 'static {
     fn queue(&self) -> Option<QueueView> {
         None
     }
+    /// Whether there is an origin of this name.
+    fn has_origin(&self, _name: &str) -> bool {
+        true
+    }
     /// The miss events of an origin that were given up, the oldest first.
     fn dead(&self, _origin: &str, _most: usize) -> Result<Vec<DeadLetter>, String> {
         Ok(Vec::new())

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::auth::{Auth, Caller, Scope};
 use super::fill;
@@ -36,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a connection lasts. Then its answer is finished, for which there is
 /// `PATIENCE`: a client that takes none of it holds no place for ever.
 const LIFETIME: Duration = Duration::from_secs(300);
+/// How long a fill may take beyond that, whose origin may be slow and whose body large.
+const LONGEST_FILL: Duration = Duration::from_secs(3600);
 
 /// Serves operators for as long as it is polled: while a node drains as well, so
 /// that it can be watched.
@@ -69,6 +73,7 @@ pub async fn serve(
             settings: Arc::clone(&settings),
             peer,
             own_port,
+            is_filling: AtomicBool::new(false),
         };
         tokio::spawn(async move {
             let port = Arc::new(port);
@@ -86,7 +91,14 @@ pub async fn serve(
                 ended = connection.as_mut() => Some(ended),
                 () = tokio::time::sleep(LIFETIME) => {
                     connection.as_mut().graceful_shutdown();
-                    tokio::time::timeout(PATIENCE, connection).await.ok()
+                    let latest = Instant::now() + LONGEST_FILL;
+                    loop {
+                        match tokio::time::timeout(PATIENCE, connection.as_mut()).await {
+                            Ok(ended) => break Some(ended),
+                            Err(_) if port.is_filling.load(Ordering::Relaxed) && Instant::now() < latest => {}
+                            Err(_) => break None,
+                        }
+                    }
                 }
             };
             match ended {
@@ -109,6 +121,24 @@ struct Port {
     settings: Arc<Settings>,
     peer: IpAddr,
     own_port: u16,
+    /// Whether a fill is being taken, by somebody who may.
+    is_filling: AtomicBool,
+}
+
+/// That a fill is being taken.
+struct Filling<'a>(&'a AtomicBool);
+
+impl<'a> Filling<'a> {
+    fn of(port: &'a Port) -> Self {
+        port.is_filling.store(true, Ordering::Relaxed);
+        Filling(&port.is_filling)
+    }
+}
+
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Port {
@@ -135,6 +165,7 @@ impl Port {
         let sites = self.control.sites();
         // What shows a fill's own token needs no other one.
         if head.headers.contains_key(fill::TOKEN) {
+            let _filling = Filling::of(self);
             return fill::put(&head, body, &keeper, &sites, |_| false).await;
         }
         let caller = match router::admit(&head, &self.gate()) {
@@ -144,6 +175,7 @@ impl Port {
         if let Err(denied) = caller.may(Scope::Fill) {
             return router::refuse_denied(&denied);
         }
+        let _filling = Filling::of(self);
         let may = |host: &str| sites.site(host).is_some_and(|site| caller.may_on(&site.name));
         fill::put(&head, body, &keeper, &sites, may).await
     }
@@ -213,9 +245,14 @@ pub(super) mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::cluster::{Reached, View};
-    use crate::invalidate::{Accepted, Entry, Wanted};
-    use crate::policy::Sites;
-    use crate::store::Refused;
+    use crate::fetch::{Common, Flights};
+    use crate::invalidate::{Accepted, Entry, Invalidator, Wanted};
+    use crate::policy::site::{HostPattern, Mode, PathPattern, Route, Site};
+    use crate::policy::{Rules, Sites};
+    use crate::repopulate::token::Claim;
+    use crate::repopulate::{self, Keeper, Secrets, Wants};
+    use crate::store::{self, Refused, Store};
+    use crate::stored::filling::Budget;
     use crate::stored::pattern::Pattern;
 
     /// A node on which nothing is stored.
@@ -322,5 +359,100 @@ pub(super) mod tests {
         let (address, _) = start(None).await;
         let mut stream = TcpStream::connect(address).await.expect("connected");
         assert_eq!(reply(&mut stream, "HTTP/1.1 200").await, "");
+    }
+
+    /// A node whose every route is hidden.
+    struct Hiding {
+        keeper: Keeper,
+        sites: Sites,
+    }
+
+    impl Control for Hiding {
+        fn sites(&self) -> Sites {
+            self.sites.clone()
+        }
+        fn keeper(&self) -> Option<Keeper> {
+            Some(self.keeper.clone())
+        }
+        fn purge(&self, _: &Wanted, _: &str) -> Result<Accepted, Refused> {
+            Ok(Accepted::default())
+        }
+        fn purges(&self, _: Option<u64>, _: usize) -> Vec<Entry> {
+            vec![]
+        }
+        fn purge_of(&self, _: u64) -> Option<(Entry, Reached)> {
+            None
+        }
+        fn cluster(&self) -> Option<View> {
+            None
+        }
+        fn bans(&self) -> Vec<Arc<Pattern>> {
+            vec![]
+        }
+        fn ready(&self) -> Result<(), String> {
+            Ok(())
+        }
+        fn config_json(&self) -> serde_json::Value {
+            serde_json::Value::Null
+        }
+        fn stats_json(&self) -> serde_json::Value {
+            serde_json::Value::Null
+        }
+        fn metrics(&self) -> String {
+            String::new()
+        }
+        fn reload(&self) -> Result<Vec<String>, Vec<String>> {
+            Ok(vec![])
+        }
+    }
+
+    /// A node that hides, and the right to fill `/x` there.
+    fn hiding() -> (Hiding, String) {
+        let counters = Arc::new(Counters::default());
+        let store = Arc::new(Store::new(store::Settings::default(), Arc::clone(&counters)));
+        let common = Common {
+            store: Arc::clone(&store),
+            flights: Flights::new(Arc::clone(&counters)),
+            budget: Budget::default(),
+            clock: Clock::System,
+            counters: Arc::clone(&counters),
+        };
+        let rules = Arc::new(Rules { mode: Mode::Hidden, ..Rules::default() });
+        let (name, path) = ("all".to_owned(), PathPattern::Prefix("/".to_owned()));
+        let routes = vec![Route { name: name.clone(), path, rules }];
+        let sites = Sites::new(vec![Site { name, hosts: vec![HostPattern::Any], routes }]);
+        let settings = repopulate::Settings::default();
+        let wants = Arc::new(Wants::new(&settings, None, Arc::clone(&counters), std::time::Instant::now()));
+        let secrets = Secrets::random().expect("random bytes");
+        let invalidator = Arc::new(Invalidator::new(store, None, None, Clock::System, counters));
+        let keeper = Keeper::new(&common, 1 << 20, sites.clone(), wants, secrets.clone(), invalidator);
+        let (scheme, host, target) = ("http".to_owned(), "a".to_owned(), "/x".to_owned());
+        let wanted = repopulate::Wanted { scheme, host, port: 80, target, vary: vec![] };
+        let moment = keeper.moment();
+        let token = secrets.sign(&Claim { wanted, moment, expires_ms: u64::MAX, response: None });
+        (Hiding { keeper, sites }, token)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fill_may_take_longer_than_other_calls() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let counters = Arc::new(Counters::default());
+        let auth =
+            Auth::new(&Settings::default(), Clock::System, Arc::clone(&counters)).expect("good settings");
+        let (hiding, token) = hiding();
+        tokio::spawn(serve(listener, Settings::default(), Arc::new(auth), Arc::new(hiding), counters));
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        let head = format!(
+            "PUT /v1/fill HTTP/1.1\r\nHost: a\r\nForebay-Fill-Token: {token}\r\nForebay-Fill-Cache-Control: max-age=60\r\nContent-Length: 100\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        // It pauses, and never for too long.
+        for _ in 0..100 {
+            tokio::time::sleep(PATIENCE / 2).await;
+            stream.write_all(b"x").await.expect("sent");
+        }
+        let told = reply(&mut stream, "true").await;
+        assert!(told.starts_with("HTTP/1.1 200 "), "{told}");
     }
 }

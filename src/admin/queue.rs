@@ -43,8 +43,8 @@ pub(super) fn show(control: &dyn Control) -> Response<Full<Bytes>> {
 
 /// `GET /v1/queue/ORIGIN/dead`.
 pub(super) fn dead(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>> {
-    if control.queue().is_none() {
-        return nothing_hidden();
+    if let Some(refusal) = refused(call, control) {
+        return refusal;
     }
     match control.dead(origin(call), MOST) {
         Ok(dead) => ok(&json!(Dead { dead })),
@@ -54,8 +54,8 @@ pub(super) fn dead(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byte
 
 /// `POST /v1/queue/ORIGIN/replay`.
 pub(super) fn replay(call: &Call<'_>, control: &dyn Control) -> Response<Full<Bytes>> {
-    if control.queue().is_none() {
-        return nothing_hidden();
+    if let Some(refusal) = refused(call, control) {
+        return refusal;
     }
     let body: &[u8] = if call.body.is_empty() { b"{}" } else { call.body };
     let wanted: Replay = match serde_json::from_slice(body) {
@@ -74,6 +74,17 @@ pub(super) fn replay(call: &Call<'_>, control: &dyn Control) -> Response<Full<By
 /// The last segment of the path but one.
 fn origin<'a>(call: &Call<'a>) -> &'a str {
     call.head.uri.path().rsplit('/').nth(1).unwrap_or_default()
+}
+
+/// The refusal where there is no such queue: none is made for a slip of the pen.
+fn refused(call: &Call<'_>, control: &dyn Control) -> Option<Response<Full<Bytes>>> {
+    if control.queue().is_none() {
+        return Some(nothing_hidden());
+    }
+    let name = origin(call);
+    let cure = "Write the name of an origin of the configuration, as in [[origin]] name = \"...\".";
+    let unknown = || refuse(StatusCode::NOT_FOUND, &format!("there is no origin `{name}`"), cure);
+    (!control.has_origin(name)).then(unknown)
 }
 
 fn nothing_hidden() -> Response<Full<Bytes>> {

@@ -128,5 +128,9 @@ pub async fn replay(
             break;
         }
     }
+    // Each is put before those that wait, so the oldest is to be the last.
+    while let Some(receipt) = passed.pop() {
+        drop(receipt);
+    }
     Ok(told)
 }

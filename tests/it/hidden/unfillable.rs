@@ -4,9 +4,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use super::{filled, fills, gated, hidden, proxy_status, retry_after, until_decided};
 use crate::harness::origin::{Gate, Script, Step, ok, raw, response};
 use crate::harness::{World, breathe};
+use crate::purge::{OWN, post};
 
 #[tokio::test]
 async fn a_response_that_may_not_be_stored_is_502_and_says_why() {
@@ -198,4 +201,38 @@ async fn a_body_beyond_what_goes_through_the_queue_is_kept_as_well() {
     gated(&world, "/next", &gate, "max-age=60");
     gate.open();
     assert_eq!(filled(&world, "/next").await.text(), "1", "and nothing is stuck behind it");
+}
+
+/// The URLs of the letters that were given up, and their ids.
+async fn dead(world: &World) -> Vec<(String, String)> {
+    let reply = world.operator().await.ask("GET", "/v1/queue/o/dead", &[OWN], b"").await;
+    let told: Value = serde_json::from_slice(&reply.body).expect("JSON");
+    let text = |letter: &Value, name: &str| letter[name].as_str().expect("a text").to_owned();
+    let all = told["dead"].as_array().expect("a list");
+    all.iter().map(|letter| (text(letter, "url"), text(letter, "id"))).collect()
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_told_once_more_and_the_others_stay_in_order() {
+    let world = hidden("", "origin.concurrency = 1\n[hidden]\nattempts = 1\n").await;
+    let urls: Vec<String> = (0..4).map(|n| format!("http://www.example.org/{n}")).collect();
+    for n in 0..4 {
+        let path = format!("/{n}");
+        world.origin.always(&path, response("500 Oops", &[], "x"));
+        assert_eq!(world.get(&path).await.status, 503);
+        world.until("it to be given up", |c| c.events_dead.get() == n + 1).await;
+    }
+    let letters = dead(&world).await;
+    assert_eq!(letters.iter().map(|(url, _)| url).collect::<Vec<_>>(), urls.iter().collect::<Vec<_>>());
+    world.origin.always("/1", ok("max-age=60", "at last"));
+    let told = post(&world, "/v1/queue/o/replay", &json!({ "ids": [letters[1].1] })).await;
+    assert_eq!(told["replayed"], 1);
+    fills(&world, 1).await;
+    assert_eq!(world.get("/1").await.text(), "at last");
+    let left: Vec<String> = dead(&world).await.into_iter().map(|(url, _)| url).collect();
+    assert_eq!(left, [&urls[0], &urls[2], &urls[3]].map(String::clone));
+    for (method, path) in [("GET", "/v1/queue/other/dead"), ("POST", "/v1/queue/other/replay")] {
+        let fields = [OWN, ("Content-Type", "application/json")];
+        assert_eq!(world.operator().await.ask(method, path, &fields, b"").await.status, 404, "{path}");
+    }
 }
