@@ -50,7 +50,8 @@
 //! 3. *look up*: [`store::Store::find_in_memory`], without await, no lock held;
 //! 4. *decide*: [`policy::decide()`] says what is to be done and why;
 //! 5. *act*: deliver, deliver stale (and refresh in the background), fetch
-//!    together with others ([`fetch`]), pass, or refuse;
+//!    together with others ([`fetch`]), pass, or refuse; on a hidden route deliver, or
+//!    tell what is wanted ([`repopulate`]) and answer at once;
 //! 6. *deliver*: preconditions, ranges, `Age`, `Cache-Status`, a reader of the body;
 //! 7. *record*: once, when the body ends or the client leaves.
 //!
@@ -77,6 +78,13 @@
 //!   of a [`cluster`] accepts waits in its outbox until it has been read back from
 //!   the stream that all nodes read; it is known by its node and its number there,
 //!   so that it is applied once however often it comes.
+//! - **Hidden by construction.** On a hidden route the walk holds no fetcher, and a node
+//!   whose every route is hidden has none at all. It knows an
+//!   [announcer](repopulate::Announcer) alone: what is wanted goes to a queue, and comes
+//!   back as a fill. So no client can make the origin be asked, but for one event a key
+//!   while its [lease](repopulate::lease) lives.
+//! - **The agreed rate.** One [pacer](repopulate::pacer) an origin at a time releases work,
+//!   the most wanted first; workers take only what it has released.
 //! - **A fill is as old as what its worker knew.** Whoever gets a response for an edge
 //!   says how far it had read that stream, and which moment of the edge it was told of
 //!   ([`invalidate::Moment`]); what the edge has invalidated since counts as later.
