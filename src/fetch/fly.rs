@@ -135,7 +135,9 @@ fn not_modified(
         }
         (Arc::new(fresh), false)
     };
-    lease.land(Landing::Freshened { response, shared: may_keep, kept });
+    // Whoever came after a purge of what was confirmed asks for the whole of it.
+    let shared = may_keep && !stored.is_gone();
+    lease.land(Landing::Freshened { response, shared, kept });
 }
 
 /// A response other than 304 has arrived.
