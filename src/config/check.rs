@@ -15,7 +15,7 @@ use super::settings::{self, Origin, Route, SECTIONS, Setting, Site};
 use super::typed::{Wrong, print_host_pattern, wrong};
 use super::written::{self, Place, Table, Value, Written};
 use super::{Config, Flags};
-use crate::policy::site::{self, Mode, OriginId, PathPattern, Rules, Sites};
+use crate::policy::site::{self, HonourRequest, Mode, OriginId, PathPattern, Rules, Sites};
 
 /// What may stand in a file beside the sections.
 const LISTS: [&str; 3] = ["rules", "origin", "site"];
@@ -202,6 +202,14 @@ impl Checker<'_> {
             );
             let written = value_at(tree, "rules", "cache");
             self.fault_at(written, "rules.cache", refusal);
+        }
+        let punches = |rules: &&Rules| rules.request_directives == HonourRequest::All;
+        if let Some(rules) = config.rules().filter(|rules| rules.mode == Mode::Hidden).find(punches) {
+            let refusal = wrong(
+                format!("a hidden route of the site {:?} whose clients may insist on the origin", rules.site),
+                "Leave away request_directives = \"all\" there: nobody asks a hidden origin for a client.",
+            );
+            self.fault_at(value_at(tree, "rules", "request_directives"), "rules.request_directives", refusal);
         }
         let hides = config.rules().any(|rules| rules.mode == Mode::Hidden);
         if hides && !config.broker.urls.is_empty() && config.hidden.secrets.is_empty() {

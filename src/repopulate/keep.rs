@@ -484,6 +484,18 @@ pub fn again(key: &CacheKey, secondary: &SecondaryKey, sites: &Sites) -> Option<
     Some((wanted, origin))
 }
 
+/// What may be wanted under a key on a hidden route: the plain response, and one in each
+/// coding of the route.
+pub fn forms(key: &CacheKey, sites: &Sites) -> Vec<Wanted> {
+    let Some((plain, _)) = again(key, &SecondaryKey::default(), sites) else { return Vec::new() };
+    let Some(asked) = asked(&plain, sites) else { return Vec::new() };
+    let coded = asked.rules.encodings.iter().map(|coding| Wanted {
+        vary: vec![("accept-encoding".to_owned(), coding.to_owned())],
+        ..plain.clone()
+    });
+    coded.chain([plain.clone()]).collect()
+}
+
 /// On whose behalf a node itself asks.
 pub(super) const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 

@@ -227,6 +227,16 @@ impl Leases {
         self.park(key);
     }
 
+    /// Somebody who knows better wants it: what holds it down is over. Its failures count
+    /// on.
+    pub fn lift(&mut self, key: u128, now: Instant) {
+        if let Some(lease) = self.by_key.get_mut(&key)
+            && let State::HeldDown { until, .. } = &mut lease.state
+        {
+            *until = now;
+        }
+    }
+
     /// It is tried again after `pause`; until then, and for a lease's time after, it
     /// counts as told.
     pub fn postponed(&mut self, key: u128, pause: Duration, now: Instant) {
@@ -449,6 +459,19 @@ mod tests {
         assert_eq!(times, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
         leases.filled(1, now);
         assert!(matches!(leases.miss(1, now), Verdict::Tell { renewal: false, .. }), "a fill forgives");
+    }
+
+    #[test]
+    fn whoever_knows_better_has_it_asked_for_at_once() {
+        let (mut leases, start) = (Leases::new(Settings::default()), Instant::now());
+        leases.miss(1, start);
+        leases.unfillable(1, Unfillable::NotStorable("no-store".into()), start);
+        assert!(matches!(leases.miss(1, start), Verdict::HeldDown(..)));
+        leases.lift(1, start);
+        assert!(matches!(leases.miss(1, start), Verdict::Tell { .. }));
+        leases.unfillable(1, Unfillable::Failed, start);
+        let Verdict::HeldDown(_, left) = leases.miss(1, start) else { panic!("held down") };
+        assert_eq!(left, seconds(10), "it failed before");
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub use announce::{Announced, Announcer};
 pub use budget::PerSecond;
 pub use dead::{DeadLetter, OriginView, QueueView};
 pub use event::{Class, MissEvent, Reason, Wanted};
-pub use keep::{Keeper, Refused, again};
+pub use keep::{Keeper, Refused, again, forms};
 pub use lease::Unfillable;
 pub use token::Secrets;
 pub use wants::Wants;

@@ -172,6 +172,11 @@ impl Wants {
         self.ended(key);
     }
 
+    /// Nothing holds this key down any longer.
+    pub fn lift(&self, key: u128, now: Instant) {
+        self.book.lock().leases.lift(key, now);
+    }
+
     /// This key is tried again later.
     pub fn postponed(&self, key: u128, pause: Duration, now: Instant) {
         self.book.lock().leases.postponed(key, pause, now);

@@ -17,6 +17,7 @@ use subtle::ConstantTimeEq;
 use super::Server;
 use super::outcome::{Outcome, Record};
 use super::reply::{Reply, ReplyBody, ReplyContent};
+use crate::clock::monotonic;
 use crate::fetch::Asked;
 use crate::invalidate::wire::{self, Answer, Spoken};
 use crate::invalidate::{Accepted, Invalidator, Unclear, Wanted};
@@ -154,10 +155,19 @@ pub struct Again {
 
 impl Server {
     /// What is stored on hidden routes under the URLs that a purge names: nobody who
-    /// asks for it afterwards gets it for them.
+    /// asks for it afterwards gets it for them. What could not be filled is not held down
+    /// any longer: who purges it has mended something.
     pub fn hidden_by(&self, wanted: &Wanted) -> Vec<Again> {
         let keys = wanted.what.iter().flat_map(Selector::keys).filter(|_| !wanted.dry_run);
-        keys.flat_map(|key| self.hidden_under(&key)).collect()
+        keys.flat_map(|key| {
+            if let Some(announcer) = &self.upstreams.announcer {
+                for form in repopulate::forms(&key, &self.sites) {
+                    announcer.wants().lift(form.id(), monotonic());
+                }
+            }
+            self.hidden_under(&key)
+        })
+        .collect()
     }
 
     /// What is stored on a hidden route under this key.

@@ -109,3 +109,23 @@ async fn a_fill_that_was_on_its_way_is_kept_stale_or_not_at_all() {
         world.transcript.within("what was made after the purge", again).await;
     }
 }
+
+#[tokio::test]
+async fn a_purge_ends_what_holds_a_page_down_that_could_not_be_filled() {
+    let world =
+        World::start("[rules]\nmode = \"hidden\"\n[hidden]\nhold_down = \"1h\"\nmax_hold_down = \"1h\"\n")
+            .await;
+    world.origin.on("/x", |_, count| ok(if count == 1 { "no-store" } else { "max-age=600" }, "mended"));
+    world.get("/x").await;
+    world.until("word of it", |c| c.worker_not_storable.get() == 1).await;
+    let held = async {
+        while world.get("/x").await.status != 502 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    world.transcript.within("it to be held down", held).await;
+    purge(&mut world.operator().await, r#"{"url": "http://www.example.org/x"}"#).await;
+    assert_eq!(world.get("/x").await.status, 503);
+    world.until("the fill", |c| c.fills_kept.get() == 1).await;
+    assert_eq!(world.get("/x").await.text(), "mended");
+}
