@@ -1,6 +1,7 @@
 //! What a node has for its hidden routes: who tells what is wanted, who keeps the
 //! fills, and, where there is no broker, the pacer and the worker as well.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -345,6 +346,13 @@ fn rabbit(config: &Config, counters: &Arc<Counters>) -> RabbitQueues {
 
 /// What fills are signed with.
 fn secrets(config: &Config) -> Result<Secrets, getrandom::Error> {
+    let is_guessed = |secret: &String| secret.bytes().collect::<HashSet<u8>>().len() < 4;
+    if config.hidden.secrets.iter().any(is_guessed) {
+        tracing::warn!(
+            target: "forebay::repopulate",
+            "a secret of hidden.secrets is that of the example, or as easily guessed: whoever may write to the broker may fill the caches. `openssl rand -hex 32` makes one."
+        );
+    }
     Secrets::shared(&config.hidden.secrets).map_or_else(Secrets::random, Ok)
 }
 
