@@ -141,9 +141,11 @@ impl Course {
             followed.read = None;
             // What was accepted somewhere before now will have been by whoever reads what
             // this node writes now.
+            let followed = &mut *followed;
             for noted in &mut followed.noted {
                 if matches!(noted.place, Place::At(_)) {
                     noted.place = Place::Guess;
+                    followed.open = true;
                 }
             }
             followed.forgotten = 0;
@@ -384,5 +386,16 @@ mod tests {
         assert_eq!(course.covered(&read(100), 100), Some(1));
         course.read_to("e", 9, Some(99));
         assert_eq!(course.covered(&read(9), 100), Some(100));
+    }
+    #[test]
+    fn what_stood_in_a_stream_that_was_lost_has_a_place_again_once_this_node_has_caught_up() {
+        let course = linked(500);
+        course.link("e", 2, true);
+        assert_eq!(course.covered(&read(600), 2), None, "not yet");
+        course.read_to("e", 101, Some(2));
+        course.note(3, u64::MAX, Place::At(102));
+        course.read_to("e", 102, None);
+        assert_eq!(course.covered(&read(101), 3), Some(2));
+        assert_eq!(course.covered(&read(102), 3), Some(3));
     }
 }

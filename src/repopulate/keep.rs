@@ -438,20 +438,7 @@ pub fn asked(wanted: &Wanted, sites: &Sites) -> Option<Asked> {
     for (name, value) in vary {
         fields.push(name, value.as_bytes()).ok()?;
     }
-    let mut presented = Presented {
-        method: Method::GET,
-        scheme,
-        host: host.clone(),
-        port: *port,
-        path_and_query: target.clone(),
-        version: Version::HTTP_11,
-        fields,
-        upgrade: None,
-        has_body: false,
-        peer: NOBODY,
-        client: NOBODY,
-        from_trusted_proxy: false,
-    };
+    let mut presented = plain_get(scheme, host, *port, target, fields);
     narrow::query(&mut presented, &rules);
     let values = narrow::variant(&mut presented.fields, &rules);
     if presented.path_and_query != *target || values != *vary {
@@ -496,8 +483,32 @@ pub fn forms(key: &CacheKey, sites: &Sites) -> Vec<Wanted> {
     coded.chain([plain.clone()]).collect()
 }
 
+/// A request to read that no client has sent.
+pub(super) fn plain_get(
+    scheme: &'static str,
+    host: &str,
+    port: u16,
+    target: &str,
+    fields: Fields,
+) -> Presented {
+    Presented {
+        method: Method::GET,
+        scheme,
+        host: host.to_owned(),
+        port,
+        path_and_query: target.to_owned(),
+        version: Version::HTTP_11,
+        fields,
+        upgrade: None,
+        has_body: false,
+        peer: NOBODY,
+        client: NOBODY,
+        from_trusted_proxy: false,
+    }
+}
+
 /// On whose behalf a node itself asks.
-pub(super) const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The head with which a response is stored on a hidden route, or why it is not. Edges
 /// and workers judge alike.

@@ -159,17 +159,7 @@ impl Leases {
             return Verdict::Full;
         }
         let state = State::Asked { until: now + duration };
-        let lease = Lease {
-            state,
-            misses: 1,
-            told_with: 0,
-            told_at: now,
-            wanted_since: now,
-            failures: 0,
-            idle: false,
-            turn: 0,
-            parked: None,
-        };
+        let lease = Lease { state, misses: 1, ..Lease::over(now) };
         self.by_key.insert(key, lease);
         self.tell(key, now + duration, now, false)
     }
@@ -209,17 +199,7 @@ impl Leases {
         if !self.by_key.contains_key(&key) && !self.make_room(now) {
             return;
         }
-        let lease = self.by_key.entry(key).or_insert(Lease {
-            state: State::Asked { until: now },
-            misses: 0,
-            told_with: 0,
-            told_at: now,
-            wanted_since: now,
-            failures: 0,
-            idle: false,
-            turn: 0,
-            parked: None,
-        });
+        let lease = self.by_key.entry(key).or_insert(Lease::over(now));
         let time = hold_down.saturating_mul(1 << lease.failures.min(20)).min(max_hold_down);
         lease.failures = lease.failures.saturating_add(1);
         lease.state = State::HeldDown { why, until: now + time };
@@ -389,6 +369,21 @@ impl Leases {
 }
 
 impl Lease {
+    /// One that is over as soon as it has begun.
+    fn over(now: Instant) -> Self {
+        Lease {
+            state: State::Asked { until: now },
+            misses: 0,
+            told_with: 0,
+            told_at: now,
+            wanted_since: now,
+            failures: 0,
+            idle: false,
+            turn: 0,
+            parked: None,
+        }
+    }
+
     fn until(&self) -> Instant {
         match self.state {
             State::Asked { until } | State::HeldDown { until, .. } => until,

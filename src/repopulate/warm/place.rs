@@ -8,14 +8,12 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::super::event::Wanted;
-use super::super::keep::{self, NOBODY};
+use super::super::keep;
 use crate::fetch::Asked;
 use crate::policy::site::{HostPattern, Site};
-use crate::policy::{Presented, Sites, narrow};
+use crate::policy::{Sites, narrow};
 use crate::rfc::fields::Fields;
 use crate::rfc::{host, uri};
-
-use http::{Method, Version};
 
 /// The longest path and query that is warmed.
 const LONGEST: usize = 8 * 1024;
@@ -93,20 +91,7 @@ impl Url {
         let path = self.target.split('?').next().unwrap_or_default();
         let rules = &sites.site(&self.host)?.route(path)?.rules;
         let fields: Fields = coding.map(|coding| ("accept-encoding", coding)).into_iter().collect();
-        let mut presented = Presented {
-            method: Method::GET,
-            scheme: self.scheme,
-            host: self.host.clone(),
-            port: self.port,
-            path_and_query: self.target.clone(),
-            version: Version::HTTP_11,
-            fields,
-            upgrade: None,
-            has_body: false,
-            peer: NOBODY,
-            client: NOBODY,
-            from_trusted_proxy: false,
-        };
+        let mut presented = keep::plain_get(self.scheme, &self.host, self.port, &self.target, fields);
         narrow::query(&mut presented, rules);
         narrow::variant(&mut presented.fields, rules);
         let wanted = Wanted::of(&presented, rules);
