@@ -107,7 +107,7 @@ async fn take(
     if let Some(said) = text(fill::HEADER) {
         let token = token.unwrap_or_default();
         let read = fill::read_announced(keeper.secrets(), &said, &token, keeper.now());
-        let judged = keeper.judge(&read.map_err(|bad| keeper.count_bad(bad))?)?;
+        let judged = keeper.judge(&read.map_err(|bad| keeper.count_bad(bad))?).await?;
         return finish(keeper, judged, Bytes::new(), body, None).await;
     }
     let given = head.uri.query().map(|query| url_of(query, sites)).transpose()?.flatten();
@@ -141,7 +141,7 @@ async fn take(
     };
     let length = fields.get_str("content-length").and_then(|length| length.parse().ok());
     let head = FillHead::new(wanted, status, &fields, now, now);
-    let judged = keeper.judge(&Fill { head, moment })?;
+    let judged = keeper.judge(&Fill { head, moment }).await?;
     finish(keeper, judged, first, body, length.filter(|_| whole)).await
 }
 

@@ -39,7 +39,7 @@ use position::{Kept, Position};
 use crate::broker::{
     self, Announcer, Broker, BrokerError, From, Link, Listener, Reader, Stream, StreamSettings,
 };
-use crate::invalidate::{Entry, Invalidator, Outbox};
+use crate::invalidate::{Entry, Invalidator, Outbox, ReadTo};
 use crate::observe::counters::Counters;
 use crate::store::Refused;
 
@@ -418,7 +418,7 @@ impl Inner {
         let epoch = match Message::read(&first.data) {
             Ok(message) => message.epoch().to_owned(),
             // It stands there for all to see, and is as good as any other.
-            Err(_) => format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&first.data)),
+            Err(_) => id_of(&first.data),
         };
         Ok((epoch, first.offset))
     }
@@ -451,7 +451,10 @@ impl Inner {
                 next_or_nudge(stream, &mut reader, here).await?
             };
             let read = Message::read(&message.data);
-            let id = read.as_ref().map_or("", |message| message.id.as_str());
+            let id = match &read {
+                Ok(message) => message.id.clone(),
+                Err(_) => id_of(&message.data),
+            };
             if let Some(last) = expected.take() {
                 if message.offset != last.offset || id != last.id {
                     self.reading.lock().resume = Resume::Lost;
@@ -459,8 +462,8 @@ impl Inner {
                 }
                 continue;
             }
-            let position = Position { epoch: epoch.to_owned(), offset: message.offset, id: id.to_owned() };
             let is_here = id == here.id && !caught_up;
+            let position = Position { epoch: epoch.to_owned(), offset: message.offset, id };
             match read {
                 Ok(read) => {
                     let before = if caught_up { u64::MAX } else { turn };
@@ -477,7 +480,8 @@ impl Inner {
                     let _ = self.distrust("a message of the cluster is not understood").await;
                 }
             }
-            self.invalidator.has_read(epoch, message.offset, is_here.then_some(turn));
+            let Position { epoch, offset, id } = position.clone();
+            self.invalidator.has_read(ReadTo { epoch, offset, id }, is_here.then_some(turn));
             self.counters.cluster_position.set(position.offset);
             self.reading.lock().resume = Resume::After(position);
             self.moved.notify_one();
@@ -714,6 +718,11 @@ async fn next_or_nudge(
         }
     }
     Err(Broken::Mute)
+}
+
+/// What stands for the id of a message that is not understood.
+fn id_of(data: &[u8]) -> String {
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(data))
 }
 
 /// How often each of so many nodes announces itself at most.

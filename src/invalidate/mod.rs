@@ -133,6 +133,10 @@ const MOST_UNWRITTEN: usize = 1024;
 /// How many nodes' numbers are remembered; each start of a node makes a new one.
 const REMEMBERED_NODES: usize = 10_000;
 
+/// How long is waited for what somebody else has read already, and how often one looks.
+const CATCH_UP: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(5);
+
 impl Applied {
     fn knows(&self, identity: &Identity) -> bool {
         self.last.get(&identity.node).is_some_and(|(last, _)| identity.number <= *last)
@@ -434,17 +438,30 @@ impl Invalidator {
         }
     }
 
-    /// This node has applied all that stands in the stream up to this offset; `here` says
+    /// This node has applied all that stands in the stream up to this place; `here` says
     /// that it has read what it had written itself when it linked up, and gives its turn.
-    pub fn has_read(&self, epoch: &str, offset: u64, here: Option<u64>) {
+    pub fn has_read(&self, read: ReadTo, here: Option<u64>) {
         if let Some(cluster) = &self.cluster {
-            cluster.course.read_to(epoch, offset, here);
+            cluster.course.read_to(read, here);
         }
     }
 
     /// How far this node has read what all nodes of its cluster read.
     pub fn read_to(&self) -> Option<ReadTo> {
         self.cluster.as_ref().and_then(|cluster| cluster.course.read())
+    }
+
+    /// Waits until this node has read as far as somebody else has, but for no longer than
+    /// a moment: it may be cut off, or the other one may be.
+    pub async fn reads_as_far_as(&self, wanted: &ReadTo) {
+        let deadline = tokio::time::Instant::now() + CATCH_UP;
+        let behind = || {
+            let read = self.read_to();
+            read.is_none_or(|read| read.epoch == wanted.epoch && read.offset < wanted.offset)
+        };
+        while self.cluster.is_some() && behind() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// This moment, for a response that is asked for now.
@@ -486,6 +503,12 @@ impl Invalidator {
         let heard = moment.heard.as_ref().filter(|heard| heard.node == self.name).map(|heard| heard.number);
         let read = moment.read.as_ref().and_then(|read| self.covered(read));
         own.or(heard.max(read))
+    }
+
+    /// Whether a moment is one of this node, or was told one.
+    pub fn knows(&self, moment: &Moment) -> bool {
+        let heard = moment.heard.as_ref().map(|heard| heard.node.as_str());
+        [Some(moment.node.as_str()), heard].contains(&Some(self.name.as_str()))
     }
 
     fn covered(&self, read: &ReadTo) -> Option<u64> {
@@ -563,6 +586,10 @@ mod tests {
         let _ = std::fs::remove_dir_all(&state);
     }
 
+    fn read(offset: u64) -> ReadTo {
+        ReadTo { epoch: "e".to_owned(), offset, id: format!("m{offset}") }
+    }
+
     /// A node that has caught up with a stream of two messages.
     fn node(name: &str) -> (Arc<Store>, Invalidator) {
         let counters: Arc<Counters> = Arc::default();
@@ -571,7 +598,7 @@ mod tests {
         let node = Invalidator::new(Arc::clone(&store), None, cluster, Clock::System, counters);
         node.links("e", false);
         let turn = node.turn();
-        node.has_read("e", 2, Some(turn));
+        node.has_read(read(2), Some(turn));
         (store, node)
     }
 
@@ -598,10 +625,10 @@ mod tests {
 
         let entry = edge.entry(number).expect("remembered");
         assert_eq!(worker.apply(Entry { own: false, ..entry.clone() }, 3, u64::MAX), Ok(false));
-        worker.has_read("e", 3, None);
-        assert_eq!(edge.number_of(&worker.moment()), Some(number - 1), "nobody knows where it stands");
+        worker.has_read(read(3), None);
+        assert_eq!(edge.number_of(&worker.moment()), Some(0), "the edge has not read that place");
         assert_eq!(edge.apply(entry, 3, u64::MAX), Ok(true));
-        edge.has_read("e", 3, None);
+        edge.has_read(read(3), None);
         assert_eq!(edge.number_of(&worker.moment()), Some(edge.moment().number));
         assert!(!edge.moment_for(&key("/x")).unread);
 
@@ -618,9 +645,9 @@ mod tests {
         assert_eq!(edge.number_of(&worker.moment()), Some(number - 1));
         edge.links("e", false);
         let turn = edge.turn();
-        edge.has_read("e", 5, Some(turn));
+        edge.has_read(read(5), Some(turn));
         assert_eq!(edge.number_of(&worker.moment()), Some(number - 1), "the worker is behind");
-        worker.has_read("e", 5, None);
+        worker.has_read(read(5), None);
         assert_eq!(edge.number_of(&worker.moment()), Some(edge.moment().number));
     }
 

@@ -6,13 +6,17 @@
 //! Numbers are a node's own. What two nodes of a cluster have in common is the stream
 //! that both read: a [`Course`] remembers where in it the invalidations of this node
 //! stand, and so gives the number here of a moment there. It errs to one side only: an
-//! invalidation that the moment may not have known of counts as later than it.
+//! invalidation that the moment may not have known of counts as later than it. The end of
+//! a stream can be lost with a broker, and others then stand where messages were that
+//! somebody has read: so a place is an offset and the id of the message there, and means
+//! something only to a node that has read the same message there.
 
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A moment: what had been invalidated by then is older than the response.
 #[derive(Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +44,8 @@ pub struct ReadTo {
     pub epoch: String,
     /// The offset of the last message that was applied.
     pub offset: u64,
+    /// The id of that message.
+    pub id: String,
 }
 
 /// A moment of another node that was heard of: its number there.
@@ -61,6 +67,8 @@ impl Moment {
 /// How many invalidations are remembered with their places. To somebody who is behind
 /// by more, everything counts as not read.
 const REMEMBERED: usize = 16_384;
+/// How many messages are remembered with their ids.
+const TRAIL: usize = 16_384;
 
 /// Where the invalidations of this node stand in the stream.
 #[derive(Debug, Default)]
@@ -71,6 +79,8 @@ pub(super) struct Course {
 #[derive(Debug, Default)]
 struct Followed {
     read: Option<ReadTo>,
+    /// The offsets of the last messages that were read, in order, and hashes of their ids.
+    trail: VecDeque<(u64, u64)>,
     /// Whether everything was read that there was when this node linked up.
     caught_up: bool,
     noted: VecDeque<Noted>,
@@ -139,6 +149,7 @@ impl Course {
         let same = followed.read.as_ref().is_some_and(|read| read.epoch == epoch);
         if lost || !same {
             followed.read = None;
+            followed.trail.clear();
             // What was accepted somewhere before now will have been by whoever reads what
             // this node writes now.
             let followed = &mut *followed;
@@ -157,9 +168,14 @@ impl Course {
 
     /// This node has applied everything up to this place. `here` is the number that it
     /// linked up with, where it has written what stands there itself, then.
-    pub fn read_to(&self, epoch: &str, offset: u64, here: Option<u64>) {
+    pub fn read_to(&self, read: ReadTo, here: Option<u64>) {
         let mut followed = self.followed.lock();
-        followed.read = Some(ReadTo { epoch: epoch.to_owned(), offset });
+        let offset = read.offset;
+        followed.trail.push_back((offset, hash(&read.id)));
+        if followed.trail.len() > TRAIL {
+            followed.trail.pop_front();
+        }
+        followed.read = Some(read);
         followed.caught_up |= here.is_some();
         if followed.caught_up && followed.open {
             followed.open = false;
@@ -221,7 +237,7 @@ impl Course {
         if followed.read.as_ref().is_none_or(|own| own.epoch != read.epoch) {
             return None;
         }
-        if read.offset < followed.forgotten {
+        if read.offset < followed.forgotten || !followed.has_read(read) {
             return Some(0);
         }
         let unread = followed.noted.iter().filter(|noted| match noted.place {
@@ -234,6 +250,13 @@ impl Course {
 }
 
 impl Followed {
+    /// Whether this node has read the message that stands there, and still knows.
+    fn has_read(&self, read: &ReadTo) -> bool {
+        let found = self.trail.binary_search_by_key(&read.offset, |(offset, _)| *offset);
+        let id = found.ok().and_then(|at| self.trail.get(at)).map(|(_, id)| *id);
+        id == Some(hash(&read.id))
+    }
+
     fn note(&mut self, noted: Noted) {
         match noted.place {
             Place::At(_) => {}
@@ -261,6 +284,10 @@ impl Followed {
     }
 }
 
+fn hash(id: &str) -> u64 {
+    xxh3_64(id.as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,12 +296,17 @@ mod tests {
     fn linked(offset: u64) -> Course {
         let course = Course::default();
         course.link("e", 1, false);
-        course.read_to("e", offset, Some(1));
+        course.read_to(read(offset), Some(1));
         course
     }
 
     fn read(offset: u64) -> ReadTo {
-        ReadTo { epoch: "e".to_owned(), offset }
+        ReadTo { epoch: "e".to_owned(), offset, id: format!("m{offset}") }
+    }
+
+    /// As far as this node is, nobody is further.
+    fn furthest(course: &Course) -> ReadTo {
+        course.read().expect("it has read")
     }
 
     #[test]
@@ -282,11 +314,11 @@ mod tests {
         let course = linked(5);
         course.note(2, u64::MAX, Place::At(7));
         course.note(3, u64::MAX, Place::At(9));
-        course.read_to("e", 9, None);
-        for (offset, number) in [(4, 0), (5, 1), (6, 1), (7, 2), (8, 2), (9, 3), (12, 3)] {
+        (6..=9).for_each(|offset| course.read_to(read(offset), None));
+        for (offset, number) in [(4, 0), (5, 1), (6, 1), (7, 2), (8, 2), (9, 3), (12, 0)] {
             assert_eq!(course.covered(&read(offset), 3), Some(number), "{offset}");
         }
-        let other = ReadTo { epoch: "f".to_owned(), offset: 9 };
+        let other = ReadTo { epoch: "f".to_owned(), ..read(9) };
         assert_eq!(course.covered(&other, 3), None, "another stream");
         assert_eq!(Course::default().covered(&read(9), 3), None, "not linked");
     }
@@ -297,13 +329,15 @@ mod tests {
         course.note(2, u64::MAX, Place::Own);
         course.note(3, u64::MAX, Place::At(6));
         course.note(4, u64::MAX, Place::Own);
-        course.read_to("e", 6, None);
-        assert_eq!(course.covered(&read(100), 4), Some(1));
+        course.read_to(read(6), None);
+        assert_eq!(course.covered(&furthest(&course), 4), Some(1));
         course.read_back(2, 7);
-        assert_eq!(course.covered(&read(100), 4), Some(3));
+        course.read_to(read(7), None);
+        assert_eq!(course.covered(&furthest(&course), 4), Some(3));
         // It stands after the one that has a higher number.
         assert_eq!(course.covered(&read(6), 4), Some(1));
         course.read_back(4, 8);
+        course.read_to(read(8), None);
         assert_eq!(course.covered(&read(7), 4), Some(3));
         assert_eq!(course.covered(&read(8), 4), Some(4));
     }
@@ -312,22 +346,23 @@ mod tests {
     fn what_was_missed_is_later_than_everything_until_this_node_has_caught_up() {
         let course = linked(5);
         course.note(2, u64::MAX, Place::Guess);
-        assert_eq!(course.covered(&read(100), 2), Some(1), "it was cut off");
+        assert_eq!(course.covered(&furthest(&course), 2), Some(1), "it was cut off");
         course.link("e", 3, false);
         // Read while it catches up: these mean what was asked for before it linked up.
         course.note(4, 3, Place::At(8));
-        course.read_to("e", 8, None);
-        assert_eq!(course.covered(&read(100), 4), Some(1));
+        course.read_to(read(8), None);
+        assert_eq!(course.covered(&furthest(&course), 4), Some(1));
         course.note(5, 3, Place::At(9));
-        course.read_to("e", 9, None);
-        course.read_to("e", 11, Some(3));
+        course.read_to(read(9), None);
+        course.read_to(read(10), None);
+        course.read_to(read(11), Some(3));
         assert_eq!(course.covered(&read(11), 5), Some(5));
         // Somebody who has not read number 5 is not later than what it means.
         assert_eq!(course.covered(&read(8), 5), Some(1));
         assert_eq!(course.covered(&read(10), 5), Some(1));
         course.note(6, u64::MAX, Place::Guess);
-        assert_eq!(course.covered(&read(100), 6), Some(5), "a message was not understood");
-        course.read_to("e", 12, None);
+        assert_eq!(course.covered(&furthest(&course), 6), Some(5), "a message was not understood");
+        course.read_to(read(12), None);
         assert_eq!(course.covered(&read(12), 6), Some(6));
     }
 
@@ -335,17 +370,35 @@ mod tests {
     fn places_of_a_stream_that_was_lost_mean_nothing_any_more() {
         let course = linked(5);
         course.note(2, u64::MAX, Place::At(7));
-        course.read_to("e", 7, None);
+        course.read_to(read(7), None);
         course.note(3, u64::MAX, Place::Untold);
         course.link("e", 4, true);
-        course.read_to("e", 6, None);
-        assert_eq!(course.covered(&read(100), 4), Some(0));
-        course.read_to("e", 8, Some(4));
+        course.read_to(read(6), None);
+        assert_eq!(course.covered(&furthest(&course), 4), Some(0));
+        course.read_to(read(8), Some(4));
         assert_eq!(course.covered(&read(7), 4), Some(0));
         assert_eq!(course.covered(&read(8), 4), Some(4));
         course.note(5, u64::MAX, Place::Untold);
-        course.read_to("e", 9, None);
-        assert_eq!(course.covered(&read(100), 5), Some(4), "nobody is told, and nobody knows");
+        course.read_to(read(9), None);
+        assert_eq!(course.covered(&furthest(&course), 5), Some(4), "nobody is told, and nobody knows");
+    }
+
+    #[test]
+    fn an_offset_says_nothing_where_the_end_of_the_stream_was_lost_and_written_anew() {
+        let course = linked(5);
+        // Others had read up to 9 when the broker lost all from 7 on; this node had not, and
+        // does not notice.
+        course.read_to(read(6), None);
+        let before: Vec<ReadTo> = (7..10).map(read).collect();
+        for offset in 7..10 {
+            course.note(offset, u64::MAX, Place::At(offset));
+            course.read_to(ReadTo { id: format!("anew {offset}"), ..read(offset) }, None);
+            for lost in &before {
+                assert_eq!(course.covered(lost, offset), Some(0), "{lost:?} at {offset}");
+            }
+            assert_eq!(course.covered(&furthest(&course), offset), Some(offset));
+        }
+        assert_eq!(course.covered(&read(6), 9), Some(6), "what was not lost means what it did");
     }
 
     #[test]
@@ -356,12 +409,13 @@ mod tests {
             course.untold(number);
         }
         assert_eq!(course.followed.lock().noted.len(), 2);
-        assert_eq!(course.covered(&read(100), 99), Some(1));
+        assert_eq!(course.covered(&furthest(&course), 99), Some(1));
         course.link("e", 50, false);
-        course.read_to("e", 6, Some(50));
-        assert_eq!(course.covered(&read(100), 99), Some(1), "some came after this was written");
+        course.read_to(read(6), Some(50));
+        (7..9).for_each(|offset| course.read_to(read(offset), None));
+        assert_eq!(course.covered(&furthest(&course), 99), Some(1), "some came after this was written");
         course.link("e", 100, false);
-        course.read_to("e", 9, Some(100));
+        course.read_to(read(9), Some(100));
         assert_eq!((course.covered(&read(8), 99), course.covered(&read(9), 99)), (Some(1), Some(99)));
     }
 
@@ -370,8 +424,9 @@ mod tests {
         let course = linked(5);
         let many = REMEMBERED as u64 + 100;
         (2..many).for_each(|number| course.note(number, u64::MAX, Place::At(number + 10)));
-        course.read_to("e", many + 10, None);
+        (6..=many + 10).for_each(|offset| course.read_to(read(offset), None));
         assert!(course.followed.lock().noted.len() <= REMEMBERED);
+        assert!(course.followed.lock().trail.len() <= TRAIL);
         assert_eq!(course.covered(&read(20), many), Some(0));
         assert_eq!(course.covered(&read(many + 5), many), Some(many - 5));
     }
@@ -383,18 +438,19 @@ mod tests {
             course.link("e", turn, false);
         }
         assert_eq!(course.followed.lock().noted.len(), 2);
-        assert_eq!(course.covered(&read(100), 100), Some(1));
-        course.read_to("e", 9, Some(99));
+        assert_eq!(course.covered(&furthest(&course), 100), Some(1));
+        course.read_to(read(9), Some(99));
         assert_eq!(course.covered(&read(9), 100), Some(100));
     }
+
     #[test]
     fn what_stood_in_a_stream_that_was_lost_has_a_place_again_once_this_node_has_caught_up() {
         let course = linked(500);
         course.link("e", 2, true);
         assert_eq!(course.covered(&read(600), 2), None, "not yet");
-        course.read_to("e", 101, Some(2));
+        course.read_to(read(101), Some(2));
         course.note(3, u64::MAX, Place::At(102));
-        course.read_to("e", 102, None);
+        course.read_to(read(102), None);
         assert_eq!(course.covered(&read(101), 3), Some(2));
         assert_eq!(course.covered(&read(102), 3), Some(3));
     }

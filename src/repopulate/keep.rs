@@ -147,7 +147,7 @@ impl Keeper {
                 Ok(mut reading) => loop {
                     match reading.next().await {
                         Ok(delivery) => {
-                            self.read(&delivery.letter);
+                            self.read(&delivery.letter).await;
                             // One that comes again does no harm.
                             let _ = delivery.receipt.acknowledge().await;
                         }
@@ -166,13 +166,13 @@ impl Keeper {
     }
 
     /// Does what a letter says.
-    fn read(&self, letter: &Letter) {
+    async fn read(&self, letter: &Letter) {
         let inner = &*self.inner;
         match fill::read(&inner.secrets, letter, inner.clock.now()) {
             Ok(Read::Fill(fill, body)) => {
                 let url = fill.head.wanted.url();
                 let body = StoredBody::copied(&[body]);
-                let kept = self.judge(&fill).and_then(|judged| self.keep(judged, body));
+                let kept = self.judge(&fill).await.and_then(|judged| self.keep(judged, body));
                 match kept {
                     Ok(_) => tracing::debug!(target: "forebay::repopulate", %url, "filled"),
                     Err(why) => {
@@ -203,7 +203,15 @@ impl Keeper {
 
     /// Whether a response with this head may be kept, as far as that is known without
     /// its body. What may never be is remembered for a while.
-    pub fn judge(&self, fill: &Fill) -> Result<Judged, Refused> {
+    pub async fn judge(&self, fill: &Fill) -> Result<Judged, Refused> {
+        let invalidator = &self.inner.invalidator;
+        // What whoever got it had read is on its way here as well. A fill that this node
+        // has asked for is as old as that.
+        if let Some(read) = &fill.moment.read
+            && !invalidator.knows(&fill.moment)
+        {
+            invalidator.reads_as_far_as(read).await;
+        }
         let judged = self.try_judge(fill);
         if let Err(refused) = &judged {
             self.refused(&fill.head.wanted, refused);

@@ -29,9 +29,8 @@ use crate::observe::counters::Counters;
 pub const WORK_TTL: Duration = Duration::from_secs(5);
 /// By then a worker has begun with a piece of work, or nobody does.
 const UNBEGUN: Duration = Duration::from_secs(WORK_TTL.as_secs() + 2);
-/// How long a piece of work may take before it counts as lost; longer than an origin
-/// may take for an answer.
-const LOST_AFTER: Duration = Duration::from_secs(90);
+/// So long after the last word of its worker a piece of work counts as lost.
+pub const LOST_AFTER: Duration = Duration::from_secs(90);
 /// Between two attempts to read.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How many events are delivered ahead at most: RabbitMQ counts them in 16 bits.
@@ -65,6 +64,7 @@ struct Out {
     /// Tells it from every other one for the same key: word of an earlier one, whose worker
     /// has died, say, is not word of this one.
     release: String,
+    /// When, or when there was word of it last.
     at: Instant,
     /// Whether a worker has begun with it.
     begun: bool,
@@ -267,17 +267,21 @@ impl Inner {
             && let Ok(key) = u128::from_str_radix(&outcome.key, 16)
             && self.is_of_now(key, outcome)
         {
+            let now = monotonic();
             let latency = Duration::from_millis(outcome.took_ms);
             let retry_after = outcome.retry_after_ms.map(Duration::from_millis);
             let ended = match outcome.ended {
-                EndedAs::Begun => None,
+                EndedAs::Begun => {
+                    self.pacer.lock().still_under_way(key, now);
+                    None
+                }
                 EndedAs::Answered => Some(Ended::Answered { latency }),
                 EndedAs::TooMany => Some(Ended::TooMany { retry_after, latency }),
                 EndedAs::Failed => Some(Ended::Failed { latency }),
                 EndedAs::NotAsked => Some(Ended::NotAsked),
             };
             if let Some(ended) = ended {
-                self.pacer.lock().ended(key, ended, monotonic());
+                self.pacer.lock().ended(key, ended, now);
             }
         }
         let _ = delivery.receipt.acknowledge().await;
@@ -290,7 +294,7 @@ impl Inner {
             return false;
         };
         match outcome.ended {
-            EndedAs::Begun => out.begun = true,
+            EndedAs::Begun => (out.begun, out.at) = (true, monotonic()),
             EndedAs::Answered | EndedAs::TooMany | EndedAs::Failed | EndedAs::NotAsked => {
                 drop(all.remove(&key))
             }
@@ -412,6 +416,38 @@ mod tests {
         }
         pacing.abort();
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_of_which_there_is_word_again_and_again_keeps_its_place() {
+        let queues = Arc::new(LocalQueues::new(Limits::default()));
+        let agreed = Agreed { concurrency: 1, ..Agreed::default() };
+        let clock = Clock::Paced(Wall::from_secs(1_800_000_000), monotonic());
+        let queue: Arc<dyn Queues> = Arc::clone(&queues) as _;
+        let pace = Pace::new("o".to_owned(), &agreed, queue, (clock.clone(), Arc::default()));
+        let pacing = tokio::spawn(pace.clone().run());
+        let mut work = queues.subscribe(Address::Work("o".to_owned()), 9).await.expect("a subscription");
+        for target in ["/large", "/next"] {
+            let letter = announce::letter(&event(target), clock.now());
+            queues.publish(Address::Misses("o".to_owned()), letter).await.expect("room");
+        }
+        let first = work.next().await.expect("work");
+        let first = MissEvent::read(&first.letter.body).expect("an event");
+        let key = format!("{:032x}", first.wanted.id());
+        let outcome =
+            Outcome { key, release: first.release, ended: EndedAs::Begun, took_ms: 0, retry_after_ms: None };
+        let began = monotonic();
+        for _ in 0..20 {
+            let body = serde_json::to_vec(&outcome).expect("JSON").into();
+            let letter = Letter { body, ..Letter::default() };
+            queues.publish(Address::Outcomes("o".to_owned()), letter).await.expect("room");
+            let more = tokio::time::timeout(LOST_AFTER / 2, work.next()).await;
+            assert!(more.is_err(), "the only place is taken after {:?}", began.elapsed());
+        }
+        work.next().await.expect("its worker has died, so the place is free");
+        assert!(began.elapsed() > LOST_AFTER * 10);
+        pacing.abort();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn word_of_an_earlier_release_gives_back_no_place_of_a_later_one() {
         let queues = Arc::new(LocalQueues::new(Limits::default()));

@@ -36,16 +36,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
 use waiting::{Waiting, Wanted};
 
 pub use super::event::Class;
 use super::rate::{Allowance, STEP, after};
+pub use view::{ByClass, Paused, View, Why};
 
 #[cfg(test)]
 mod model;
+mod view;
 mod waiting;
 
 /// After so many failures in a row the origin counts as failing.
@@ -68,7 +67,7 @@ pub struct Settings {
     pub max_waiting: usize,
     /// The mean latency above which the origin counts as strained; zero: none.
     pub slow: Duration,
-    /// After so long a released piece of work counts as lost.
+    /// After so long without word of it a released piece of work counts as lost.
     pub lost_after: Duration,
 }
 
@@ -161,63 +160,6 @@ pub enum Ended {
     Unknown,
 }
 
-/// The state of a pacer, for operators.
-#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
-pub struct View {
-    /// Requests a second at the moment.
-    pub rate: f64,
-    /// Requests a second as agreed.
-    pub agreed_rate: f64,
-    /// Requests under way.
-    pub under_way: usize,
-    /// The most requests under way.
-    pub concurrency: usize,
-    /// The keys that wait.
-    pub waiting: ByClass,
-    /// The most keys that wait.
-    pub max_waiting: usize,
-    /// How long the oldest has waited, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub oldest_ms: Option<u64>,
-    /// The mean latency, in milliseconds; no answer counts more than twice what is slow.
-    pub latency_ms: u64,
-    /// Why nothing is released, or single trials only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub paused: Option<Paused>,
-}
-
-/// Numbers of keys.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, JsonSchema)]
-pub struct ByClass {
-    /// That clients wait for.
-    pub user: usize,
-    /// Of which clients got something stale.
-    pub refresh: usize,
-    /// Of which nothing is known.
-    pub unknown: usize,
-    /// That nobody waits for.
-    pub warm: usize,
-}
-
-/// That the origin is left alone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, JsonSchema)]
-pub struct Paused {
-    /// The reason.
-    pub why: Why,
-    /// For how much longer, in milliseconds; zero while a trial is due or under way.
-    pub for_ms: u64,
-}
-
-/// Why the origin is left alone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Why {
-    /// It asked for it.
-    RetryAfter,
-    /// It failed several times in a row.
-    Failing,
-}
-
 /// The pacer of one origin.
 #[derive(Debug)]
 pub struct Pacer<T> {
@@ -228,10 +170,9 @@ pub struct Pacer<T> {
     waiting: Waiting<T>,
     /// Those whose time is over, and that have not been fetched.
     over: Vec<T>,
-    /// When what is under way was released.
-    under_way: HashMap<u128, Instant>,
-    /// The same, the oldest first.
-    releases: BTreeSet<(Instant, u128)>,
+    under_way: HashMap<u128, UnderWay>,
+    /// When was there word of what is under way, the oldest first.
+    heard: BTreeSet<(Instant, u128)>,
     health: Health,
     /// Until when the origin wants to be left alone.
     rests: Option<Instant>,
@@ -239,6 +180,14 @@ pub struct Pacer<T> {
     mean: f64,
     /// When the rate was last halved.
     halved: Option<Instant>,
+}
+
+/// A piece of work that has not ended.
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    released: Instant,
+    /// When there was word of it last.
+    heard: Instant,
 }
 
 /// What is known of the origin.
@@ -270,7 +219,7 @@ impl<T> Pacer<T> {
             waiting: Waiting::new(),
             over: Vec::new(),
             under_way: HashMap::new(),
-            releases: BTreeSet::new(),
+            heard: BTreeSet::new(),
             health: Health::Well { since: now, failed: 0 },
             rests: None,
             mean: 0.0,
@@ -320,20 +269,30 @@ impl<T> Pacer<T> {
         let Some(Wanted { offer, since }) = self.waiting.pop_best() else { return Next::Idle };
         let Offer { key, class, misses, payload, .. } = offer;
         self.allowance.take();
-        self.under_way.insert(key, now);
-        self.releases.insert((now, key));
+        self.under_way.insert(key, UnderWay { released: now, heard: now });
+        self.heard.insert((now, key));
         if let Health::Failing { trial, .. } = &mut self.health {
             *trial = Some(key);
         }
         Next::Release { key, misses, class, payload, waited: now - since }
     }
 
+    /// The work for this key goes on, and has so long again before it counts as lost.
+    pub fn still_under_way(&mut self, key: u128, now: Instant) {
+        let now = self.pass_to(now);
+        if let Some(work) = self.under_way.get_mut(&key) {
+            self.heard.remove(&(work.heard, key));
+            self.heard.insert((now, key));
+            work.heard = now;
+        }
+    }
+
     /// How the work for this key has ended. Where there is none, or it counts as lost
     /// already, nothing happens.
     pub fn ended(&mut self, key: u128, ended: Ended, now: Instant) {
         let now = self.pass_to(now);
-        let Some(released) = self.under_way.remove(&key) else { return };
-        self.releases.remove(&(released, key));
+        let Some(UnderWay { released, heard }) = self.under_way.remove(&key) else { return };
+        self.heard.remove(&(heard, key));
         let tried = self.end_trial(key);
         match ended {
             Ended::NotAsked => self.allowance.give_back(),
@@ -422,10 +381,10 @@ impl<T> Pacer<T> {
     fn pass_to(&mut self, now: Instant) -> Instant {
         let now = now.max(self.latest);
         self.latest = now;
-        while let Some((released, key)) = self.releases.first().copied()
-            && after(released, self.settings.lost_after) <= now
+        while let Some((heard, key)) = self.heard.first().copied()
+            && after(heard, self.settings.lost_after) <= now
         {
-            self.releases.pop_first();
+            self.heard.pop_first();
             self.under_way.remove(&key);
             self.end_trial(key);
         }
@@ -439,12 +398,12 @@ impl<T> Pacer<T> {
     /// When there is a place for one more under way at the latest, if there is none now.
     /// Beside a trial there is none.
     fn place_free_at(&self) -> Option<Instant> {
-        let lost = |released: Instant| after(released, self.settings.lost_after);
+        let lost = |heard: Instant| after(heard, self.settings.lost_after);
         if let Health::Failing { trial: Some(key), .. } = self.health {
-            return self.under_way.get(&key).map(|released| lost(*released));
+            return self.under_way.get(&key).map(|work| lost(work.heard));
         }
         let full = self.under_way.len() >= self.settings.concurrency.max(1);
-        self.releases.first().filter(|_| full).map(|(released, _)| lost(*released))
+        self.heard.first().filter(|_| full).map(|(heard, _)| lost(*heard))
     }
 
     /// Makes room. What is over is wanted least.
@@ -509,17 +468,6 @@ impl<T> Pacer<T> {
         if self.halved.is_none_or(|halved| released > halved && now >= halved + STEP) {
             self.allowance.halve();
             self.halved = Some(now);
-        }
-    }
-}
-
-impl ByClass {
-    fn of(&mut self, class: Class) -> &mut usize {
-        match class {
-            Class::User => &mut self.user,
-            Class::Refresh => &mut self.refresh,
-            Class::Unknown => &mut self.unknown,
-            Class::Warm => &mut self.warm,
         }
     }
 }
@@ -683,6 +631,23 @@ mod tests {
         // It is late, and changes nothing.
         run.pacer.ended(0, OK, run.now);
         assert_eq!(run.view().under_way, 3);
+    }
+
+    #[test]
+    fn word_of_work_under_way_gives_it_its_time_again_and_is_no_new_release() {
+        let mut run = Run::new(settings(100.0, 1, 9));
+        run.flood(0..2);
+        assert_eq!(run.released(), 0);
+        for _ in 0..10 {
+            run.now += 9 * SECOND;
+            run.pacer.still_under_way(0, run.now);
+            assert!(matches!(run.pacer.next(run.now), Next::Wait(_)));
+        }
+        run.pacer.still_under_way(7, run.now);
+        assert_eq!(run.view().under_way, 1);
+        run.now += 10 * SECOND;
+        assert_eq!(run.view().under_way, 1, "nobody has looked");
+        assert_eq!(run.released(), 1);
     }
 
     #[test]

@@ -12,18 +12,19 @@
 //! its own configuration and of the cluster.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use http::StatusCode;
 use tokio::task::JoinSet;
 
 use super::event::{MissEvent, Wanted};
 use super::fill::{self, EndedAs, FillHead, Outcome, Word};
 use super::keep::{self, Refused};
+use super::pace;
 use super::token::Secrets;
 use super::{Settings, announce, push};
 use crate::broker::{Address, Delivery, Letter, Queues, Unpublished};
@@ -54,10 +55,8 @@ pub const PAUSES: [Duration; 6] = [
 /// Between two attempts to read work.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long the worker waits for invalidations that an edge has read already, and how
-/// often it looks.
-const CATCH_UP: Duration = Duration::from_secs(1);
-const LOOK: Duration = Duration::from_millis(5);
+/// How often a worker says that it is still at a piece of work.
+const STILL_AT_IT: Duration = Duration::from_secs(pace::LOST_AFTER.as_secs() / 4);
 
 /// Where the edge of this name is filled, if it is known.
 pub type Places = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -257,7 +256,11 @@ impl Worker {
     /// Gets one response, and tells the edges and the pacer what came of it.
     async fn fill(&self, origin: &str, event: &MissEvent, asked: Asked) -> Result<(), Unpublished> {
         let Parts { queues, secrets, counters, clock, settings, .. } = &self.inner.parts;
-        self.read_as_far_as(&event.moment).await;
+        if let Some(read) = &event.moment.read {
+            // A fill from before what the edge knew of would be of no use to the others; the
+            // edge itself takes it in any case, because the origin is asked after its event.
+            self.inner.parts.invalidator.reads_as_far_as(read).await;
+        }
         // What the edge has invalidated and this worker cannot know of may mean what is kept.
         let kept = if event.moment.unread { None } else { self.kept(&asked, &event.wanted) };
         if let Some(letter) = kept {
@@ -268,9 +271,13 @@ impl Worker {
         }
         self.outcome(origin, event, EndedAs::Begun, Duration::ZERO, None).await;
         counters.worker_requests.up();
-        let began = monotonic();
-        let got = self.get(origin, event, &asked).await;
-        let took = began.elapsed();
+        let (began, answered) = (monotonic(), OnceLock::new());
+        let got = tokio::select! {
+            got = self.get(origin, event, &asked, &answered) => got,
+            never = self.keep_place(origin, event) => match never {},
+        };
+        // What comes after the head is as slow as whoever takes it.
+        let took = answered.get().unwrap_or(&monotonic()).saturating_duration_since(began);
         let url = event.wanted.url();
         let notice = |word| fill::notice(secrets, event.wanted.clone(), word, clock.now());
         match got {
@@ -311,26 +318,20 @@ impl Worker {
         }
     }
 
+    /// Says again and again that work is under way: a large response may take longer than
+    /// the pacer waits for word of a worker.
+    async fn keep_place(&self, origin: &str, event: &MissEvent) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(STILL_AT_IT).await;
+            self.outcome(origin, event, EndedAs::Begun, Duration::ZERO, None).await;
+        }
+    }
+
     /// There is a response, and nobody who takes it.
     async fn untold(&self, origin: &str, event: &MissEvent, why: &str) -> Result<(), Unpublished> {
         let url = event.wanted.url();
         tracing::warn!(target: "forebay::worker", origin, %url, "the edge could not be told: {why}");
         self.again_or_dead(origin, event, None, why).await
-    }
-
-    /// Waits until this worker knows of the invalidations that the edge knew of: a fill
-    /// from before them would be of no use to the others. A moment only; the edge itself
-    /// takes the fill in any case, because the origin is asked after its event.
-    async fn read_as_far_as(&self, moment: &Moment) {
-        let Some(wanted) = &moment.read else { return };
-        let deadline = monotonic() + CATCH_UP;
-        let behind = || {
-            let read = self.inner.parts.invalidator.read_to();
-            read.is_none_or(|read| read.epoch == wanted.epoch && read.offset < wanted.offset)
-        };
-        while behind() && monotonic() < deadline {
-            tokio::time::sleep(LOOK).await;
-        }
     }
 
     /// Asks again after a pause, or gives up.
@@ -372,8 +373,15 @@ impl Worker {
         Ok(())
     }
 
-    /// Asks the origin. What is large is on its way to the edge when this returns.
-    async fn get(&self, origin: &str, event: &MissEvent, asked: &Asked) -> Result<Got, Ended> {
+    /// Asks the origin. What is large has been sent to the edge when this returns; when
+    /// the origin has answered is noted in `answered`.
+    async fn get(
+        &self,
+        origin: &str,
+        event: &MissEvent,
+        asked: &Asked,
+        answered: &OnceLock<Instant>,
+    ) -> Result<Got, Ended> {
         let Parts { invalidator, clock, node, settings, secrets, .. } = &self.inner.parts;
         let behind = self.inner.behind.load_full();
         let failed = |why: String| Ended::Failed { why, too_many: false, retry_after: None };
@@ -385,6 +393,7 @@ impl Worker {
         let exchange = client.exchange(Outgoing { head, body: None, upgrade: false }).await;
         let exchange = exchange.map_err(|failure: Failure| failed(failure.to_string()))?;
         let received = clock.now();
+        let _ = answered.set(monotonic());
         let (status, mut fields) = (exchange.head.status, exchange.head.fields);
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             // A server that says when to come back is asked too much, whatever it calls it.
@@ -431,7 +440,16 @@ impl Worker {
         };
         let (said, token) = fill::announced(secrets, head, moment, clock.now());
         let first = futures_util::stream::iter(first.into_iter().map(|bytes| Ok(Piece::Bytes(bytes))));
-        match push::push(&place, &said, &token, first.chain(rest).boxed()).await {
+        // Whether the origin has broken off is not to be taken for the edge's fault.
+        let broken = Arc::new(OnceLock::new());
+        let note = Arc::clone(&broken);
+        let rest = rest.inspect_err(move |why| drop(note.set(why.to_string())));
+        let pushed = push::push(&place, &said, &token, first.chain(rest).boxed()).await;
+        if let Some(why) = broken.get() {
+            let why = format!("the response broke off: {why}");
+            return Err(Ended::Failed { why, too_many: false, retry_after: None });
+        }
+        match pushed {
             Ok(()) => {
                 counters.worker_pushed.up();
                 Ok(())

@@ -103,7 +103,7 @@ async fn out_of_touch(world: &World) {
 }
 
 /// `GET` of JSON on the admin port.
-async fn ask(world: &World, path: &str) -> Value {
+pub async fn ask(world: &World, path: &str) -> Value {
     let reply = world.operator().await.get_with(path, &[OWN]).await;
     serde_json::from_slice(&reply.body).unwrap_or_else(|error| panic!("{error}: {}", reply.text()))
 }

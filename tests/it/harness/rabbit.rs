@@ -103,6 +103,25 @@ impl Rabbit {
         self.running = Some(started.await.expect("a broker").unwrap_or_else(|why| panic!("{why}")));
     }
 
+    /// Notes what it has on its disk, while it does not run.
+    pub fn remember(&self) {
+        self.copy("data", "remembered");
+    }
+
+    /// Goes back to what was [remembered](Rabbit::remember), while it does not run: as if
+    /// the rest had never reached the disk.
+    pub fn forget(&self) {
+        self.copy("remembered", "data");
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        assert!(self.running.is_none(), "it runs");
+        let (from, to) = (self.directory.join(from), self.directory.join(to));
+        let _ = fs::remove_dir_all(&to);
+        let copied = Command::new("cp").arg("-a").args([from, to]).status();
+        assert!(copied.is_ok_and(|status| status.success()), "the broker's data are copied");
+    }
+
     /// Asks its command line tool for something, and returns what it says.
     pub async fn ctl(&self, arguments: &[&str]) -> String {
         let path = |name: &str| self.directory.join(name);

@@ -3,11 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Place, fresh, until_hit};
-use crate::harness::origin::{Gate, Step, ok};
+use super::{Place, connected, disconnected, fresh, until_hit};
+use crate::cluster::ask;
+use crate::harness::origin::{Gate, Step, ok, raw};
 use crate::harness::rabbit::shared;
+use crate::harness::{Rabbit, World, breathe};
 use crate::purge::post;
-use serde_json::json;
+use futures_util::StreamExt;
+use lapin::options::BasicConsumeOptions;
+use lapin::types::FieldTable;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn what_one_edge_misses_a_worker_gets_for_all_of_them() {
@@ -128,4 +133,108 @@ async fn what_is_large_goes_to_the_edge_that_wants_it_at_the_place_that_the_clus
     place.origin.always("/", fresh(&"x".repeat(2_000_000)));
     assert_eq!(until_hit(&a, "/").await.body.len(), 2_000_000);
     assert_eq!((worker.counters().worker_pushed.get(), b.counters().fills_kept.get()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_large_response_that_breaks_off_is_the_origins_fault_and_is_asked_for_again() {
+    let place = Place::new(shared().await).await.with("retry_pause = \"1s\"");
+    let worker = place.worker("w").await;
+    let a = place.edge("a").await;
+    let whole = "x".repeat(3_000_000);
+    let head =
+        format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: {}\r\n\r\n", whole.len());
+    place.origin.on("/", move |_, count| match count {
+        1 => vec![raw(&head), raw(&whole[..2_000_000]), Step::Close],
+        _ => vec![raw(&head), raw(&whole)],
+    });
+    assert_eq!(until_hit(&a, "/").await.body.len(), 3_000_000);
+    let counters = worker.counters();
+    let seen = (counters.worker_failures.get(), counters.events_retried.get(), counters.worker_pushed.get());
+    assert_eq!(seen, (1, 1, 1));
+}
+
+/// Pushes a response as an origin does that has got this event, and returns the status.
+async fn push(world: &World, event: &Value, body: &str) -> u16 {
+    let token = event["data"]["fill"]["token"].as_str().expect("a token");
+    let fields = [
+        ("Forebay-Fill-Token", token),
+        ("Forebay-Fill-Status", "200"),
+        ("Forebay-Fill-Cache-Control", "max-age=60"),
+    ];
+    world.operator().await.ask("PUT", "/v1/fill", &fields, body.as_bytes()).await.status
+}
+
+/// Misses a page at the edge `a`; its event of that, for which there is no worker.
+async fn missed(place: &Place, a: &World) -> Value {
+    assert_eq!(a.get("/").await.status, 503);
+    let channel = place.channel().await;
+    let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+    let queue = place.queue("misses.o");
+    let reading = channel.basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default());
+    let mut reading = reading.await.expect("the queue of misses");
+    let read = async {
+        loop {
+            let delivery = reading.next().await.expect("a delivery").expect("whole");
+            let event: Value = serde_json::from_slice(&delivery.data).expect("JSON");
+            // A node that is told to purge wants the page by itself.
+            if event["source"] == "/forebay/a" {
+                return event;
+            }
+        }
+    };
+    let event = a.transcript.within("an event", read).await;
+    channel.close(200, "done".into()).await.expect("closed");
+    event
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fill_from_before_the_broker_lost_the_end_of_its_stream_undoes_no_purge() {
+    let mut rabbit = Rabbit::start().await;
+    let place = Place::new(rabbit.address()).await;
+    let (a, b) = (place.edge("a").await, place.edge("b").await);
+    let nodes = [&a, &b];
+    rabbit.stop().await;
+    rabbit.remember();
+    for world in nodes {
+        disconnected(world).await;
+    }
+    rabbit.restart().await;
+    for world in nodes {
+        connected(world).await;
+    }
+    // All of this will be lost, and that the first edge has read it means nothing then.
+    for n in 0..20 {
+        post(&b, "/v1/purge", &json!({ "url": format!("http://www.example.org/{n}") })).await;
+    }
+    a.until("20 purges", |counters| counters.cluster_applied.get() == 20).await;
+    let before = missed(&place, &a).await;
+    assert_eq!(push(&b, &before, "version 1").await, 200, "it is good at both");
+    assert_eq!(b.get("/").await.text(), "version 1");
+    rabbit.stop().await;
+    rabbit.forget();
+    for world in nodes {
+        disconnected(world).await;
+    }
+    rabbit.restart().await;
+    for world in nodes {
+        connected(world).await;
+    }
+    let purge = json!({ "url": "http://www.example.org/", "hard": true });
+    let sequence = post(&b, "/v1/purge", &purge).await["sequence"].clone();
+    let listed = async {
+        let reached =
+            async || ask(&b, &format!("/v1/purges/{sequence}")).await["nodes"].as_array().map(Vec::len);
+        while reached().await != Some(2) {
+            breathe().await;
+        }
+    };
+    b.transcript.within("the purge on both", listed).await;
+    for world in nodes {
+        assert_eq!(push(world, &before, "version 1").await, 409);
+    }
+    let after = missed(&place, &a).await;
+    for world in nodes {
+        assert_eq!(push(world, &after, "version 2").await, 200);
+        assert_eq!(world.get("/").await.text(), "version 2");
+    }
 }
