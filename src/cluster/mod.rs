@@ -447,8 +447,12 @@ impl Inner {
             let message = if caught_up {
                 reader.next().await?
             } else {
-                // What this node has just written must arrive at least.
-                next_or_nudge(stream, &mut reader, here).await?
+                // What this node has just written must arrive at least; if it does not, and the
+                // stream's first message did, the stream ends before what was read last.
+                match next_or_nudge(stream, &mut reader, here).await {
+                    Err(Broken::Mute) if expected.is_some() => return Err(self.lost()),
+                    next => next?,
+                }
             };
             let read = Message::read(&message.data);
             let id = match &read {
@@ -457,8 +461,7 @@ impl Inner {
             };
             if let Some(last) = expected.take() {
                 if message.offset != last.offset || id != last.id {
-                    self.reading.lock().resume = Resume::Lost;
-                    return Err(Broken::Lost);
+                    return Err(self.lost());
                 }
                 continue;
             }
@@ -490,6 +493,12 @@ impl Inner {
                 self.linked();
             }
         }
+    }
+
+    /// What comes after what was read last is not there any more.
+    fn lost(&self) -> Broken {
+        self.reading.lock().resume = Resume::Lost;
+        Broken::Lost
     }
 
     async fn apply(&self, message: Message, offset: u64, before: u64) {

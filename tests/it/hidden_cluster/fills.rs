@@ -203,10 +203,10 @@ async fn a_fill_from_before_the_broker_lost_the_end_of_its_stream_undoes_no_purg
         connected(world).await;
     }
     // All of this will be lost, and that the first edge has read it means nothing then.
-    for n in 0..20 {
+    for n in 0..60 {
         post(&b, "/v1/purge", &json!({ "url": format!("http://www.example.org/{n}") })).await;
     }
-    a.until("20 purges", |counters| counters.cluster_applied.get() == 20).await;
+    a.until("60 purges", |counters| counters.cluster_applied.get() == 60).await;
     let before = missed(&place, &a).await;
     assert_eq!(push(&b, &before, "version 1").await, 200, "it is good at both");
     assert_eq!(b.get("/").await.text(), "version 1");
