@@ -119,6 +119,7 @@ fn server(store: Arc<Store>, clock: Clock) -> Server {
         store: Arc::clone(&store),
         flights: Flights::new(Arc::clone(&counters)),
         budget: Budget::default(),
+        origins: Arc::new(forebay::origin::Origins::by_system(Arc::clone(&counters)).expect("a resolver")),
         clock: clock.clone(),
         counters: Arc::clone(&counters),
     };

@@ -30,7 +30,8 @@ use crate::listen::{self, Current};
 use crate::observe::access_log::AccessLog;
 use crate::observe::counters::Counters;
 use crate::observe::{render, trace};
-use crate::origin::{self, Client};
+use crate::origin::resolve::{self, Resolver};
+use crate::origin::{Group, Origins};
 use crate::policy::Sites;
 use crate::repopulate::{DeadLetter, Keeper, QueueView, Warmer};
 use crate::serve::{Purging, Server, Upstreams};
@@ -177,10 +178,13 @@ impl Node {
         let counters = Arc::new(Counters::default());
         let access_log =
             AccessLog::start(&config.access_log, Arc::clone(&counters)).map_err(StartError::AccessLog)?;
+        let resolver = Resolver::new(resolve::Settings::default(), Arc::clone(&counters))
+            .map_err(|why| StartError::Runtime(io::Error::other(why)))?;
         let common = Common {
             store: Arc::new(Store::new(store_settings(&config, is_worker), Arc::clone(&counters))),
             flights: Flights::new(Arc::clone(&counters)),
             budget: Budget::default(),
+            origins: Arc::new(Origins::new(resolver, Arc::clone(&counters))),
             clock,
             counters: Arc::clone(&counters),
         };
@@ -327,10 +331,12 @@ fn build(
     is_worker: bool,
 ) -> Server {
     // Where nothing is passed on, there is nobody who could.
-    let direct = (hidden::asks_directly(config) && !is_worker).then(|| {
-        let client =
-            |settings: &origin::Settings| Client::new(settings.clone(), Arc::clone(&common.counters));
-        let origins: Vec<Client> = config.origins.iter().map(client).collect();
+    let direct = (hidden::asked_directly(config).next().is_some() && !is_worker).then(|| {
+        let origins: Vec<Group> =
+            config.origins.iter().map(|settings| common.origins.get(settings)).collect();
+        for origin in hidden::asked_directly(config) {
+            origins.iter().skip(origin.0).take(1).for_each(Group::wake);
+        }
         Fetcher::new(origins, config.fetch.clone(), config.node.name.clone(), common.clone())
     });
     let announcer = hidden.map(|hidden| hidden.announcer.clone());
@@ -459,6 +465,8 @@ impl Shared {
         let (common, invalidator) = (&self.common, &self.invalidator);
         let server = build(&config, common, invalidator, hidden.as_deref(), &self.access_log, is_worker);
         self.current.store(Arc::new(server));
+        let is_there = |name: &str| config.origins.iter().any(|origin| origin.name == name);
+        self.common.origins.retain(is_there);
         *old = config;
         self.common.counters.reloads.up();
         notes

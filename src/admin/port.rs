@@ -414,6 +414,7 @@ pub(super) mod tests {
             store: Arc::clone(&store),
             flights: Flights::new(Arc::clone(&counters)),
             budget: Budget::default(),
+            origins: Arc::new(crate::origin::Origins::by_system(Arc::clone(&counters)).expect("a resolver")),
             clock: Clock::System,
             counters: Arc::clone(&counters),
         };

@@ -466,6 +466,11 @@ impl Inner {
                 continue;
             }
             let is_here = id == here.id && !caught_up;
+            let before = self.reading.lock().position().map(|position| position.offset);
+            if before.is_some_and(|before| message.offset != before + 1) {
+                // The broker has lost some, and does not say so.
+                return Err(self.lost());
+            }
             let position = Position { epoch: epoch.to_owned(), offset: message.offset, id };
             match read {
                 Ok(read) => {

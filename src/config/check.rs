@@ -248,8 +248,7 @@ impl Checker<'_> {
                 );
                 self.fault(Some(place), &join(&path, "url"), None, refusal);
             }
-            origin.settings.host = origin.url.host.clone();
-            origin.settings.port = origin.url.port;
+            origin.settings = origin.settings();
             let name = origin.settings.name.as_str();
             if origins.iter().any(|other| other.settings.name == name) {
                 let refusal = wrong(

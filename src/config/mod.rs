@@ -22,6 +22,7 @@ mod check;
 mod fault;
 mod flags;
 mod nearest;
+mod origins;
 pub mod reload;
 mod render;
 mod settings;

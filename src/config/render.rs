@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::Config;
 use super::check::print_path;
 use super::settings::{self, Origin, Route, SECTIONS, Setting, Site};
-use super::typed::{Kind, Shown, Url, print_host_pattern};
+use super::typed::{Kind, Shown, print_host_pattern};
 use super::units::print_size;
 use crate::policy::site::{PathPattern, Rules};
 
@@ -63,8 +63,7 @@ pub fn json(config: &Config) -> Value {
         root.insert(section.name.to_owned(), object(section.settings, &mut config));
     }
     let origins = config.origins.iter().zip(&config.agreed).map(|(settings, agreed)| {
-        let url = Url { host: settings.host.clone(), port: settings.port };
-        object(settings::ORIGIN, &mut Origin { url, settings: settings.clone(), agreed: agreed.clone() })
+        object(settings::ORIGIN, &mut Origin::of(settings.clone(), agreed.clone()))
     });
     root.insert("origin".to_owned(), origins.collect());
     let sites = config.sites.iter().map(|site| {
@@ -100,6 +99,10 @@ impl Shown {
                 let members: Vec<_> = members.iter().map(|member| quoted(member)).collect();
                 format!("[{}]", members.join(", "))
             }
+            Shown::Numbers(members) => {
+                let members: Vec<_> = members.iter().map(u64::to_string).collect();
+                format!("[{}]", members.join(", "))
+            }
         })
     }
 
@@ -110,6 +113,7 @@ impl Shown {
             Shown::Number(number) => json!(number),
             Shown::Switch(on) => json!(on),
             Shown::List(members) => json!(members),
+            Shown::Numbers(members) => json!(members),
         }
     }
 }

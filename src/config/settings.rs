@@ -18,7 +18,7 @@ use super::Config;
 use super::typed::{
     self, Kind,
     Kind::{Bytes, Count, Plain, Text, Time},
-    Typed, Url,
+    Typed,
 };
 use super::units::{KIB, MIB};
 use crate::origin;
@@ -59,10 +59,12 @@ pub struct Section {
 /// An `[[origin]]` as it is written.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// Where it listens.
-    pub url: Url,
-    /// All the rest; host and port are those of `url` once it is read.
+    /// How it is asked, its probes apart.
     pub settings: origin::Settings,
+    /// What its servers are probed for, if they are.
+    pub probed: Option<String>,
+    /// How.
+    pub probe: origin::probe::Settings,
     /// What was agreed with its owner.
     pub agreed: Agreed,
 }
@@ -702,9 +704,23 @@ pub fn flag_help(path: &str) -> String {
 
 impl Default for Origin {
     fn default() -> Self {
-        let settings = origin::Settings::default();
-        let url = Url { host: settings.host.clone(), port: settings.port };
-        Origin { url, settings, agreed: Agreed::default() }
+        Origin::of(origin::Settings::default(), Agreed::default())
+    }
+}
+
+impl Origin {
+    /// What is written for these settings.
+    pub fn of(settings: origin::Settings, agreed: Agreed) -> Self {
+        let probed = settings.probe.as_ref().map(|probe| probe.target.clone());
+        let probe = settings.probe.clone().unwrap_or_default();
+        Origin { settings, probed, probe, agreed }
+    }
+
+    /// The settings that are written.
+    pub fn settings(&self) -> origin::Settings {
+        let probe =
+            |target: &String| origin::probe::Settings { target: target.clone(), ..self.probe.clone() };
+        origin::Settings { probe: self.probed.as_ref().map(probe), ..self.settings.clone() }
     }
 }
 

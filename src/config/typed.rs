@@ -66,21 +66,14 @@ pub enum Shown {
     Switch(bool),
     /// Several texts.
     List(Vec<String>),
+    /// Several numbers.
+    Numbers(Vec<u64>),
 }
 
 /// A type whose values are a few words.
 pub trait Words: Copy + PartialEq + 'static {
     /// Each word and what it stands for.
     const WORDS: &'static [(&'static str, Self)];
-}
-
-/// Where an origin listens, as its URL says.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Url {
-    /// Host name or address, without port and brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
 }
 
 impl Words for Mode {
@@ -495,42 +488,6 @@ impl Typed for OriginHost {
     }
 }
 
-impl Typed for Url {
-    fn read(&mut self, value: &Value, _: &Kind) -> Result<(), Wrong> {
-        let cure = || "Write http://host or http://host:port, such as \"http://127.0.0.1:3000\".".to_owned();
-        let text = text(value, cure)?;
-        let lower = text.to_ascii_lowercase();
-        if lower.starts_with("https://") {
-            return Err(wrong("origins are not asked over TLS yet", "Give the origin's http:// URL."));
-        }
-        let Some(rest) = lower.strip_prefix("http://") else {
-            return Err(wrong("not an http:// URL", cure()));
-        };
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.contains('@') {
-            return Err(Wrong { secret: true, ..wrong("a user name or password in a URL", cure()) });
-        }
-        if authority.contains(['/', '?', '#']) {
-            return Err(wrong(
-                "an origin's URL with a path",
-                "Leave the path away: the origin is asked for the path that the client asked for.",
-            ));
-        }
-        let (host, port) = host_and_port(authority).ok_or_else(|| wrong("not a host and port", cure()))?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        *self = Url { host, port: port.unwrap_or(80) };
-        Ok(())
-    }
-
-    fn shown(&self, _: &Kind) -> Shown {
-        Shown::Text(if self.host.contains(':') {
-            format!("http://[{}]:{}", self.host, self.port)
-        } else {
-            format!("http://{}:{}", self.host, self.port)
-        })
-    }
-}
-
 impl Typed for Option<Regex> {
     fn read(&mut self, value: &Value, _: &Kind) -> Result<(), Wrong> {
         let cure = || "Write a regular expression for the path, such as '\\.(png|jpg)$'.".to_owned();
@@ -676,7 +633,7 @@ pub fn wrong(problem: impl Into<String>, cure: impl Into<String>) -> Wrong {
     Wrong { problem: problem.into(), cure: cure.into(), secret: false }
 }
 
-fn text(value: &Value, cure: impl FnOnce() -> String) -> Result<&str, Wrong> {
+pub(super) fn text(value: &Value, cure: impl FnOnce() -> String) -> Result<&str, Wrong> {
     match value {
         Value::Text(text) | Value::Bare(text) => Ok(text),
         other => Err(wrong(format!("{} where text is wanted", other.kind()), cure())),
@@ -742,7 +699,7 @@ fn host_pattern(text: &str) -> Option<HostPattern> {
 }
 
 /// A host with or without a port. The port of a host is never zero.
-fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
+pub(super) fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
     let after_brackets = text.rfind(']').map_or(0, |at| at + 1);
     match text.get(after_brackets..)?.find(':') {
         None => is_host(text).then_some((text, None)),

@@ -48,6 +48,16 @@ pub enum Value {
     Bare(String),
 }
 
+impl Value {
+    /// The number that it is, if it is one that is not negative.
+    pub fn number(&self) -> Option<u64> {
+        match self {
+            Value::Number(Some(number), _) => u64::try_from(*number).ok(),
+            _ => None,
+        }
+    }
+}
+
 /// Keys and their values, in the order of the keys.
 #[derive(Clone, Debug, Default)]
 pub struct Table {

@@ -13,10 +13,10 @@ use super::flights::{Flights, Follower, Joined, Landing, Lease, Limits};
 use super::fly::{self, Flowing, Landed};
 use super::request::{self, Purpose};
 use crate::clock::Clock;
-use crate::message::{Body, Switched};
+use crate::message::{Body, RequestHead, Switched};
 use crate::observe::counters::Counters;
 use crate::observe::trace::Seldom;
-use crate::origin::{Client, Content, Failure, Outgoing};
+use crate::origin::{self, Content, Failure, Group, Origins, Outgoing};
 use crate::policy::Presented;
 use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
 use crate::policy::decide::{Pass, PassReason, Plan, may_answer_others};
@@ -55,7 +55,7 @@ pub struct Fetcher {
 }
 
 struct Shared {
-    origins: Vec<Client>,
+    origins: Vec<Group>,
     store: Arc<Store>,
     flights: Arc<Flights>,
     budget: Budget,
@@ -76,6 +76,8 @@ pub struct Common {
     pub flights: Arc<Flights>,
     /// What bodies under way hold.
     pub budget: Budget,
+    /// Whom responses are got from.
+    pub origins: Arc<Origins>,
     /// Wall time.
     pub clock: Clock,
     /// Everything that is counted.
@@ -174,8 +176,8 @@ pub enum Failed {
 
 impl Fetcher {
     /// A fetcher for these origins.
-    pub fn new(origins: Vec<Client>, settings: Settings, node: String, common: Common) -> Self {
-        let Common { store, flights, budget, clock, counters } = common;
+    pub fn new(origins: Vec<Group>, settings: Settings, node: String, common: Common) -> Self {
+        let Common { store, flights, budget, clock, counters, .. } = common;
         Fetcher {
             shared: Arc::new(Shared {
                 origins,
@@ -253,8 +255,8 @@ impl Fetcher {
         let head = request::request(&asked.presented, &asked.rules, self.node(), purpose);
         let requested = self.clock().now();
         let sequence = self.store().sequence();
-        let origin = self.origin(&asked.rules);
-        let outcome = origin.exchange(Outgoing { head, body: content, upgrade }).await;
+        let outgoing = self.outgoing(asked, head, content, upgrade);
+        let outcome = self.origin(&asked.rules).exchange(outgoing).await;
         let exchange = outcome.map_err(|failure| {
             self.complain(asked, format_args!("pass failed: {failure}"));
             Failed::Origin(failure)
@@ -300,7 +302,7 @@ impl Fetcher {
     /// Closes connections that have been idle for too long. To be called from a
     /// ticker.
     pub fn tick(&self) {
-        self.shared.origins.iter().for_each(Client::close_expired);
+        self.shared.origins.iter().for_each(Group::close_expired);
     }
 
     /// Begins a flight and takes the leader's seat in it.
@@ -514,7 +516,8 @@ impl Fetcher {
     /// lost: a retry included, with room to spare.
     fn patience(&self, rules: &Rules) -> Duration {
         let origin = self.origin(rules).settings();
-        (origin.connect_timeout + origin.first_byte_timeout) * 2 + Duration::from_secs(1)
+        let first_byte = rules.first_byte_timeout.unwrap_or(origin.first_byte_timeout);
+        (origin.connect_timeout + first_byte) * 2 + origin.bulkhead.max_wait + Duration::from_secs(1)
     }
 
     /// Tells the operator what an origin has done wrong.
@@ -533,7 +536,24 @@ impl Fetcher {
         });
     }
 
-    pub(super) fn origin(&self, rules: &Rules) -> &Client {
+    /// What an origin is sent with this head.
+    pub(super) fn outgoing(
+        &self,
+        asked: &Asked,
+        head: RequestHead,
+        body: Option<Content>,
+        upgrade: bool,
+    ) -> Outgoing {
+        let rules = &asked.rules;
+        let limits = origin::Limits {
+            first_byte: rules.first_byte_timeout,
+            between_bytes: rules.between_bytes_timeout,
+            total: rules.total_timeout,
+        };
+        Outgoing { head, body, upgrade, key: Arc::clone(&asked.key.text), limits }
+    }
+
+    pub(super) fn origin(&self, rules: &Rules) -> &Group {
         &self.shared.origins[rules.origin.0]
     }
 

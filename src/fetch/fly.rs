@@ -11,7 +11,7 @@ use super::flights::{Landing, Lease};
 use super::request::{self, Purpose};
 use crate::clock::Wall;
 use crate::message::{Body, Broken, Piece};
-use crate::origin::{Exchange, Outgoing};
+use crate::origin::Exchange;
 use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
 use crate::policy::decide::{Plan, is_servable, may_answer_others};
 use crate::rfc::fields::Fields;
@@ -49,8 +49,8 @@ pub(super) async fn fly(
     };
     let head = request::request(&asked.presented, &asked.rules, fetcher.node(), purpose);
     let requested = fetcher.clock().now();
-    let origin = fetcher.origin(&asked.rules);
-    let outcome = origin.exchange(Outgoing { head, body: None, upgrade: false }).await;
+    let outgoing = fetcher.outgoing(&asked, head, None, false);
+    let outcome = fetcher.origin(&asked.rules).exchange(outgoing).await;
     let moments = Moments { requested, received: fetcher.clock().now(), sequence: lease.sequence() };
     if let Some(stored) = &plan.stored {
         stored.refresh_has_come();

@@ -17,8 +17,7 @@ use crate::config::{Config, units};
 use crate::fetch::Common;
 use crate::invalidate::Invalidator;
 use crate::observe::counters::Counters;
-use crate::origin::Client;
-use crate::policy::site::Mode;
+use crate::policy::site::{Mode, OriginId};
 use crate::repopulate::pace::{Pace, WORK_TTL};
 use crate::repopulate::warm::{self, Sources};
 use crate::repopulate::worker::{Behind, PAUSES, Parts, Places, Worker};
@@ -75,9 +74,12 @@ pub(super) fn hides(config: &Config) -> bool {
     config.rules().any(|rules| rules.mode == Mode::Hidden)
 }
 
-/// Whether any request is passed on to an origin.
-pub(super) fn asks_directly(config: &Config) -> bool {
-    config.rules().any(|rules| rules.mode == Mode::Proxy || rules.write_origin.is_some())
+/// The origins that requests are passed on to.
+pub(super) fn asked_directly(config: &Config) -> impl Iterator<Item = OriginId> {
+    config.rules().flat_map(|rules| {
+        let proxied = (rules.mode == Mode::Proxy).then_some(rules.origin);
+        [proxied, rules.write_origin].into_iter().flatten()
+    })
 }
 
 impl Hidden {
@@ -365,11 +367,12 @@ fn hidden_origins(config: &Config) -> Vec<(usize, &crate::repopulate::Agreed)> {
 
 /// What is hidden, and where it is got.
 fn behind(config: &Config, common: &Common) -> Behind {
-    let client = |origin: usize| {
-        let settings = config.origins[origin].clone();
-        (settings.name.clone(), Client::new(settings, Arc::clone(&common.counters)))
+    let group = |origin: usize| {
+        let group = common.origins.get(&config.origins[origin]);
+        group.wake();
+        (group.settings().name.clone(), group)
     };
-    let origins = hidden_origins(config).into_iter().map(|(origin, _)| client(origin)).collect();
+    let origins = hidden_origins(config).into_iter().map(|(origin, _)| group(origin)).collect();
     Behind { sites: config.sites.clone(), names: names(config), origins }
 }
 

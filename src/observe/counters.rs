@@ -217,6 +217,20 @@ table! {
     // Origins.
     origin_requests: Counter "forebay_origin_requests_total" {""} "Requests to origins.";
     origin_retries: Counter "forebay_origin_retries_total" {""} "Requests sent once more because a reused connection had died.";
+    origin_retries_other: Counter "forebay_origin_attempts_total" {"kind=\"further\""} "Further attempts at requests whose first one failed, and those that were beyond the budget.";
+    origin_retries_refused: Counter "forebay_origin_attempts_total" {"kind=\"beyond-budget\""} "Further attempts at requests whose first one failed, and those that were beyond the budget.";
+    origin_waiting: Gauge "forebay_origin_waiting" {""} "Requests that wait for a place in the bulkhead of their origin.";
+    origin_refused_full: Counter "forebay_origin_refused_total" {"reason=\"full\""} "Requests that no origin was asked for, by why: too many wait for its bulkhead, none of those under way ended in time, its breaker is open, none of its servers may be asked.";
+    origin_refused_overdue: Counter "forebay_origin_refused_total" {"reason=\"overdue\""} "Requests that no origin was asked for, by why: too many wait for its bulkhead, none of those under way ended in time, its breaker is open, none of its servers may be asked.";
+    origin_refused_open: Counter "forebay_origin_refused_total" {"reason=\"open\""} "Requests that no origin was asked for, by why: too many wait for its bulkhead, none of those under way ended in time, its breaker is open, none of its servers may be asked.";
+    origin_refused_no_server: Counter "forebay_origin_refused_total" {"reason=\"no-server\""} "Requests that no origin was asked for, by why: too many wait for its bulkhead, none of those under way ended in time, its breaker is open, none of its servers may be asked.";
+    origin_breaker_opened: Counter "forebay_origin_breaker_changes_total" {"to=\"open\""} "Breakers of origins and of their servers that opened and closed.";
+    origin_breaker_closed: Counter "forebay_origin_breaker_changes_total" {"to=\"closed\""} "Breakers of origins and of their servers that opened and closed.";
+    origin_ejected: Counter "forebay_origin_ejections_total" {""} "Servers that were left alone for a while because they failed several times in a row.";
+    origin_probes: Counter "forebay_origin_probes_total" {""} "Probes of servers.";
+    origin_probes_failed: Counter "forebay_origin_probes_failed_total" {""} "Probes of servers that were not answered as they should be.";
+    origin_sick: Counter "forebay_origin_health_changes_total" {"to=\"sick\""} "Servers that became sick and healthy, as their probes say.";
+    origin_healthy: Counter "forebay_origin_health_changes_total" {"to=\"healthy\""} "Servers that became sick and healthy, as their probes say.";
     origin_connections: Counter "forebay_origin_connections_total" {""} "Connections made to origins.";
     origin_connections_open: Gauge "forebay_origin_connections_open" {""} "Connections to origins that are open now.";
     origin_failed_connect: Counter "forebay_origin_failures_total" {"reason=\"connect\""} "Exchanges with origins that failed, by how.";

@@ -1,8 +1,10 @@
 //! One exchange with an origin: what goes out, what comes back, and the ways in
 //! which it fails.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::bulkhead::Saturated;
 use crate::message::{Body, RequestHead, ResponseHead, Switched};
 
 /// What is sent to an origin.
@@ -13,6 +15,21 @@ pub struct Outgoing {
     pub body: Option<Content>,
     /// Whether the connection is to leave HTTP if the origin agrees.
     pub upgrade: bool,
+    /// The cache key, by which a server may be chosen.
+    pub key: Arc<str>,
+    /// What a route allows in place of what its origin does.
+    pub limits: Limits,
+}
+
+/// Deadlines of a route that differ from those of its origin.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Limits {
+    /// From the request's last byte to the response's head.
+    pub first_byte: Option<Duration>,
+    /// Between two pieces of a body, whichever way it goes.
+    pub between_bytes: Option<Duration>,
+    /// From the beginning of a request to the end of its response.
+    pub total: Option<Duration>,
 }
 
 /// A request's content.
@@ -60,4 +77,23 @@ pub enum Failure {
     /// The client's content broke off, so that there is no complete request.
     #[error("the request's content broke off")]
     RequestBroken,
+    /// A breaker is open: the origin was not asked.
+    #[error("its breaker is open: {why}")]
+    Open {
+        /// Why it has opened.
+        why: String,
+        /// When it is tried again.
+        retry_after: Option<Duration>,
+    },
+    /// None of its servers may be asked.
+    #[error("no server of it may be asked: {why}")]
+    NoServer {
+        /// How they stand.
+        why: String,
+        /// When the first of them may be.
+        retry_after: Option<Duration>,
+    },
+    /// As many requests as may be are under way.
+    #[error("its bulkhead is full: {0}")]
+    Saturated(#[from] Saturated),
 }

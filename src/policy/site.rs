@@ -82,6 +82,13 @@ pub struct Rules {
     pub keep: Duration,
     /// How long a client waits for the origin when stale could answer it.
     pub stale_deadline: Duration,
+    /// From a request's last byte to the response's head, where the route has its own.
+    pub first_byte_timeout: Option<Duration>,
+    /// Between two pieces of a body, where the route has its own.
+    pub between_bytes_timeout: Option<Duration>,
+    /// From the beginning of a request to the end of its response, where the route has its
+    /// own.
+    pub total_timeout: Option<Duration>,
     /// After a failed refresh the origin is left alone for this long (for this
     /// response); doubles with each further failure up to 32 times as long.
     pub refresh_backoff: Duration,
@@ -243,6 +250,9 @@ impl Default for Rules {
             stale_on_error: Duration::from_secs(12 * 3600),
             keep: Duration::from_secs(3600),
             stale_deadline: Duration::from_millis(300),
+            first_byte_timeout: None,
+            between_bytes_timeout: None,
+            total_timeout: None,
             refresh_backoff: Duration::from_secs(1),
             hit_for_miss: Duration::from_secs(120),
             heuristic_percent: 10,

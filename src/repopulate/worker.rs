@@ -33,9 +33,10 @@ use crate::fetch::{Asked, Purpose, origin_request};
 use crate::invalidate::{Invalidator, Moment};
 use crate::message::{Body, Piece};
 use crate::observe::counters::Counters;
-use crate::origin::{Client, Failure, Outgoing};
+use crate::origin::{Failure, Group, Limits, Outgoing};
 use crate::policy::Sites;
 use crate::policy::admit::Moments;
+use crate::policy::site::Rules;
 use crate::rfc::fields::Fields;
 use crate::rfc::{connection, date};
 use crate::store::{Rival, Store};
@@ -99,7 +100,7 @@ pub struct Behind {
     /// The names of the origins in the order in which rules count them.
     pub names: Vec<String>,
     /// The hidden origins by name.
-    pub origins: HashMap<String, Client>,
+    pub origins: HashMap<String, Group>,
 }
 
 struct Inner {
@@ -139,7 +140,7 @@ impl Worker {
 
     /// Closes connections that have been idle for too long. To be called from a ticker.
     pub fn tick(&self) {
-        self.inner.behind.load().origins.values().for_each(Client::close_expired);
+        self.inner.behind.load().origins.values().for_each(Group::close_expired);
     }
 
     /// Does the work of one origin, so many pieces at once, for as long as it is polled.
@@ -385,12 +386,19 @@ impl Worker {
         let Parts { invalidator, clock, node, settings, secrets, .. } = &self.inner.parts;
         let behind = self.inner.behind.load_full();
         let failed = |why: String| Ended::Failed { why, too_many: false, retry_after: None };
-        let client =
-            behind.origins.get(origin).ok_or_else(|| failed("there is no such origin".to_owned()))?;
+        let group = behind.origins.get(origin).ok_or_else(|| failed("there is no such origin".to_owned()))?;
         let head = origin_request(&asked.presented, &asked.rules, node, Purpose::Store);
+        let Rules { first_byte_timeout, between_bytes_timeout, total_timeout, .. } = *asked.rules;
+        let limits = Limits {
+            first_byte: first_byte_timeout,
+            between_bytes: between_bytes_timeout,
+            total: total_timeout,
+        };
         // The origin is asked after the edge has told the event, and so after its moment.
         let (requested, moment) = (clock.now(), invalidator.moment().after(&event.moment));
-        let exchange = client.exchange(Outgoing { head, body: None, upgrade: false }).await;
+        let exchange = group
+            .exchange(Outgoing { head, body: None, upgrade: false, key: Arc::clone(&asked.key.text), limits })
+            .await;
         let exchange = exchange.map_err(|failure: Failure| failed(failure.to_string()))?;
         let received = clock.now();
         let _ = answered.set(monotonic());

@@ -19,6 +19,9 @@ use crate::policy::Refusal;
 use crate::rfc::date;
 use crate::rfc::fields::Fields;
 
+/// When to come again where nobody knows when the origin will be there.
+const UNKNOWN: Duration = Duration::from_secs(10);
+
 /// A request that is not acceptable. The connection ends with the answer: what
 /// follows on it may not be what it seems.
 pub(super) fn refused(server: &Server, refusal: Refusal, mut record: Record) -> Reply {
@@ -71,11 +74,19 @@ pub(super) fn failed(walk: Walk<'_>, why: &Failed) -> Reply {
             (StatusCode::BAD_REQUEST, "The request's content broke off.")
         }
         Failed::Status(_) => (StatusCode::BAD_GATEWAY, "The origin answered with an error."),
-        Failed::Full | Failed::Lost => {
+        Failed::Origin(Failure::Open { .. } | Failure::NoServer { .. }) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "The origin is not available; try again later.")
+        }
+        Failed::Origin(Failure::Saturated(_)) | Failed::Full | Failed::Lost => {
             (StatusCode::SERVICE_UNAVAILABLE, "Too much is under way; try again in a moment.")
         }
     };
-    of_walk(walk, status, text, why.to_string())
+    let mut reply = of_walk(walk, status, text, why.to_string());
+    if let Failed::Origin(Failure::Open { retry_after, .. } | Failure::NoServer { retry_after, .. }) = why {
+        let after = retry_after.unwrap_or(UNKNOWN);
+        reply.fields.set("retry-after", jittered(after).to_string());
+    }
+    reply
 }
 
 /// A request with an unsafe method on a hidden route that takes none.

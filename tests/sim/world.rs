@@ -17,7 +17,7 @@ use forebay::invalidate::{Entry, Identity, Invalidator};
 use forebay::message::Piece;
 use forebay::observe::access_log::{self, AccessLog};
 use forebay::observe::counters::Counters;
-use forebay::origin::{self, Client};
+use forebay::origin::{self, Group};
 use forebay::policy::Received;
 use forebay::policy::site::{
     FieldNames, HostPattern, Mode, OriginId, PathPattern, Presentation, Route, Rules, Site, Sites,
@@ -211,6 +211,7 @@ impl Common {
             store: Arc::clone(&store),
             flights: fetch::Flights::new(Arc::clone(&counters)),
             budget: Default::default(),
+            origins: Arc::new(origin::Origins::by_system(Arc::clone(&counters)).expect("a resolver")),
             clock: clock.clone(),
             counters: Arc::clone(&counters),
         };
@@ -273,7 +274,7 @@ impl Common {
         let (store, invalidator, _, reading) = self.store(&clock, &counters, random.fork());
         let shadow = Arc::clone(&self.shadow);
         let script: origin::Script = Box::new(move |outgoing| Arc::clone(&shadow).answer(outgoing).boxed());
-        let client = Client::scripted(Default::default(), Arc::clone(&counters), script);
+        let client = Group::scripted(Default::default(), Arc::clone(&counters), script);
         let behind = Behind {
             sites: self.sites.clone(),
             names: vec![ORIGIN.to_owned()],

@@ -6,7 +6,7 @@ use super::super::typed::{
     self,
     Kind::{Count, Plain, Text, Time},
 };
-use super::{Setting, TIME};
+use super::{DEADLINE, Setting, TIME};
 use crate::policy::site::Rules;
 
 /// What `[rules]` is about.
@@ -50,6 +50,24 @@ pub static RULES: &[Setting<Rules>] = &[
         |rules: &mut Rules| &mut rules.stale_deadline,
         "How long a client waits for the origin when a stale response could answer it. Then it gets \
          the stale one, and the fetch goes on.",
+    ),
+    Setting::new(
+        "first_byte_timeout",
+        DEADLINE,
+        |rules: &mut Rules| &mut rules.first_byte_timeout,
+        "How long the origin may take here from the end of a request to the head of its response. \"off\": as the origin has it.",
+    ),
+    Setting::new(
+        "between_bytes_timeout",
+        DEADLINE,
+        |rules: &mut Rules| &mut rules.between_bytes_timeout,
+        "How long a body may pause here between two pieces. \"off\": as the origin has it.",
+    ),
+    Setting::new(
+        "total_timeout",
+        DEADLINE,
+        |rules: &mut Rules| &mut rules.total_timeout,
+        "How long a request to the origin may take here, from its beginning to the end of its response. \"off\": as the origin has it.",
     ),
     Setting::new(
         "refresh_backoff",

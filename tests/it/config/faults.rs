@@ -232,7 +232,7 @@ fn origins() {
         ("http://", format!("not a host and port. {cure}")),
         ("http://a:0", format!("not a host and port. {cure}")),
         ("http://a:99999", format!("not a host and port. {cure}")),
-        ("http://a b", format!("not a host and port. {cure}")),
+        ("http://a b", "\"b\" after a server's URL. Only a weight stands there, such as weight=3: 1 to 1000.".to_owned()),
         ("http://[::1", format!("not a host and port. {cure}")),
         (
             "http://a/app",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use forebay::config::Flags;
 use forebay::policy::site::HostPattern;
 
-use super::{faults_with, good_with};
+use super::{faults_with, good_with, server};
 
 const SITES: &str = r#"
 [store]
@@ -60,7 +60,7 @@ fn an_origin_flag_replaces_origins_and_sites_and_keeps_the_rules() {
     let flags = Flags { origin: some("http://127.0.0.1:3000"), ..Flags::default() };
     let config = good_with(SITES, &flags);
     let [origin] = config.origins.as_slice() else { panic!("{:?}", config.origins) };
-    assert_eq!((origin.host.as_str(), origin.port), ("127.0.0.1", 3000));
+    assert_eq!(origin.servers, [server("127.0.0.1", 3000)]);
     let sites: Vec<_> = config.sites.iter().collect();
     let [site] = sites.as_slice() else { panic!("{sites:?}") };
     assert_eq!(site.hosts, [HostPattern::Any]);

@@ -4,7 +4,7 @@
 use forebay::policy::site::{HostPattern, OriginId};
 use std::time::Duration;
 
-use super::good;
+use super::{good, server};
 
 #[test]
 fn the_nearest_rule_holds() {
@@ -67,7 +67,7 @@ origin = "a"
     let rest = config.sites.site("other.example").expect("a site for every host");
     assert_eq!(rest.name, "*");
     assert_eq!(rest.route("/img/").expect("a route").rules.max_ranges, 1);
-    assert_eq!((config.origins[1].host.as_str(), config.origins[1].port), ("::1", 81));
+    assert_eq!(config.origins[1].servers, [server("::1", 81)]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod inheritance;
 mod reload;
 
 use forebay::config::{self, Config, Flags};
+use forebay::origin::{self, resolve::Name};
 
 /// The name under which the tests' files are read.
 const FILE: &str = "x.toml";
@@ -21,6 +22,11 @@ fn good(text: &str) -> Config {
 /// Reads a good file with flags.
 fn good_with(text: &str, flags: &Flags) -> Config {
     config::read(FILE, text, flags).unwrap_or_else(|faults| panic!("refused:\n{faults}\n---\n{text}"))
+}
+
+/// A server of an origin.
+fn server(host: &str, port: u16) -> origin::Server {
+    origin::Server { name: Name::Host { host: host.to_owned(), port }, weight: 1 }
 }
 
 /// Reads a bad file with flags: its faults, each as it is printed.

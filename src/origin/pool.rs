@@ -1,4 +1,4 @@
-//! The connections to one origin, and the exchanges over them.
+//! The connections to one server, and the exchanges over them.
 //!
 //! Idle connections are kept last in, first out, so that few stay warm. An
 //! idempotent request without content is sent once more, on a new connection,
@@ -14,26 +14,23 @@
 
 use std::error::Error as _;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
 use http::{Request, Uri, Version};
 use http_body::Body as _;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::Settings;
 use super::counted::{Arrived, Counted};
-use super::exchange::{Exchange, Failure, Outgoing};
+use super::exchange::{Content, Failure};
+use super::timed::Timed;
 use crate::message::wire::{self, ToWire};
-use crate::message::{self, Body, Broken, Piece, RequestHead, ResponseHead};
+use crate::message::{self, RequestHead, ResponseHead, Switched};
 use crate::observe::counters::Counters;
 use crate::rfc::fields::Fields;
 use crate::rfc::unsafe_method::is_idempotent;
@@ -42,18 +39,15 @@ use crate::rfc::unsafe_method::is_idempotent;
 /// one that is says so at once.
 const READY: Duration = Duration::from_millis(500);
 
-/// One origin.
+/// The connections to one server; cheap to clone.
 #[derive(Clone)]
-pub struct Client {
+pub(super) struct Pool {
     shared: Arc<Shared>,
 }
 
-/// Answers in the place of an origin, in tests.
-pub type Script = Box<dyn Fn(Outgoing) -> BoxFuture<'static, Result<Exchange, Failure>> + Send + Sync>;
-
 struct Shared {
-    settings: Settings,
-    script: Option<Script>,
+    address: SocketAddr,
+    settings: Arc<Settings>,
     idle: Mutex<Vec<Idle>>,
     counters: Arc<Counters>,
 }
@@ -69,61 +63,80 @@ struct Connection {
     arrived: Arrived,
 }
 
-impl Client {
-    /// A client without connections yet.
-    pub fn new(settings: Settings, counters: Arc<Counters>) -> Self {
-        Client { shared: Arc::new(Shared { settings, script: None, idle: Mutex::default(), counters }) }
+/// What a server has answered.
+pub(super) struct Answer {
+    /// The final status and the fields, hop-by-hop ones included.
+    pub head: ResponseHead,
+    /// The content, with the deadlines of the exchange still upon it.
+    pub body: Timed,
+    /// The other side of the tunnel, after a `101`.
+    pub switched: Option<Switched>,
+}
+
+/// The deadlines of a request, whatever it takes: those of a further attempt are what is
+/// left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadlines {
+    /// When it began.
+    pub started: Instant,
+    /// How long connecting may take.
+    pub connect: Duration,
+    /// From the request's last byte to the response's head.
+    pub first_byte: Duration,
+    /// Between two pieces of a body, whichever way it goes.
+    pub between_bytes: Duration,
+    /// From the beginning to the end of the response.
+    pub total: Duration,
+}
+
+impl Deadlines {
+    /// When the response has to be complete.
+    pub fn end(&self) -> Instant {
+        self.started + self.total
     }
 
-    /// A client that connects to nobody: what it is asked is answered by `script`.
-    pub fn scripted(settings: Settings, counters: Arc<Counters>, script: Script) -> Self {
-        let script = Some(script);
-        Client { shared: Arc::new(Shared { settings, script, idle: Mutex::default(), counters }) }
+    /// How long the head of the response to a request without content may still take, all
+    /// attempts together.
+    pub fn left(&self) -> Duration {
+        let whole = self.connect.saturating_add(self.first_byte).min(self.total);
+        whole.saturating_sub(self.started.elapsed())
     }
+}
 
-    /// How this origin is asked.
-    pub fn settings(&self) -> &Settings {
-        &self.shared.settings
+impl Pool {
+    /// No connections yet.
+    pub fn new(address: SocketAddr, settings: Arc<Settings>, counters: Arc<Counters>) -> Self {
+        Pool { shared: Arc::new(Shared { address, settings, idle: Mutex::default(), counters }) }
     }
 
     /// One request, one response head; the body follows at the reader's pace.
-    pub async fn exchange(&self, outgoing: Outgoing) -> Result<Exchange, Failure> {
-        let started = Instant::now();
-        let counters = &self.shared.counters;
-        counters.origin_requests.up();
-        let outcome = match &self.shared.script {
-            None => self.try_exchange(outgoing, started).await,
-            Some(script) => script(outgoing).await,
-        };
-        match &outcome {
-            Ok(_) => {}
-            Err(Failure::Unresolved(_) | Failure::Connect(_)) => counters.origin_failed_connect.up(),
-            Err(Failure::ConnectTimeout(_)) => counters.origin_timeout_connect.up(),
-            Err(Failure::FirstByteTimeout(_)) => counters.origin_timeout_first_byte.up(),
-            Err(Failure::NotTaken(_)) => counters.origin_timeout_between_bytes.up(),
-            Err(Failure::Closed) => counters.origin_failed_closed.up(),
-            Err(Failure::Malformed(_)) => counters.origin_failed_malformed.up(),
-            Err(Failure::RequestBroken) => counters.origin_failed_request.up(),
-        }
-        outcome
-    }
-
-    async fn try_exchange(&self, outgoing: Outgoing, started: Instant) -> Result<Exchange, Failure> {
-        let Outgoing { head, body, upgrade } = outgoing;
+    pub async fn exchange(
+        &self,
+        head: &RequestHead,
+        body: Option<Content>,
+        upgrade: bool,
+        deadlines: &Deadlines,
+    ) -> Result<Answer, Failure> {
         let repeatable = body.is_none() && !upgrade && is_idempotent(&head.method);
         if !upgrade && let Some(connection) = self.take_idle().await {
             if !repeatable {
-                return self.send(connection, head, body, upgrade, started).await;
+                return self.send(connection, head, body, upgrade, deadlines).await;
             }
             let arrived = connection.arrived.clone();
             let before = arrived.bytes();
-            match self.send(connection, head.clone(), None, false, started).await {
+            match self.send(connection, head, None, false, deadlines).await {
                 Err(Failure::Closed) if arrived.bytes() == before => self.shared.counters.origin_retries.up(),
                 outcome => return outcome,
             }
         }
-        let connection = self.connect(upgrade).await?;
-        self.send(connection, head, body, upgrade, started).await
+        let connection = self.connect(upgrade, deadlines).await?;
+        self.send(connection, head, body, upgrade, deadlines).await
+    }
+
+    /// One request over a connection of its own, which is closed after it.
+    pub async fn exchange_alone(&self, head: &RequestHead, deadlines: &Deadlines) -> Result<Answer, Failure> {
+        let connection = self.connect(false, deadlines).await?;
+        self.send(connection, head, None, false, deadlines).await
     }
 
     /// The idle connection that was used last and is still open and quiet.
@@ -153,6 +166,11 @@ impl Client {
         }
     }
 
+    /// How many connections are idle.
+    pub fn idle(&self) -> usize {
+        self.shared.idle.lock().len()
+    }
+
     /// Closes the connections that have been idle for too long.
     pub fn close_expired(&self) {
         let now = Instant::now();
@@ -163,14 +181,15 @@ impl Client {
         idle.drain(..expired);
     }
 
-    async fn connect(&self, upgrade: bool) -> Result<Connection, Failure> {
-        let settings = &self.shared.settings;
+    async fn connect(&self, upgrade: bool, deadlines: &Deadlines) -> Result<Connection, Failure> {
+        let Shared { address, settings, .. } = &*self.shared;
         let connecting = async {
-            let stream = dial(&settings.host, settings.port).await?;
+            let stream =
+                TcpStream::connect(address).await.map_err(|error| Failure::Connect(error.to_string()))?;
             // Small writes are whole messages here; waiting to join them only adds delay.
             let _ = stream.set_nodelay(true);
             // In a tunnel both sides have their own idea of how long one may wait.
-            let patience = (!upgrade).then_some(settings.between_bytes_timeout);
+            let patience = (!upgrade).then_some(deadlines.between_bytes);
             let (stream, arrived) = Counted::new(stream, patience);
             let (sender, connection) = http1::Builder::new()
                 .max_buf_size(settings.max_header_bytes.max(8192))
@@ -178,11 +197,12 @@ impl Client {
                 .handshake(TokioIo::new(stream))
                 .await
                 .map_err(|error| Failure::Connect(error.to_string()))?;
-            Ok((Connection { sender, arrived }, connection))
+            Ok::<_, Failure>((Connection { sender, arrived }, connection))
         };
-        let (ours, connection) = tokio::time::timeout(settings.connect_timeout, connecting)
+        let patience = deadlines.connect.min(deadlines.left());
+        let (ours, connection) = tokio::time::timeout(patience, connecting)
             .await
-            .map_err(|_| Failure::ConnectTimeout(settings.connect_timeout))??;
+            .map_err(|_| Failure::ConnectTimeout(patience))??;
         let counters = Arc::clone(&self.shared.counters);
         counters.origin_connections.up();
         counters.origin_connections_open.up();
@@ -197,12 +217,11 @@ impl Client {
     async fn send(
         &self,
         mut connection: Connection,
-        head: RequestHead,
-        body: Option<super::exchange::Content>,
+        head: &RequestHead,
+        body: Option<Content>,
         upgrade: bool,
-        started: Instant,
-    ) -> Result<Exchange, Failure> {
-        let settings = &self.shared.settings;
+        deadlines: &Deadlines,
+    ) -> Result<Answer, Failure> {
         // For methods that seldom have content the library drops it, unless the
         // framing is told.
         let chunked = body.as_ref().is_some_and(|content| content.length.is_none());
@@ -210,9 +229,9 @@ impl Client {
             None => ToWire::new(message::empty(), Some(0)),
             Some(content) => ToWire::new(content.body, content.length),
         });
-        *request.method_mut() = head.method;
-        *request.uri_mut() =
-            Uri::try_from(head.target).map_err(|_| Failure::Malformed("own request target".to_owned()))?;
+        *request.method_mut() = head.method.clone();
+        *request.uri_mut() = Uri::try_from(head.target.as_str())
+            .map_err(|_| Failure::Malformed("own request target".to_owned()))?;
         *request.version_mut() = Version::HTTP_11;
         *request.headers_mut() = wire::map_from(&head.fields);
         if chunked {
@@ -225,17 +244,20 @@ impl Client {
         let overdue = async {
             if let Some(content) = &content {
                 // Content may take its time, but not for ever.
-                let deadline = started + settings.total_timeout;
-                if tokio::time::timeout_at(deadline, content.whole()).await.is_err() {
-                    return settings.total_timeout;
+                if tokio::time::timeout_at(deadlines.end(), content.whole()).await.is_err() {
+                    return deadlines.total;
                 }
             }
-            tokio::time::sleep(settings.first_byte_timeout).await;
-            settings.first_byte_timeout
+            let patience = match &content {
+                Some(_) => deadlines.first_byte,
+                None => deadlines.first_byte.min(deadlines.left()),
+            };
+            tokio::time::sleep(patience).await;
+            patience
         };
         let mut response = tokio::select! {
             biased;
-            answer = answer => answer.map_err(|error| failure(&error, settings))?,
+            answer = answer => answer.map_err(|error| failure(&error, deadlines))?,
             patience = overdue => return Err(Failure::FirstByteTimeout(patience)),
         };
         let status = response.status();
@@ -254,43 +276,18 @@ impl Client {
                 client.give_back(connection);
             }
         });
-        let body: Body = Box::pin(Timed {
-            body,
-            between: settings.between_bytes_timeout,
-            total: settings.total_timeout,
-            deadline: started + settings.total_timeout,
-            pause: Box::pin(tokio::time::sleep_until(started + settings.total_timeout)),
-            waiting: false,
-            ended: false,
-            counters: Arc::clone(&self.shared.counters),
-        });
-        Ok(Exchange { head: ResponseHead { status, fields }, body, switched })
+        let body = Timed::new(body, deadlines, Arc::clone(&self.shared.counters));
+        Ok(Answer { head: ResponseHead { status, fields }, body, switched })
     }
-}
-
-/// Connects to the first address of the name that answers.
-async fn dial(host: &str, port: u16) -> Result<TcpStream, Failure> {
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host.trim_matches(['[', ']']), port))
-        .await
-        .map_err(|error| Failure::Unresolved(error.to_string()))?
-        .collect();
-    let mut last = Failure::Unresolved("no address".to_owned());
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Failure::Connect(error.to_string()),
-        }
-    }
-    Err(last)
 }
 
 /// What the library refused, in our words.
-fn failure(error: &hyper::Error, settings: &Settings) -> Failure {
+fn failure(error: &hyper::Error, deadlines: &Deadlines) -> Failure {
     let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
     if error.is_user() {
         Failure::RequestBroken
     } else if io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
-        Failure::NotTaken(settings.between_bytes_timeout)
+        Failure::NotTaken(deadlines.between_bytes)
     } else if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
         Failure::Malformed(error.to_string())
     } else {
@@ -313,59 +310,4 @@ fn check_framing(fields: &Fields) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// A body under the deadlines of its exchange.
-struct Timed {
-    body: Body,
-    between: Duration,
-    total: Duration,
-    deadline: Instant,
-    /// Ends when the sender has paused for too long, or the exchange took too long.
-    pause: Pin<Box<Sleep>>,
-    /// Whether the reader is waiting, so that the pause is running. Time in which
-    /// nobody asks is the reader's own and not the origin's.
-    waiting: bool,
-    ended: bool,
-    counters: Arc<Counters>,
-}
-
-impl futures_util::Stream for Timed {
-    type Item = Result<Piece, Broken>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        if this.ended {
-            return Poll::Ready(None);
-        }
-        match this.body.poll_next_unpin(cx) {
-            Poll::Ready(Some(Ok(piece))) => {
-                this.waiting = false;
-                Poll::Ready(Some(Ok(piece)))
-            }
-            Poll::Ready(end) => {
-                this.ended = true;
-                if matches!(end, Some(Err(_))) {
-                    this.counters.origin_failed_body.up();
-                }
-                Poll::Ready(end)
-            }
-            Poll::Pending => {
-                if !this.waiting {
-                    this.waiting = true;
-                    this.pause.as_mut().reset((Instant::now() + this.between).min(this.deadline));
-                }
-                std::task::ready!(this.pause.as_mut().poll(cx));
-                this.ended = true;
-                let broken = if Instant::now() >= this.deadline {
-                    this.counters.origin_timeout_total.up();
-                    Broken::Overdue(this.total)
-                } else {
-                    this.counters.origin_timeout_between_bytes.up();
-                    Broken::Paused(this.between)
-                };
-                Poll::Ready(Some(Err(broken)))
-            }
-        }
-    }
 }

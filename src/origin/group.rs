@@ -1,0 +1,466 @@
+//! An origin as sites name it: a group of servers, and how a request to it goes.
+//!
+//! A request takes a place in the bulkhead, is sent to one server, and where that fails
+//! and may be repeated, to another one; what the servers' answers say is heeded for the
+//! next ones.
+//!
+//! What always holds: a request is under way from when it has its place until the last
+//! byte of its response, or until nobody wants that any more; nothing is sent twice that
+//! is not idempotent, has content, or whose response has begun; a further attempt has
+//! only what is left of the time, and comes out of a budget. An open breaker and a full
+//! bulkhead are told at once.
+//!
+//! Cancel safety: dropping a request or its body gives up its place, and judges nobody.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll};
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::breaker::{Forced, Outcome, Pass};
+use super::bulkhead::{self, Bulkhead, Place};
+use super::exchange::{Exchange, Failure, Outgoing};
+use super::pool::{Deadlines, Pool};
+use super::resolve::{self, Endpoint, Resolver};
+use super::servers::{self, News, Servers};
+use super::timed::Timed;
+use super::{HashOn, Settings, probe};
+use crate::clock::monotonic;
+use crate::message::{Body, Broken, Piece, RequestHead};
+use crate::observe::counters::Counters;
+use crate::rfc::unsafe_method::is_idempotent;
+
+/// An origin; cheap to clone.
+#[derive(Clone)]
+pub struct Group {
+    inner: Arc<Inner>,
+}
+
+/// Answers in the place of an origin, in tests.
+pub type Script = Box<dyn Fn(Outgoing) -> BoxFuture<'static, Result<Exchange, Failure>> + Send + Sync>;
+
+struct Inner {
+    shared: Arc<Shared>,
+    resolver: Option<Resolver>,
+    /// What goes on in the background, from the first request on or before it.
+    tasks: OnceLock<Vec<AbortHandle>>,
+}
+
+pub(super) struct Shared {
+    pub settings: Arc<Settings>,
+    script: Option<Script>,
+    pub servers: Mutex<Servers>,
+    bulkhead: Bulkhead,
+    /// Which of the configured servers have been looked up, a bit for each.
+    looked_up: watch::Sender<u64>,
+    names: Mutex<Vec<resolve::View>>,
+    pub counters: Arc<Counters>,
+}
+
+/// How an origin stands, for operators.
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct View {
+    /// What the configuration calls it.
+    pub name: String,
+    /// Requests under way, and those that wait.
+    pub requests: bulkhead::View,
+    /// Its breaker and its servers.
+    #[serde(flatten)]
+    pub servers: servers::View,
+    /// What is known of its servers' names.
+    pub names: Vec<resolve::View>,
+}
+
+impl Group {
+    /// An origin whose servers are found by this resolver. Nothing is asked of them, or
+    /// of it, before the first request, unless it is [woken](Group::wake).
+    pub fn new(settings: Settings, resolver: Resolver, counters: Arc<Counters>) -> Self {
+        let bulkhead = Bulkhead::new(settings.bulkhead);
+        Self::with(settings, bulkhead, Some(resolver), None, counters)
+    }
+
+    /// An origin that connects to nobody: what it is asked is answered by `script`.
+    pub fn scripted(settings: Settings, counters: Arc<Counters>, script: Script) -> Self {
+        let bulkhead = Bulkhead::new(settings.bulkhead);
+        Self::with(settings, bulkhead, None, Some(script), counters)
+    }
+
+    fn with(
+        settings: Settings,
+        bulkhead: Bulkhead,
+        resolver: Option<Resolver>,
+        script: Option<Script>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let settings = Arc::new(settings);
+        let shared = Shared {
+            script,
+            servers: Mutex::new(Servers::new(Arc::clone(&settings), monotonic())),
+            bulkhead,
+            looked_up: watch::Sender::new(0),
+            names: Mutex::default(),
+            settings,
+            counters,
+        };
+        Group { inner: Arc::new(Inner { shared: Arc::new(shared), resolver, tasks: OnceLock::new() }) }
+    }
+
+    /// How this origin is asked.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.shared.settings
+    }
+
+    /// The same origin with other settings. Requests that are under way count on, and what
+    /// was opened or closed by hand stays so; the rest is learnt anew.
+    pub(super) fn succeeded_by(&self, settings: Settings) -> Group {
+        let Inner { shared, resolver, .. } = &*self.inner;
+        shared.bulkhead.set(settings.bulkhead);
+        let (bulkhead, counters) = (shared.bulkhead.clone(), Arc::clone(&shared.counters));
+        let next = Self::with(settings, bulkhead, resolver.clone(), None, counters);
+        let forced = shared.servers.lock().forced();
+        next.inner.shared.servers.lock().set_forced(forced, monotonic());
+        next
+    }
+
+    /// Finds the servers and probes them from now on, in the background.
+    pub fn wake(&self) {
+        let Inner { shared, resolver, tasks } = &*self.inner;
+        let Some(resolver) = resolver else { return };
+        tasks.get_or_init(|| {
+            let mut begun = Vec::new();
+            for (source, server) in shared.settings.servers.iter().enumerate() {
+                let watch = resolver.watch(server.name.clone());
+                shared.names.lock().push(watch.view());
+                // Addresses are known without a look-up.
+                let known = watch.endpoints();
+                if !known.is_empty() {
+                    shared.found(source, &known);
+                }
+                begun.push(tokio::spawn(follow(Arc::downgrade(shared), source, watch)).abort_handle());
+            }
+            if let Some(probe) = &shared.settings.probe {
+                begun.push(tokio::spawn(probe::run(Arc::downgrade(shared), probe.clone())).abort_handle());
+            }
+            begun
+        });
+    }
+
+    /// One request, one response head; the body follows at the reader's pace.
+    pub async fn exchange(&self, outgoing: Outgoing) -> Result<Exchange, Failure> {
+        let shared = &self.inner.shared;
+        let outcome = match &shared.script {
+            None => self.request(outgoing).await,
+            Some(script) => script(outgoing).await,
+        };
+        if let Err(failure) = &outcome {
+            count(&shared.counters, failure);
+        }
+        outcome
+    }
+
+    async fn request(&self, outgoing: Outgoing) -> Result<Exchange, Failure> {
+        let shared = &self.inner.shared;
+        self.wake();
+        let began = tokio::time::Instant::now();
+        self.looked_up().await;
+        // What is refused anyhow does not wait for a place first.
+        if let Some(failure) = shared.servers.lock().refuses(monotonic()) {
+            return Err(failure);
+        }
+        let place = {
+            let _waiting = shared.counters.origin_waiting.hold();
+            shared.bulkhead.enter().await?
+        };
+        let pass = shared.servers.lock().begin(monotonic())?;
+        shared.counters.origin_requests.up();
+        let whole = Whole { shared: Arc::clone(shared), pass: Some(pass), _place: place };
+        let Outgoing { head, mut body, upgrade, key, limits } = outgoing;
+        let settings = &shared.settings;
+        let deadlines = Deadlines {
+            started: began,
+            connect: settings.connect_timeout,
+            first_byte: limits.first_byte.unwrap_or(settings.first_byte_timeout),
+            between_bytes: limits.between_bytes.unwrap_or(settings.between_bytes_timeout),
+            total: limits.total.unwrap_or(settings.total_timeout),
+        };
+        let repeatable = body.is_none() && !upgrade && is_idempotent(&head.method);
+        let hash = settings.hash(&head, &key);
+        // The first attempt costs no room here.
+        let mut tried = Vec::new();
+        loop {
+            let picked = shared.servers.lock().pick(&tried, hash, monotonic())?;
+            let mut attempt = Attempt { shared: Arc::clone(shared), id: picked.id, pass: Some(picked.pass) };
+            let answered = picked.pool.exchange(&head, body.take(), upgrade, &deadlines).await;
+            let outcome = match &answered {
+                Ok(answer) if settings.is_failure(answer.head.status) => Outcome::Failure,
+                Ok(_) => Outcome::Success,
+                // It is the client's content that broke off.
+                Err(Failure::RequestBroken) => Outcome::Unjudged,
+                Err(_) => Outcome::Failure,
+            };
+            attempt.judge(outcome);
+            let again = outcome == Outcome::Failure
+                && repeatable
+                && tried.len() < settings.retries
+                && !deadlines.left().is_zero();
+            if again && shared.may_retry(&tried, picked.id) {
+                tried.push(picked.id);
+                continue;
+            }
+            let whole = whole.judge(outcome);
+            let answer = answered?;
+            if answer.switched.is_some() {
+                // A tunnel is no request any more.
+                return Ok(Exchange {
+                    head: answer.head,
+                    body: Box::pin(answer.body),
+                    switched: answer.switched,
+                });
+            }
+            let body: Body = Box::pin(UnderWay { body: answer.body, until_end: Some((attempt, whole)) });
+            return Ok(Exchange { head: answer.head, body, switched: None });
+        }
+    }
+
+    /// Waits until it is known where the servers are, if that was never looked up.
+    async fn looked_up(&self) {
+        let shared = &self.inner.shared;
+        let all = (0..shared.settings.servers.len()).map(bit).fold(0, |all, bit| all | bit);
+        if *shared.looked_up.borrow() == all {
+            return;
+        }
+        let mut looked_up = shared.looked_up.subscribe();
+        let known = looked_up.wait_for(|known| *known == all);
+        // Whoever asks after that learns that it has no servers.
+        let _ = tokio::time::timeout(shared.settings.connect_timeout, known).await;
+    }
+
+    /// Opens or closes a breaker by hand, or gives it back to itself; that of one server,
+    /// or that of all of them together. Returns how many were meant.
+    pub fn force(&self, server: Option<&str>, forced: Option<Forced>) -> usize {
+        self.inner.shared.servers.lock().force(server, forced, monotonic())
+    }
+
+    /// Closes the connections that have been idle for too long.
+    pub fn close_expired(&self) {
+        self.inner.shared.servers.lock().close_expired();
+    }
+
+    /// How it stands.
+    pub fn view(&self) -> View {
+        let shared = &self.inner.shared;
+        View {
+            name: shared.settings.name.clone(),
+            requests: shared.bulkhead.view(),
+            servers: shared.servers.lock().view(monotonic()),
+            names: shared.names.lock().clone(),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.tasks.get().into_iter().flatten().for_each(AbortHandle::abort);
+    }
+}
+
+/// Follows where a configured server is to be found.
+async fn follow(shared: Weak<Shared>, source: usize, mut watch: resolve::Watch) {
+    watch.first().await;
+    loop {
+        {
+            let Some(shared) = shared.upgrade() else { return };
+            shared.found(source, &watch.endpoints());
+            if let Some(name) = shared.names.lock().get_mut(source) {
+                *name = watch.view();
+            }
+        }
+        watch.changed().await;
+    }
+}
+
+impl Shared {
+    /// A configured server is here now.
+    fn found(&self, source: usize, endpoints: &[Endpoint]) {
+        let pool = |endpoint: &Endpoint| {
+            Pool::new(endpoint.address, Arc::clone(&self.settings), Arc::clone(&self.counters))
+        };
+        self.servers.lock().found(source, endpoints, monotonic(), pool);
+        self.looked_up.send_modify(|known| *known |= bit(source));
+    }
+
+    /// Whether there may be one more attempt, at another server than these.
+    fn may_retry(&self, tried: &[u64], last: u64) -> bool {
+        let mut servers = self.servers.lock();
+        let now = monotonic();
+        if !servers.has_another(tried, last, now) {
+            return false;
+        }
+        let may = servers.may_retry(now);
+        if may {
+            self.counters.origin_retries_other.up();
+        } else {
+            self.counters.origin_retries_refused.up();
+        }
+        may
+    }
+
+    /// Tells the operator what has happened.
+    pub fn tell(&self, news: Vec<News>) {
+        for news in news {
+            let counters = &self.counters;
+            match &news {
+                News::Opened { .. } => counters.origin_breaker_opened.up(),
+                News::Closed { .. } => counters.origin_breaker_closed.up(),
+                News::Ejected { .. } => counters.origin_ejected.up(),
+                News::Sick { .. } => counters.origin_sick.up(),
+                News::Healthy { .. } => counters.origin_healthy.up(),
+            }
+            let origin = &self.settings.name;
+            match news {
+                News::Closed { .. } | News::Healthy { .. } => {
+                    tracing::info!(target: "forebay::origin", %origin, "{news}");
+                }
+                News::Opened { .. } | News::Ejected { .. } | News::Sick { .. } => {
+                    tracing::warn!(target: "forebay::origin", %origin, "{news}");
+                }
+            }
+        }
+    }
+}
+
+/// What stands for a configured server; the last bit for all that have none of their own.
+fn bit(source: usize) -> u64 {
+    1 << source.min(63)
+}
+
+/// Counts a request without a response.
+fn count(counters: &Counters, failure: &Failure) {
+    match failure {
+        Failure::Unresolved(_) | Failure::Connect(_) => counters.origin_failed_connect.up(),
+        Failure::ConnectTimeout(_) => counters.origin_timeout_connect.up(),
+        Failure::FirstByteTimeout(_) => counters.origin_timeout_first_byte.up(),
+        Failure::NotTaken(_) => counters.origin_timeout_between_bytes.up(),
+        Failure::Closed => counters.origin_failed_closed.up(),
+        Failure::Malformed(_) => counters.origin_failed_malformed.up(),
+        Failure::RequestBroken => counters.origin_failed_request.up(),
+        Failure::Open { .. } => counters.origin_refused_open.up(),
+        Failure::NoServer { .. } => counters.origin_refused_no_server.up(),
+        Failure::Saturated(bulkhead::Saturated::Full { .. }) => counters.origin_refused_full.up(),
+        Failure::Saturated(bulkhead::Saturated::Overdue { .. }) => counters.origin_refused_overdue.up(),
+    }
+}
+
+impl Settings {
+    /// Whether an answer of this status speaks against the server.
+    fn is_failure(&self, status: http::StatusCode) -> bool {
+        self.failure_statuses.contains(&status.as_u16())
+    }
+
+    /// What a request is told apart by, where that decides which server is asked.
+    fn hash(&self, head: &RequestHead, key: &str) -> u64 {
+        let path = || head.target.split('?').next().unwrap_or_default();
+        match &self.hash_on {
+            HashOn::Key => xxh3_64(key.as_bytes()),
+            HashOn::Path => xxh3_64(path().as_bytes()),
+            HashOn::Header(name) => xxh3_64(head.fields.get(name).unwrap_or_default()),
+        }
+    }
+}
+
+/// A request, from its place in the bulkhead to the end of its response.
+struct Whole {
+    shared: Arc<Shared>,
+    pass: Option<Pass>,
+    _place: Place,
+}
+
+impl Whole {
+    fn judge(mut self, outcome: Outcome) -> Self {
+        self.end(outcome);
+        self
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        let Some(pass) = self.pass.take() else { return };
+        let news = {
+            let mut servers = self.shared.servers.lock();
+            servers.end(pass, outcome, monotonic());
+            servers.news()
+        };
+        self.shared.tell(news);
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        self.end(Outcome::Unjudged);
+    }
+}
+
+/// One attempt at a server, until its response has ended.
+struct Attempt {
+    shared: Arc<Shared>,
+    id: u64,
+    pass: Option<Pass>,
+}
+
+impl Attempt {
+    fn judge(&mut self, outcome: Outcome) {
+        let Some(pass) = self.pass.take() else { return };
+        let news = {
+            let mut servers = self.shared.servers.lock();
+            servers.answered(self.id, pass, outcome, monotonic());
+            servers.news()
+        };
+        self.shared.tell(news);
+    }
+
+    fn broke_off(&self) {
+        let news = {
+            let mut servers = self.shared.servers.lock();
+            servers.broke_off(self.id, monotonic());
+            servers.news()
+        };
+        self.shared.tell(news);
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.judge(Outcome::Unjudged);
+        self.shared.servers.lock().left(self.id);
+    }
+}
+
+/// A response's body, whose request is under way until it has ended.
+struct UnderWay {
+    body: Timed,
+    until_end: Option<(Attempt, Whole)>,
+}
+
+impl futures_util::Stream for UnderWay {
+    type Item = Result<Piece, Broken>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let polled = self.body.poll_next_unpin(cx);
+        match &polled {
+            Poll::Pending | Poll::Ready(Some(Ok(_))) => {}
+            Poll::Ready(None) => drop(self.until_end.take()),
+            Poll::Ready(Some(Err(_))) => {
+                if let Some((attempt, _)) = self.until_end.take() {
+                    attempt.broke_off();
+                }
+            }
+        }
+        polled
+    }
+}

@@ -1,0 +1,478 @@
+//! The servers of an origin, and which of them is asked next: what their breakers, their
+//! probes and live traffic say of them.
+//!
+//! What always holds: a server that is sick, ejected, or whose breaker refuses is not
+//! picked; of those that remain the ones of the lowest priority number are; what is told
+//! of a server that is gone, or of an attempt from before its breaker changed, changes
+//! nothing.
+//!
+//! What it never does: wait, or do I/O.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::Settings;
+use super::balance::{self, Balance, Candidate};
+use super::breaker::{self, Breaker, Change, Forced, Outcome, Pass, Verdict};
+use super::exchange::Failure;
+use super::health::{self, Health};
+use super::outlier::{self, Outlier};
+use super::pool::Pool;
+use super::resolve::Endpoint;
+use super::retry_budget::RetryBudget;
+
+/// The servers of one origin.
+pub(super) struct Servers {
+    settings: Arc<Settings>,
+    all: Vec<Server>,
+    /// The breaker of all of them together.
+    breaker: Breaker,
+    budget: RetryBudget,
+    balance: Balance,
+    news: Vec<News>,
+    /// Servers that were opened or closed by hand before these settings, and are not found yet.
+    forced: Vec<(u64, Forced)>,
+    /// What is chosen from; kept for its room.
+    candidates: Vec<Candidate>,
+}
+
+struct Server {
+    id: u64,
+    /// Which of the configured ones it belongs to.
+    source: usize,
+    endpoint: Endpoint,
+    weight: u32,
+    pool: Pool,
+    breaker: Breaker,
+    outlier: Outlier,
+    health: Option<Health>,
+    /// Requests under way.
+    busy: u32,
+    /// When it came back, or came in.
+    returned: Option<Instant>,
+}
+
+/// A server that is to be asked.
+pub(super) struct Picked {
+    /// Its identity.
+    pub id: u64,
+    /// Its connections.
+    pub pool: Pool,
+    /// What its breaker wants back.
+    pub pass: Pass,
+}
+
+/// Something that operators want to know at once.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum News {
+    /// A breaker has opened.
+    Opened {
+        /// The server; none: that of all of them.
+        server: Option<String>,
+        why: String,
+        next_trial: Duration,
+    },
+    /// A breaker has closed.
+    Closed { server: Option<String> },
+    /// A server is left alone for a while.
+    Ejected { server: String, time: Duration },
+    /// A server's probes fail.
+    Sick { server: String, why: String },
+    /// They are answered again.
+    Healthy { server: String },
+}
+
+/// How an origin's servers stand, for operators.
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct View {
+    /// The breaker of all of them together.
+    pub breaker: breaker::View,
+    /// Each of them.
+    pub servers: Vec<ServerView>,
+}
+
+/// How a server stands.
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct ServerView {
+    /// Address and port.
+    pub address: String,
+    /// Under which name it was found.
+    pub host: String,
+    /// In a word: `up`, `slow-start`, `half-open`, `open`, `ejected` or `sick`.
+    pub state: &'static str,
+    /// Its part among those of its priority.
+    pub weight: u32,
+    /// Lower ones are asked first; higher ones where none of those is up.
+    pub priority: u16,
+    /// Requests under way.
+    pub under_way: u32,
+    /// Idle connections.
+    pub idle_connections: usize,
+    /// Its breaker.
+    pub breaker: breaker::View,
+    /// What live traffic says.
+    pub outlier: outlier::View,
+    /// What probes say, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<health::View>,
+}
+
+impl Servers {
+    /// None yet.
+    pub fn new(settings: Arc<Settings>, now: Instant) -> Self {
+        Servers {
+            all: Vec::new(),
+            breaker: Breaker::new(settings.breaker),
+            budget: RetryBudget::new(settings.retry_budget, now),
+            balance: Balance::new(settings.balance),
+            news: Vec::new(),
+            forced: Vec::new(),
+            candidates: Vec::new(),
+            settings,
+        }
+    }
+
+    /// Whether a request is refused at once, and why.
+    pub fn refuses(&self, now: Instant) -> Option<Failure> {
+        let until = self.breaker.refuses(now)?;
+        Some(self.open(until, now))
+    }
+
+    /// A request begins.
+    pub fn begin(&mut self, now: Instant) -> Result<Pass, Failure> {
+        match self.breaker.may(now) {
+            Verdict::Go(pass) => {
+                self.budget.deposit();
+                Ok(pass)
+            }
+            Verdict::Refused { until } => Err(self.open(until, now)),
+        }
+    }
+
+    /// A request has ended like this, all attempts together.
+    pub fn end(&mut self, pass: Pass, outcome: Outcome, now: Instant) {
+        let change = self.breaker.ended(pass, outcome, now, fastrand::f64());
+        self.tell(change, None, now);
+    }
+
+    /// The server that is to be asked, one that was not `tried`.
+    pub fn pick(&mut self, tried: &[u64], hash: u64, now: Instant) -> Result<Picked, Failure> {
+        let untried = |server: &Server| server.is_available(now) && !tried.contains(&server.id);
+        let place = self.choose(untried, hash, now);
+        let Some(server) = place.and_then(|place| self.all.get_mut(place)) else {
+            return Err(self.nobody(now));
+        };
+        match server.breaker.may(now) {
+            Verdict::Go(pass) => {
+                server.busy += 1;
+                Ok(Picked { id: server.id, pool: server.pool.clone(), pass })
+            }
+            Verdict::Refused { until } => Err(self.open(until, now)),
+        }
+    }
+
+    /// An attempt at a server was answered, failed, or was given up.
+    pub fn answered(&mut self, id: u64, pass: Pass, outcome: Outcome, now: Instant) {
+        let (out, all) = self.out(now);
+        let Some(server) = self.all.iter_mut().find(|server| server.id == id) else { return };
+        let change = server.breaker.ended(pass, outcome, now, fastrand::f64());
+        if change == Some(Change::Closed) {
+            server.returned = Some(now);
+        }
+        let name = server.name();
+        match outcome {
+            Outcome::Success => server.outlier.success(),
+            Outcome::Failure => {
+                // Only a server that is asked like any other is judged by its failures in a row.
+                if server.outlier.failure(now) && outlier::may_eject(out, all, &self.settings.outlier) {
+                    server.outlier.eject(now);
+                    let until = server.outlier.ejected_until(now).unwrap_or(now);
+                    let time = until.saturating_duration_since(now);
+                    self.news.push(News::Ejected { server: name.clone(), time });
+                }
+            }
+            Outcome::Unjudged => {}
+        }
+        self.tell(change, Some(id), now);
+    }
+
+    /// The response to an attempt that was answered broke off.
+    pub fn broke_off(&mut self, id: u64, now: Instant) {
+        let Some(server) = self.all.iter_mut().find(|server| server.id == id) else { return };
+        let change = server.breaker.fault(now, fastrand::f64());
+        self.tell(change, Some(id), now);
+        let change = self.breaker.fault(now, fastrand::f64());
+        self.tell(change, None, now);
+    }
+
+    /// An attempt at a server is over, its response included.
+    pub fn left(&mut self, id: u64) {
+        if let Some(server) = self.all.iter_mut().find(|server| server.id == id) {
+            server.busy = server.busy.saturating_sub(1);
+        }
+    }
+
+    /// Whether there is a server for one more attempt. Asking the same one again would
+    /// double the work of one that is slow.
+    pub fn has_another(&self, tried: &[u64], last: u64, now: Instant) -> bool {
+        self.all
+            .iter()
+            .any(|server| server.id != last && !tried.contains(&server.id) && server.is_available(now))
+    }
+
+    /// Whether one more attempt is within the budget; it is spent then.
+    pub fn may_retry(&mut self, now: Instant) -> bool {
+        self.budget.withdraw(now)
+    }
+
+    /// The configured server of this number is to be found here now. Those that are
+    /// known already go on as they are.
+    pub fn found(
+        &mut self,
+        source: usize,
+        endpoints: &[Endpoint],
+        now: Instant,
+        pool: impl Fn(&Endpoint) -> Pool,
+    ) {
+        let first = !self.all.iter().any(|server| server.source == source);
+        let configured = self.settings.servers.get(source).map_or(1, |server| server.weight);
+        let is_found =
+            |server: &Server| endpoints.iter().any(|endpoint| identity(source, endpoint) == server.id);
+        self.all.retain(|server| server.source != source || is_found(server));
+        for endpoint in endpoints {
+            let id = identity(source, endpoint);
+            let weight = configured.saturating_mul(endpoint.weight).max(1);
+            if let Some(server) = self.all.iter_mut().find(|server| server.id == id) {
+                (server.weight, server.endpoint) = (weight, endpoint.clone());
+                continue;
+            }
+            let mut breaker = Breaker::new(self.settings.breaker);
+            if let Some(at) = self.forced.iter().position(|(forced, _)| *forced == id) {
+                breaker.force(Some(self.forced.swap_remove(at).1), now);
+            }
+            self.all.push(Server {
+                id,
+                source,
+                endpoint: endpoint.clone(),
+                weight,
+                pool: pool(endpoint),
+                breaker,
+                outlier: Outlier::new(self.settings.outlier),
+                health: self.settings.probe.as_ref().map(|probe| Health::new(probe.health)),
+                busy: 0,
+                // Whoever is there from the beginning has nobody to be spared for.
+                returned: (!first).then_some(now),
+            });
+        }
+    }
+
+    /// Those that are to be probed.
+    pub fn to_probe(&self) -> Vec<(u64, Endpoint, Pool)> {
+        self.all.iter().map(|server| (server.id, server.endpoint.clone(), server.pool.clone())).collect()
+    }
+
+    /// A server's probe has ended like this.
+    pub fn probed(&mut self, id: u64, result: Result<(), String>, now: Instant) {
+        let Some(server) = self.all.iter_mut().find(|server| server.id == id) else { return };
+        let Some(health) = &mut server.health else { return };
+        let why = result.as_ref().err().cloned().unwrap_or_default();
+        let change = health.probed(result, now);
+        let name = server.name();
+        match change {
+            Some(health::Change::Sick) => self.news.push(News::Sick { server: name, why }),
+            Some(health::Change::Healthy) => {
+                server.returned = Some(now);
+                self.news.push(News::Healthy { server: name });
+            }
+            None => {}
+        }
+    }
+
+    /// Opens or closes a breaker by hand, or gives it back to itself: that of a server,
+    /// named by address or host, or that of all of them together. Returns how many.
+    pub fn force(&mut self, server: Option<&str>, forced: Option<Forced>, now: Instant) -> usize {
+        let Some(wanted) = server else {
+            self.breaker.force(forced, now);
+            return 1;
+        };
+        let meant = |server: &&mut Server| {
+            server.name() == wanted
+                || server.endpoint.host == wanted
+                || server.endpoint.address.ip().to_string() == wanted
+        };
+        self.all.iter_mut().filter(meant).map(|server| server.breaker.force(forced, now)).count()
+    }
+
+    /// What was opened or closed by hand: of all of them together, and of which servers.
+    pub fn forced(&self) -> (Option<Forced>, Vec<(u64, Forced)>) {
+        let servers = self.all.iter().filter_map(|server| Some((server.id, server.breaker.forced()?)));
+        (self.breaker.forced(), servers.collect())
+    }
+
+    /// So it is from now on.
+    pub fn set_forced(&mut self, (all, servers): (Option<Forced>, Vec<(u64, Forced)>), now: Instant) {
+        self.breaker.force(all, now);
+        self.forced = servers;
+    }
+
+    /// What has happened since this was asked last.
+    pub fn news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub fn close_expired(&self) {
+        self.all.iter().for_each(|server| server.pool.close_expired());
+    }
+
+    /// How they stand.
+    pub fn view(&self, now: Instant) -> View {
+        let server = |server: &Server| ServerView {
+            address: server.name(),
+            host: server.endpoint.host.clone(),
+            state: server.state(&self.settings, now),
+            weight: server.weight,
+            priority: server.endpoint.priority,
+            under_way: server.busy,
+            idle_connections: server.pool.idle(),
+            breaker: server.breaker.view(now),
+            outlier: server.outlier.view(now),
+            health: server.health.as_ref().map(|health| health.view(now)),
+        };
+        View { breaker: self.breaker.view(now), servers: self.all.iter().map(server).collect() }
+    }
+
+    /// The place of a server among those that qualify.
+    fn choose(&mut self, qualifies: impl Fn(&Server) -> bool, hash: u64, now: Instant) -> Option<usize> {
+        let qualified = || self.all.iter().enumerate().filter(|(_, server)| qualifies(server));
+        let priority = qualified().map(|(_, server)| server.endpoint.priority).min()?;
+        let slow_start = self.settings.slow_start;
+        self.candidates.clear();
+        self.candidates.extend(qualified().filter(|(_, server)| server.endpoint.priority == priority).map(
+            |(_, server)| Candidate {
+                id: server.id,
+                weight: server.weight,
+                busy: server.busy,
+                share: balance::share(server.returned_at(), slow_start, now),
+            },
+        ));
+        let chosen = match &self.candidates[..] {
+            [only] => only.id,
+            all => {
+                let place = self.balance.pick(all, hash, [fastrand::f64(), fastrand::f64()])?;
+                all.get(place)?.id
+            }
+        };
+        self.all.iter().position(|server| server.id == chosen)
+    }
+
+    /// How many servers live traffic has put out, and how many there are.
+    fn out(&self, now: Instant) -> (usize, usize) {
+        let out = self.all.iter().filter(|server| server.outlier.ejected_until(now).is_some());
+        (out.count(), self.all.len())
+    }
+
+    /// Why there is no server to be asked.
+    fn nobody(&self, now: Instant) -> Failure {
+        let soonest = self.all.iter().filter_map(|server| {
+            let open = server.breaker.refuses(now).flatten();
+            open.max(server.outlier.ejected_until(now))
+        });
+        let retry_after = soonest.min().map(|until| until.saturating_duration_since(now));
+        let words: Vec<String> = self
+            .all
+            .iter()
+            .map(|server| format!("{} is {}", server.name(), server.state(&self.settings, now)))
+            .collect();
+        let why = if words.is_empty() { "it has none".to_owned() } else { words.join(", ") };
+        Failure::NoServer { why, retry_after }
+    }
+
+    fn open(&self, until: Option<Instant>, now: Instant) -> Failure {
+        let why = self.breaker.view(now).cause.unwrap_or_else(|| "trials are under way".to_owned());
+        Failure::Open { why, retry_after: until.map(|until| until.saturating_duration_since(now)) }
+    }
+
+    fn tell(&mut self, change: Option<Change>, id: Option<u64>, now: Instant) {
+        let Some(change) = change else { return };
+        let server = id.map(|id| self.all.iter().find(|server| server.id == id));
+        let breaker = match server {
+            None => &self.breaker,
+            Some(Some(server)) => &server.breaker,
+            Some(None) => return,
+        };
+        let name = server.flatten().map(Server::name);
+        let view = breaker.view(now);
+        self.news.push(match change {
+            Change::Opened => News::Opened {
+                server: name,
+                why: view.cause.unwrap_or_default(),
+                next_trial: Duration::from_millis(view.next_trial_ms.unwrap_or_default()),
+            },
+            Change::Closed => News::Closed { server: name },
+        });
+    }
+}
+
+impl Server {
+    fn name(&self) -> String {
+        self.endpoint.address.to_string()
+    }
+
+    fn is_available(&self, now: Instant) -> bool {
+        self.health.as_ref().is_none_or(Health::is_healthy)
+            && self.outlier.ejected_until(now).is_none()
+            && self.breaker.refuses(now).is_none()
+    }
+
+    fn returned_at(&self) -> Option<Instant> {
+        self.returned.max(self.outlier.returned_at())
+    }
+
+    fn state(&self, settings: &Settings, now: Instant) -> &'static str {
+        if self.health.as_ref().is_some_and(|health| !health.is_healthy()) {
+            return "sick";
+        }
+        match self.breaker.view(now).state {
+            "closed" => {}
+            state => return state,
+        }
+        if self.outlier.ejected_until(now).is_some() {
+            "ejected"
+        } else if balance::share(self.returned_at(), settings.slow_start, now) < 1.0 {
+            "slow-start"
+        } else {
+            "up"
+        }
+    }
+}
+
+/// The same at every node and start, so that all of them agree whose a key is.
+fn identity(source: usize, endpoint: &Endpoint) -> u64 {
+    xxh3_64(format!("{source} {} {}", endpoint.address, endpoint.host).as_bytes())
+}
+
+impl fmt::Display for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whose = |server: &Option<String>| match server {
+            Some(server) => format!("the breaker of {server}"),
+            None => "its breaker".to_owned(),
+        };
+        match self {
+            News::Opened { server, why, next_trial } => {
+                write!(f, "{} has opened: {why}; next trial in {next_trial:?}", whose(server))
+            }
+            News::Closed { server } => write!(f, "{} has closed: trials were answered", whose(server)),
+            News::Ejected { server, time } => {
+                write!(f, "{server} is left alone for {time:?}: it failed several times in a row")
+            }
+            News::Sick { server, why } => write!(f, "{server} is sick: {why}"),
+            News::Healthy { server } => write!(f, "{server} is healthy again"),
+        }
+    }
+}
