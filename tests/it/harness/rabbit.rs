@@ -4,6 +4,9 @@
 //! What always holds: it ends with the test program, however that ends, for a small
 //! shell keeps it and ends when its input does; the machine's own broker, if there
 //! is one, is neither used nor seen.
+//!
+//! The environment variable `FOREBAY_TEST_RABBITMQ` names the directory of another
+//! version's `rabbitmq-server` and `rabbitmqctl`, to test against that one.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,11 +16,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// Where Debian's package has the server, without the wrapper that changes the user.
-const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
-
-/// Its command line tool, likewise.
-const CTL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
+/// Where Debian's package has its programs, without the wrappers that change the user.
+const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
 
 /// How long it may take to start on a busy machine. It only ends what would never end.
 const STARTING: Duration = Duration::from_secs(90);
@@ -125,7 +125,7 @@ impl Rabbit {
     /// Asks its command line tool for something, and returns what it says.
     pub async fn ctl(&self, arguments: &[&str]) -> String {
         let path = |name: &str| self.directory.join(name);
-        let output = tokio::process::Command::new(CTL)
+        let output = tokio::process::Command::new(program("rabbitmqctl"))
             .args(arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -146,10 +146,8 @@ impl Rabbit {
     }
 
     fn start_blocking() -> Rabbit {
-        assert!(
-            Path::new(SERVER).exists(),
-            "{SERVER} is missing: install rabbitmq-server, as tests/run does"
-        );
+        let server = program("rabbitmq-server");
+        assert!(server.exists(), "{server:?} is missing: install rabbitmq-server, as tests/run does");
         let mut last = String::new();
         // Somebody else may take one of the ports in between.
         for _ in 0..3 {
@@ -188,6 +186,12 @@ impl Running {
     }
 }
 
+/// The path of one of its programs.
+fn program(name: &str) -> PathBuf {
+    let programs = std::env::var_os("FOREBAY_TEST_RABBITMQ").unwrap_or_else(|| PROGRAMS.into());
+    Path::new(&programs).join(name)
+}
+
 fn signal_group(signal: &str, group: &str) -> bool {
     let group = format!("-{group}");
     let sent = Command::new("kill").args(["-s", signal, "--", &group]).stderr(Stdio::null()).status();
@@ -218,7 +222,7 @@ fn run(directory: &Path, port: u16, [names, nodes]: [u16; 2]) -> Result<Running,
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("LANG", "C.UTF-8")
-        .env("SERVER", SERVER)
+        .env("SERVER", program("rabbitmq-server"))
         // The cookie is made there.
         .env("HOME", directory)
         .env("ERL_EPMD_PORT", names.to_string())
