@@ -31,7 +31,7 @@ use crate::observe::access_log::AccessLog;
 use crate::observe::counters::Counters;
 use crate::observe::{render, trace};
 use crate::origin::resolve::{self, Resolver};
-use crate::origin::{Group, Origins};
+use crate::origin::{self, Group, Origins, breaker::Forced};
 use crate::policy::Sites;
 use crate::repopulate::{DeadLetter, Keeper, QueueView, Warmer};
 use crate::serve::{Purging, Server, Upstreams};
@@ -542,6 +542,16 @@ impl Control for Shared {
         self.hidden.lock().as_ref().map(|hidden| hidden.view(backlog))
     }
 
+    fn origins(&self) -> Vec<origin::View> {
+        self.common.origins.all().iter().filter(|group| group.is_awake()).map(Group::view).collect()
+    }
+
+    fn force(&self, origin: &str, server: Option<&str>, forced: Option<Forced>) -> Option<usize> {
+        let all = self.common.origins.all();
+        let group = all.iter().find(|group| group.is_awake() && group.settings().name == origin)?;
+        Some(group.force(server, forced))
+    }
+
     fn has_origin(&self, name: &str) -> bool {
         self.config.lock().origins.iter().any(|origin| origin.name == name)
     }
@@ -587,7 +597,7 @@ impl Control for Shared {
 
     fn metrics(&self) -> String {
         self.common.store.tick();
-        render::prometheus(&self.common.counters)
+        render::prometheus(&self.common.counters) + &admin::origin_metrics(&self.origins())
     }
 
     fn reload(&self) -> Result<Vec<String>, Vec<String>> {

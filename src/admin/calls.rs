@@ -6,6 +6,7 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::auth::Scope;
+use super::origins::{Breaker, Changed, Origins};
 use super::purge::{Bans, PurgeShown, Purges};
 use super::queue::{Dead, Replay, Replayed};
 use super::warm::Jobs;
@@ -26,6 +27,8 @@ pub(super) enum Does {
     Metrics,
     Config,
     Stats,
+    Origins,
+    Force,
     Purge,
     Purges,
     PurgeOf,
@@ -68,7 +71,7 @@ const fn call(
 }
 
 /// All calls but those by the [methods](METHODS) of purge clients.
-pub(super) static CALLS: [Described; 23] = [
+pub(super) static CALLS: [Described; 25] = [
     call(
         Does::Purge,
         Method::POST,
@@ -132,6 +135,27 @@ pub(super) static CALLS: [Described; 23] = [
             (409, "It was purged meanwhile, or something newer is stored."),
             (422, "It may not be stored."),
             (503, "Too much is under way."),
+        ],
+    ),
+    call(
+        Does::Origins,
+        Method::GET,
+        "/v1/origins",
+        Some(Scope::Read),
+        "How the origins stand that this node asks: requests under way, breakers, servers, and why.",
+        &[(200, "The state.")],
+    ),
+    call(
+        Does::Force,
+        Method::POST,
+        "/v1/origins/{origin}/breaker",
+        Some(Scope::Operate),
+        "Open or close a breaker by hand, for maintenance, or give it back to itself.",
+        &[
+            (200, "How many breakers were meant."),
+            (400, "The content is not understood."),
+            (404, "No such origin is asked, or it has no such server."),
+            (415, "The content is not JSON."),
         ],
     ),
     call(
@@ -408,6 +432,12 @@ pub(super) fn openapi() -> Value {
                     json!({ "required": false, "content": { "application/json": { "schema": schema } } });
                 operation["parameters"] = json!([origin()]);
             }
+            Does::Force => {
+                let schema = schema::<Breaker>(&mut schemas);
+                operation["requestBody"] =
+                    json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+                operation["parameters"] = json!([origin()]);
+            }
             Does::Dead => operation["parameters"] = json!([origin()]),
             Does::Fill => {
                 operation["requestBody"] = json!({ "required": true, "content": {
@@ -477,6 +507,8 @@ fn content(call: &Described, status: u16, schemas: &mut SchemaGenerator) -> Opti
         (Does::Bans, 200) => schema::<Bans>(schemas),
         (Does::Warm, 202) | (Does::WarmJob | Does::WarmCancel, 200) => schema::<WarmView>(schemas),
         (Does::WarmJobs, 200) => schema::<Jobs>(schemas),
+        (Does::Origins, 200) => schema::<Origins>(schemas),
+        (Does::Force, 200) => schema::<Changed>(schemas),
         (Does::Queue, 200) => schema::<QueueView>(schemas),
         (Does::Dead, 200) => schema::<Dead>(schemas),
         (Does::Replay, 200) => schema::<Replayed>(schemas),

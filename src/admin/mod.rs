@@ -10,6 +10,7 @@ mod asyncapi;
 pub mod auth;
 mod calls;
 mod fill;
+mod origins;
 mod port;
 mod purge;
 mod queue;
@@ -24,11 +25,14 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 pub use auth::{Auth, Scope, new_token};
+pub use origins::metrics as origin_metrics;
 pub use port::serve;
 pub use varnish_cli::{Settings as VarnishCliSettings, serve as serve_varnish_cli};
 
 use crate::cluster::{Reached, View};
 use crate::invalidate::{Accepted, Entry, Wanted};
+use crate::origin;
+use crate::origin::breaker::Forced;
 use crate::policy::Sites;
 use crate::repopulate::{DeadLetter, Keeper, QueueView, Warmer};
 use crate::store::Refused;
@@ -84,6 +88,16 @@ pub trait Control: Send + Sync + 'static {
     }
     /// How hidden origins stand, where routes are hidden.
     fn queue(&self) -> Option<QueueView> {
+        None
+    }
+    /// How the origins stand that this node asks.
+    fn origins(&self) -> Vec<origin::View> {
+        Vec::new()
+    }
+    /// Opens or closes breakers of an origin by hand, or gives them back: that of a
+    /// server, or that of all of them together. How many were meant; none if there is no
+    /// such origin.
+    fn force(&self, _origin: &str, _server: Option<&str>, _forced: Option<Forced>) -> Option<usize> {
         None
     }
     /// Whether there is an origin of this name.

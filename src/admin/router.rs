@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 use super::auth::{Auth, Caller, Denied, Shown};
 use super::calls::{self, Does};
-use super::{Control, asyncapi, purge, queue, warm};
+use super::{Control, asyncapi, origins, purge, queue, warm};
 use crate::invalidate::wire;
 use crate::rfc::host::{Authority, parse_authority};
 
@@ -165,6 +165,8 @@ pub(super) fn route(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byt
         Does::PurgeOf => purge::one(path.rsplit('/').next().unwrap_or_default(), control),
         Does::Nodes => purge::nodes(control),
         Does::Bans => purge::bans(control),
+        Does::Origins => origins::show(control),
+        Does::Force => origins::force(call, control),
         Does::Queue => queue::show(control),
         Does::Dead => queue::dead(call, control),
         Does::Replay => queue::replay(call, control),

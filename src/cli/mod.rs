@@ -20,6 +20,7 @@ use crate::config::{self, Config, Flags};
 
 mod broker;
 mod operator;
+mod origins;
 mod queue;
 mod warm;
 
@@ -107,6 +108,9 @@ enum Command {
     /// Show how hidden origins stand; list what was given up, and tell it once more
     #[command(after_help = queue::EXAMPLES)]
     Queue(queue::Queue),
+    /// Show how the origins and their servers stand; open or close their breakers by hand
+    #[command(after_help = origins::EXAMPLES)]
+    Origins(origins::Origins),
     /// Show the nodes of the cluster that a running node belongs to
     Nodes(operator::Nodes),
     /// Fill the hidden routes of a running node before anybody asks, within the agreed rate
@@ -203,6 +207,7 @@ pub fn run() -> ExitCode {
         Command::Purges(purges) => operator::purges(&purges),
         Command::Bans(bans) => operator::bans(&bans),
         Command::Queue(queue) => queue::queue(&queue),
+        Command::Origins(origins) => origins::origins(&origins),
         Command::Nodes(nodes) => operator::nodes(&nodes),
         Command::Warm(warm) => warm::warm(&warm),
         Command::Token(token) => run_token(&token),

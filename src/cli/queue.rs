@@ -103,7 +103,7 @@ fn dead(answer: &Value) -> Option<String> {
 }
 
 /// A time as people say it.
-fn time(millis: u64) -> String {
+pub(super) fn time(millis: u64) -> String {
     match millis {
         0..1000 => format!("{millis} ms"),
         1000..120_000 => format!("{:.1} s", millis as f64 / 1000.0),

@@ -15,10 +15,14 @@ use super::settings::{self, Origin, Route, SECTIONS, Setting, Site};
 use super::typed::{Wrong, print_host_pattern, wrong};
 use super::written::{self, Place, Table, Value, Written};
 use super::{Config, Flags};
+use crate::origin::tls::Unusable;
 use crate::policy::site::{self, HonourRequest, Mode, OriginId, PathPattern, Rules, Sites};
 
 /// What may stand in a file beside the sections.
 const LISTS: [&str; 3] = ["rules", "origin", "site"];
+
+/// What means nothing without TLS.
+const TLS_SETTINGS: [&str; 5] = ["tls_ca", "tls_name", "tls_certificate", "tls_key", "tls_verify"];
 
 /// Reads `text` and `flags`, and gives a sound configuration or all faults.
 pub fn check(source: &str, text: &str, flags: &Flags) -> Result<Config, Faults> {
@@ -248,7 +252,22 @@ impl Checker<'_> {
                 );
                 self.fault(Some(place), &join(&path, "url"), None, refusal);
             }
-            origin.settings = origin.settings();
+            match origin.settings() {
+                Ok(settings) => origin.settings = settings,
+                Err(Unusable { setting, problem, cure }) => {
+                    let written = table.get(setting).or_else(|| table.get("url"));
+                    self.fault_at(written, &join(&path, setting), wrong(problem, cure));
+                }
+            }
+            let speaks = origin.settings.servers.iter().any(|server| server.tls);
+            let idle = TLS_SETTINGS.iter().find_map(|name| Some((name, table.get(name)?)));
+            if let Some((name, written)) = idle.filter(|_| !speaks) {
+                let refusal = wrong(
+                    "a setting for TLS, and no server that speaks it",
+                    "Leave it away, or give the origin an https:// URL.",
+                );
+                self.fault_at(Some(written), &join(&path, name), refusal);
+            }
             let name = origin.settings.name.as_str();
             if origins.iter().any(|other| other.settings.name == name) {
                 let refusal = wrong(

@@ -48,7 +48,7 @@ impl Typed for Vec<Server> {
         for (at, server) in servers.iter().enumerate() {
             if servers.iter().take(at).any(|other| other.name == server.name) {
                 return Err(wrong(
-                    format!("the server {} twice", shown_name(&server.name)),
+                    format!("the server {} twice", shown_url(server)),
                     "Keep one of the two; a weight gives it a larger part.",
                 ));
             }
@@ -59,8 +59,8 @@ impl Typed for Vec<Server> {
 
     fn shown(&self, _: &Kind) -> Shown {
         let shown = |server: &Server| match server.weight {
-            1 => shown_name(&server.name),
-            weight => format!("{} weight={weight}", shown_name(&server.name)),
+            1 => shown_url(server),
+            weight => format!("{} weight={weight}", shown_url(server)),
         };
         match &self[..] {
             [only] => Shown::Text(shown(only)),
@@ -69,10 +69,12 @@ impl Typed for Vec<Server> {
     }
 }
 
-fn shown_name(name: &Name) -> String {
-    match name {
-        Name::Host { host, port } if host.contains(':') => format!("http://[{host}]:{port}"),
-        Name::Host { host, port } => format!("http://{host}:{port}"),
+fn shown_url(server: &Server) -> String {
+    let scheme = if server.tls { "https" } else { "http" };
+    match &server.name {
+        Name::Host { host, port } if host.contains(':') => format!("{scheme}://[{host}]:{port}"),
+        Name::Host { host, port } => format!("{scheme}://{host}:{port}"),
+        Name::Service(name) if server.tls => format!("srv+https://{name}"),
         Name::Service(name) => format!("srv://{name}"),
     }
 }
@@ -80,7 +82,7 @@ fn shown_name(name: &Name) -> String {
 /// A server as it is written: a URL, and perhaps its weight.
 fn server(written: &str) -> Result<Server, Wrong> {
     let mut words = written.split_ascii_whitespace();
-    let name = name(words.next().unwrap_or_default())?;
+    let (name, tls) = name(words.next().unwrap_or_default())?;
     let mut weight = 1;
     for word in words {
         let number = word.strip_prefix("weight=").and_then(|number| number.parse().ok());
@@ -91,28 +93,29 @@ fn server(written: &str) -> Result<Server, Wrong> {
             )
         })?;
     }
-    Ok(Server { name, weight })
+    Ok(Server { name, tls, weight })
 }
 
-fn name(written: &str) -> Result<Name, Wrong> {
-    let cure = "Write http://host or http://host:port, such as \"http://127.0.0.1:3000\".";
+/// Where a server is, and whether it speaks TLS.
+fn name(written: &str) -> Result<(Name, bool), Wrong> {
+    let cure =
+        "Write http://host or http://host:port, such as \"http://127.0.0.1:3000\", or https:// for TLS.";
     let lower = written.to_ascii_lowercase();
-    if lower.starts_with("https://") {
-        return Err(wrong("origins are not asked over TLS yet", "Give the origin's http:// URL."));
-    }
-    if let Some(service) = lower.strip_prefix("srv://") {
-        let service = service.trim_end_matches(['/', '.']);
+    let (scheme, rest) = lower.split_once("://").ok_or_else(|| wrong("not an http:// URL", cure))?;
+    let tls = scheme == "https" || scheme == "srv+https";
+    if scheme == "srv" || scheme == "srv+https" {
+        let service = rest.trim_end_matches(['/', '.']);
         return match host_and_port(service) {
-            Some((name, None)) if name.contains('.') => Ok(Name::Service(name.to_owned())),
+            Some((name, None)) if name.contains('.') => Ok((Name::Service(name.to_owned()), tls)),
             _ => Err(wrong(
                 "not the name of a service",
                 "Write srv:// and its name, without a port: \"srv://_web._tcp.example.org\" or \"srv://web.service.consul\".",
             )),
         };
     }
-    let Some(rest) = lower.strip_prefix("http://") else {
+    if scheme != "http" && scheme != "https" {
         return Err(wrong("not an http:// URL", cure));
-    };
+    }
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains('@') {
         return Err(Wrong { secret: true, ..wrong("a user name or password in a URL", cure) });
@@ -125,7 +128,7 @@ fn name(written: &str) -> Result<Name, Wrong> {
     }
     let (host, port) = host_and_port(authority).ok_or_else(|| wrong("not a host and port", cure))?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(Name::Host { host, port: port.unwrap_or(80) })
+    Ok((Name::Host { host, port: port.unwrap_or(if tls { 443 } else { 80 }) }, tls))
 }
 
 impl Typed for HashOn {

@@ -59,8 +59,10 @@ pub struct Section {
 /// An `[[origin]]` as it is written.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// How it is asked, its probes apart.
+    /// How it is asked, its probes and TLS apart.
     pub settings: origin::Settings,
+    /// How servers are spoken to that speak TLS.
+    pub tls: origin::tls::Settings,
     /// What its servers are probed for, if they are.
     pub probed: Option<String>,
     /// How.
@@ -713,14 +715,17 @@ impl Origin {
     pub fn of(settings: origin::Settings, agreed: Agreed) -> Self {
         let probed = settings.probe.as_ref().map(|probe| probe.target.clone());
         let probe = settings.probe.clone().unwrap_or_default();
-        Origin { settings, probed, probe, agreed }
+        let tls = settings.tls.as_ref().map(|tls| tls.settings().clone()).unwrap_or_default();
+        Origin { settings, tls, probed, probe, agreed }
     }
 
-    /// The settings that are written.
-    pub fn settings(&self) -> origin::Settings {
+    /// The settings that are written; its files are read.
+    pub fn settings(&self) -> Result<origin::Settings, origin::tls::Unusable> {
+        let speaks = self.settings.servers.iter().any(|server| server.tls);
+        let tls = speaks.then(|| origin::tls::Tls::new(&self.tls)).transpose()?;
         let probe =
             |target: &String| origin::probe::Settings { target: target.clone(), ..self.probe.clone() };
-        origin::Settings { probe: self.probed.as_ref().map(probe), ..self.settings.clone() }
+        Ok(origin::Settings { probe: self.probed.as_ref().map(probe), tls, ..self.settings.clone() })
     }
 }
 

@@ -234,6 +234,7 @@ table! {
     origin_connections: Counter "forebay_origin_connections_total" {""} "Connections made to origins.";
     origin_connections_open: Gauge "forebay_origin_connections_open" {""} "Connections to origins that are open now.";
     origin_failed_connect: Counter "forebay_origin_failures_total" {"reason=\"connect\""} "Exchanges with origins that failed, by how.";
+    origin_failed_tls: Counter "forebay_origin_failures_total" {"reason=\"tls\""} "Exchanges with origins that failed, by how.";
     origin_failed_closed: Counter "forebay_origin_failures_total" {"reason=\"closed\""} "Exchanges with origins that failed, by how.";
     origin_failed_malformed: Counter "forebay_origin_failures_total" {"reason=\"malformed\""} "Exchanges with origins that failed, by how.";
     origin_failed_body: Counter "forebay_origin_failures_total" {"reason=\"body\""} "Exchanges with origins that failed, by how.";

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
+use tokio_rustls::client::TlsStream;
 
 /// Bytes that have arrived so far.
 #[derive(Clone, Debug, Default)]
@@ -26,9 +27,18 @@ impl Arrived {
     }
 }
 
-/// A socket whose bytes are counted.
+/// A connection to a server. Counted is what arrives within it: what TLS says for itself
+/// is no answer.
+pub enum Stream {
+    /// As it is.
+    Plain(TcpStream),
+    /// Within TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A connection whose bytes are counted.
 pub struct Counted {
-    stream: TcpStream,
+    stream: Stream,
     arrived: Arrived,
     /// How long the origin may take nothing of what is sent, where that is limited.
     patience: Option<Duration>,
@@ -38,7 +48,7 @@ pub struct Counted {
 
 impl Counted {
     /// Counts from here on.
-    pub fn new(stream: TcpStream, patience: Option<Duration>) -> (Self, Arrived) {
+    pub fn new(stream: Stream, patience: Option<Duration>) -> (Self, Arrived) {
         let arrived = Arrived::default();
         (Counted { stream, arrived: arrived.clone(), patience, deadline: None }, arrived)
     }
@@ -55,6 +65,16 @@ impl Counted {
     }
 }
 
+/// Does the same with the connection, whichever it is.
+macro_rules! either {
+    ($self:ident, $stream:ident => $what:expr) => {
+        match &mut $self.stream {
+            Stream::Plain($stream) => $what,
+            Stream::Tls($stream) => $what,
+        }
+    };
+}
+
 impl AsyncRead for Counted {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -62,7 +82,7 @@ impl AsyncRead for Counted {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let read = either!(self, stream => Pin::new(stream).poll_read(cx, buf));
         self.arrived.0.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
         read
     }
@@ -70,7 +90,7 @@ impl AsyncRead for Counted {
 
 impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let sent = either!(self, stream => Pin::new(stream).poll_write(cx, buf));
         self.timed(cx, sent)
     }
 
@@ -79,19 +99,24 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let sent = either!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
         self.timed(cx, sent)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // TLS holds back what it was given until then.
+        let flushed = either!(self, stream => Pin::new(stream).poll_flush(cx));
+        self.timed(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        either!(self, stream => Pin::new(stream).poll_shutdown(cx))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bulkhead::Saturated;
+use super::tls;
 use crate::message::{Body, RequestHead, ResponseHead, Switched};
 
 /// What is sent to an origin.
@@ -62,6 +63,14 @@ pub enum Failure {
     /// No connection was made in time.
     #[error("not connected within {0:?}")]
     ConnectTimeout(Duration),
+    /// The server could not be spoken to in TLS, or is not who it should be.
+    #[error("TLS failed: {why}")]
+    Tls {
+        /// In which way.
+        trouble: tls::Trouble,
+        /// In words.
+        why: String,
+    },
     /// The head did not arrive in time.
     #[error("no response head within {0:?}")]
     FirstByteTimeout(Duration),

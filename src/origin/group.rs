@@ -153,6 +153,11 @@ impl Group {
         });
     }
 
+    /// Whether it was ever to be asked.
+    pub fn is_awake(&self) -> bool {
+        self.inner.tasks.get().is_some()
+    }
+
     /// One request, one response head; the body follows at the reader's pace.
     pub async fn exchange(&self, outgoing: Outgoing) -> Result<Exchange, Failure> {
         let shared = &self.inner.shared;
@@ -290,8 +295,10 @@ async fn follow(shared: Weak<Shared>, source: usize, mut watch: resolve::Watch) 
 impl Shared {
     /// A configured server is here now.
     fn found(&self, source: usize, endpoints: &[Endpoint]) {
+        let speaks_tls = self.settings.servers.get(source).is_some_and(|server| server.tls);
+        let tls = self.settings.tls.as_ref().filter(|_| speaks_tls);
         let pool = |endpoint: &Endpoint| {
-            Pool::new(endpoint.address, Arc::clone(&self.settings), Arc::clone(&self.counters))
+            Pool::new(endpoint.clone(), tls.cloned(), Arc::clone(&self.settings), Arc::clone(&self.counters))
         };
         self.servers.lock().found(source, endpoints, monotonic(), pool);
         self.looked_up.send_modify(|known| *known |= bit(source));
@@ -346,6 +353,7 @@ fn bit(source: usize) -> u64 {
 fn count(counters: &Counters, failure: &Failure) {
     match failure {
         Failure::Unresolved(_) | Failure::Connect(_) => counters.origin_failed_connect.up(),
+        Failure::Tls { .. } => counters.origin_failed_tls.up(),
         Failure::ConnectTimeout(_) => counters.origin_timeout_connect.up(),
         Failure::FirstByteTimeout(_) => counters.origin_timeout_first_byte.up(),
         Failure::NotTaken(_) => counters.origin_timeout_between_bytes.up(),

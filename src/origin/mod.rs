@@ -22,6 +22,7 @@ pub mod resolve;
 pub mod retry_budget;
 mod servers;
 mod timed;
+pub mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +78,8 @@ pub struct Settings {
     pub slow_start: Duration,
     /// How servers are probed, if they are.
     pub probe: Option<probe::Settings>,
+    /// What those that speak TLS need.
+    pub tls: Option<tls::Tls>,
 }
 
 /// A server as it is configured. Its name may stand for several.
@@ -84,6 +87,8 @@ pub struct Settings {
 pub struct Server {
     /// Where it is.
     pub name: Name,
+    /// Whether it speaks TLS.
+    pub tls: bool,
     /// Its part of the requests.
     pub weight: u32,
 }
@@ -105,6 +110,7 @@ impl Default for Settings {
             name: "origin".to_owned(),
             servers: vec![Server {
                 name: Name::Host { host: "127.0.0.1".to_owned(), port: 3000 },
+                tls: false,
                 weight: 1,
             }],
             connect_timeout: Duration::from_secs(3),
@@ -125,6 +131,7 @@ impl Default for Settings {
             hash_on: HashOn::Key,
             slow_start: Duration::from_secs(10),
             probe: None,
+            tls: None,
         }
     }
 }
@@ -156,11 +163,13 @@ impl Origins {
         match groups.iter_mut().find(same_name) {
             Some(group) => {
                 if group.settings() != settings {
+                    warn_of(settings);
                     *group = group.succeeded_by(settings.clone());
                 }
                 group.clone()
             }
             None => {
+                warn_of(settings);
                 let group = Group::new(settings.clone(), self.resolver.clone(), Arc::clone(&self.counters));
                 groups.push(group.clone());
                 group
@@ -176,5 +185,16 @@ impl Origins {
     /// All there are.
     pub fn all(&self) -> Vec<Group> {
         self.groups.lock().clone()
+    }
+}
+
+/// Says what an operator has to know who lets anybody be the origin.
+fn warn_of(settings: &Settings) {
+    if settings.tls.as_ref().is_some_and(|tls| !tls.settings().verify) {
+        tracing::warn!(
+            target: "forebay::origin",
+            origin = %settings.name,
+            "its servers are not verified (tls_verify = false): whoever is on the way to them can read and change everything"
+        );
     }
 }

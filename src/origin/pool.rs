@@ -13,7 +13,6 @@
 //! where the origin does not take what is on its way to it, after a while.
 
 use std::error::Error as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +25,11 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Settings;
-use super::counted::{Arrived, Counted};
+use super::counted::{Arrived, Counted, Stream};
 use super::exchange::{Content, Failure};
+use super::resolve::Endpoint;
 use super::timed::Timed;
+use super::tls::{self, Tls};
 use crate::message::wire::{self, ToWire};
 use crate::message::{self, RequestHead, ResponseHead, Switched};
 use crate::observe::counters::Counters;
@@ -46,7 +47,9 @@ pub(super) struct Pool {
 }
 
 struct Shared {
-    address: SocketAddr,
+    endpoint: Endpoint,
+    /// Where it speaks TLS.
+    tls: Option<Tls>,
     settings: Arc<Settings>,
     idle: Mutex<Vec<Idle>>,
     counters: Arc<Counters>,
@@ -105,8 +108,13 @@ impl Deadlines {
 
 impl Pool {
     /// No connections yet.
-    pub fn new(address: SocketAddr, settings: Arc<Settings>, counters: Arc<Counters>) -> Self {
-        Pool { shared: Arc::new(Shared { address, settings, idle: Mutex::default(), counters }) }
+    pub fn new(
+        endpoint: Endpoint,
+        tls: Option<Tls>,
+        settings: Arc<Settings>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Pool { shared: Arc::new(Shared { endpoint, tls, settings, idle: Mutex::default(), counters }) }
     }
 
     /// One request, one response head; the body follows at the reader's pace.
@@ -182,12 +190,20 @@ impl Pool {
     }
 
     async fn connect(&self, upgrade: bool, deadlines: &Deadlines) -> Result<Connection, Failure> {
-        let Shared { address, settings, .. } = &*self.shared;
+        let Shared { endpoint, tls, settings, .. } = &*self.shared;
         let connecting = async {
-            let stream =
-                TcpStream::connect(address).await.map_err(|error| Failure::Connect(error.to_string()))?;
+            let stream = TcpStream::connect(endpoint.address)
+                .await
+                .map_err(|error| Failure::Connect(error.to_string()))?;
             // Small writes are whole messages here; waiting to join them only adds delay.
             let _ = stream.set_nodelay(true);
+            let stream = match tls {
+                None => Stream::Plain(stream),
+                Some(tls) => {
+                    let connected = tls.connect(stream, &endpoint.host).await;
+                    Stream::Tls(Box::new(connected.map_err(|(trouble, why)| Failure::Tls { trouble, why })?))
+                }
+            };
             // In a tunnel both sides have their own idea of how long one may wait.
             let patience = (!upgrade).then_some(deadlines.between_bytes);
             let (stream, arrived) = Counted::new(stream, patience);
@@ -286,6 +302,9 @@ fn failure(error: &hyper::Error, deadlines: &Deadlines) -> Failure {
     let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
     if error.is_user() {
         Failure::RequestBroken
+    } else if let Some((trouble, why)) = io.and_then(tls::trouble) {
+        // A server may say only after the handshake that it wants another certificate.
+        Failure::Tls { trouble, why }
     } else if io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
         Failure::NotTaken(deadlines.between_bytes)
     } else if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {

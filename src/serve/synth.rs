@@ -64,9 +64,9 @@ pub(super) fn failed(walk: Walk<'_>, why: &Failed) -> Reply {
     let (status, text) = match why {
         Failed::Origin(Failure::ConnectTimeout(_) | Failure::FirstByteTimeout(_) | Failure::NotTaken(_))
         | Failed::Waited(_) => (StatusCode::GATEWAY_TIMEOUT, "The origin did not answer in time."),
-        Failed::Origin(Failure::Unresolved(_) | Failure::Connect(_) | Failure::Closed) => {
-            (StatusCode::BAD_GATEWAY, "The origin could not be reached.")
-        }
+        Failed::Origin(
+            Failure::Unresolved(_) | Failure::Connect(_) | Failure::Tls { .. } | Failure::Closed,
+        ) => (StatusCode::BAD_GATEWAY, "The origin could not be reached."),
         Failed::Origin(Failure::Malformed(_)) | Failed::Unasked304 => {
             (StatusCode::BAD_GATEWAY, "The origin sent no valid response.")
         }

@@ -14,6 +14,7 @@ mod hostile;
 mod life;
 mod limits;
 mod methods;
+mod origins;
 mod proxy;
 mod purge;
 mod ranges;

@@ -24,9 +24,46 @@ pub static ORIGIN: &[Setting<Origin>] = &[
         "url",
         Plain,
         |origin: &mut Origin| &mut origin.settings.servers,
-        "Where it listens: http://host:port, or a list of such where it has several servers, each perhaps with \
+        "Where it listens: http://host:port or https://host:port, or a list of such where it has several servers, each perhaps with \
          a weight: \"http://a:8080 weight=2\". A name that has several addresses stands for a server each; \
-         srv://NAME asks DNS for the servers of a service, with their ports, weights and priorities. Required.",
+         srv://NAME (srv+https://NAME for TLS) asks DNS for the servers of a service, with their ports, weights \
+         and priorities. Required.",
+    ),
+    Setting::new(
+        "tls_ca",
+        Plain,
+        |origin: &mut Origin| &mut origin.tls.ca,
+        "TLS, for servers with an https:// URL: a file of certificates in PEM that alone are trusted. Without one \
+         those are that this system trusts. Read again on SIGHUP, like all of these files.",
+    )
+    .example("/etc/forebay/origin-ca.pem"),
+    Setting::new(
+        "tls_name",
+        Text(typed::any_text),
+        |origin: &mut Origin| &mut origin.tls.name,
+        "The name that a server has to prove, and is told (SNI). Without one it is the host of its URL.",
+    )
+    .example("origin.example.org"),
+    Setting::new(
+        "tls_certificate",
+        Plain,
+        |origin: &mut Origin| &mut origin.tls.certificate,
+        "A file with the certificate that servers are shown that ask for one, in PEM, with those it was issued with.",
+    )
+    .example("/etc/forebay/client.pem"),
+    Setting::new(
+        "tls_key",
+        Plain,
+        |origin: &mut Origin| &mut origin.tls.key,
+        "A file with its private key.",
+    )
+    .example("/etc/forebay/client.key"),
+    Setting::new(
+        "tls_verify",
+        Plain,
+        |origin: &mut Origin| &mut origin.tls.verify,
+        "Whether servers have to prove who they are. With false anybody on the way to them can read and change \
+         everything; that is said at each start.",
     ),
     Setting::new(
         "connect_timeout",

@@ -225,9 +225,10 @@ fn a_secret_is_never_shown() {
 
 #[test]
 fn origins() {
-    let cure = "Write http://host or http://host:port, such as \"http://127.0.0.1:3000\".";
+    let cure =
+        "Write http://host or http://host:port, such as \"http://127.0.0.1:3000\", or https:// for TLS.";
     for (url, problem) in [
-        ("https://a", "origins are not asked over TLS yet. Give the origin's http:// URL.".to_owned()),
+        ("ftp://a", format!("not an http:// URL. {cure}")),
         ("a:3000", format!("not an http:// URL. {cure}")),
         ("http://", format!("not a host and port. {cure}")),
         ("http://a:0", format!("not a host and port. {cure}")),

@@ -96,7 +96,7 @@ fn any_setting_can_be_set_by_its_path() {
 fn a_faulty_flag_is_named() {
     let set = ["rules.grase=5s", "rules.grace=5", "memory=1GiB", "store.memory", "origin[9].url=http://a"];
     let flags = Flags {
-        origin: some("https://a"),
+        origin: some("ftp://a"),
         memory: some("12 parsecs"),
         admin: some("0.0.0.0:6090"),
         admin_token: some("a b"),
@@ -113,7 +113,7 @@ fn a_faulty_flag_is_named() {
         "--set: rules.grase: no such setting. Did you mean `grace`?",
         "--set: rules.grace = \"5\": not a time. Write a whole number with a unit (ms, s, m, h or d), such as \"30s\".",
         "--admin: admin.address = \"0.0.0.0:6090\": an address that others can reach, without a token. Set admin.token (or FOREBAY_ADMIN_TOKEN), or use an address such as \"127.0.0.1:6090\".",
-        "--origin: origin[0].url = \"https://a\": origins are not asked over TLS yet. Give the origin's http:// URL.",
+        "--origin: origin[0].url = \"ftp://a\": not an http:// URL. Write http://host or http://host:port, such as \"http://127.0.0.1:3000\", or https:// for TLS.",
     ];
     let faults = faults_with("\n[store]\nmax_variants = 0\n", &flags);
     assert_eq!(faults, expected, "{faults:#?}");

@@ -26,7 +26,7 @@ fn good_with(text: &str, flags: &Flags) -> Config {
 
 /// A server of an origin.
 fn server(host: &str, port: u16) -> origin::Server {
-    origin::Server { name: Name::Host { host: host.to_owned(), port }, weight: 1 }
+    origin::Server { name: Name::Host { host: host.to_owned(), port }, tls: false, weight: 1 }
 }
 
 /// Reads a bad file with flags: its faults, each as it is printed.

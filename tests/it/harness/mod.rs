@@ -8,6 +8,7 @@
 pub mod client;
 pub mod origin;
 pub mod rabbit;
+pub mod secure;
 pub mod wire;
 pub mod world;
 

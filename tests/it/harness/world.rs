@@ -70,11 +70,15 @@ impl World {
             })
             .map(|line| format!("{line}\n"))
             .collect();
+        let own = if section("origin.").contains("url = ") {
+            String::new()
+        } else {
+            format!("url = \"http://{}\"\n", origin.address())
+        };
         format!(
-            "[listen]\naddress = \"127.0.0.1:0\"\n{}[admin]\naddress = \"127.0.0.1:0\"\n{}[[origin]]\nname = \"o\"\nurl = \"http://{}\"\n{}\n{rest}",
+            "[listen]\naddress = \"127.0.0.1:0\"\n{}[admin]\naddress = \"127.0.0.1:0\"\n{}[[origin]]\nname = \"o\"\n{own}{}\n{rest}",
             section("listen."),
             section("admin."),
-            origin.address(),
             section("origin."),
         )
     }

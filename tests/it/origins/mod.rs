@@ -1,0 +1,5 @@
+//! Origins: their servers, what protects them, and what protects everybody else from them.
+
+mod groups;
+mod slow;
+mod tls;
