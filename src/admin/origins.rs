@@ -81,8 +81,10 @@ pub(super) fn force(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byt
     }
 }
 
+type Gauge = (&'static str, &'static str, fn(&View) -> usize);
+
 /// The gauges that each origin has: name, help, and the value of a view.
-const GAUGES: &[(&str, &str, fn(&View) -> usize)] = &[
+const GAUGES: &[Gauge] = &[
     ("forebay_origin_under_way", "Requests under way at an origin.", |view| view.requests.under_way),
     ("forebay_origin_places", "The most requests that may be under way at an origin.", |view| {
         view.requests.max_requests

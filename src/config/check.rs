@@ -21,9 +21,6 @@ use crate::policy::site::{self, HonourRequest, Mode, OriginId, PathPattern, Rule
 /// What may stand in a file beside the sections.
 const LISTS: [&str; 3] = ["rules", "origin", "site"];
 
-/// What means nothing without TLS.
-const TLS_SETTINGS: [&str; 5] = ["tls_ca", "tls_name", "tls_certificate", "tls_key", "tls_verify"];
-
 /// Reads `text` and `flags`, and gives a sound configuration or all faults.
 pub fn check(source: &str, text: &str, flags: &Flags) -> Result<Config, Faults> {
     let (mut tree, mut faults) = written::parse(source, text);
@@ -258,15 +255,6 @@ impl Checker<'_> {
                     let written = table.get(setting).or_else(|| table.get("url"));
                     self.fault_at(written, &join(&path, setting), wrong(problem, cure));
                 }
-            }
-            let speaks = origin.settings.servers.iter().any(|server| server.tls);
-            let idle = TLS_SETTINGS.iter().find_map(|name| Some((name, table.get(name)?)));
-            if let Some((name, written)) = idle.filter(|_| !speaks) {
-                let refusal = wrong(
-                    "a setting for TLS, and no server that speaks it",
-                    "Leave it away, or give the origin an https:// URL.",
-                );
-                self.fault_at(Some(written), &join(&path, name), refusal);
             }
             let name = origin.settings.name.as_str();
             if origins.iter().any(|other| other.settings.name == name) {

@@ -1,4 +1,4 @@
-//! How an origin's servers, probes and choices are written.
+//! How an origin's servers, probes and choices are written, and what takes its place.
 
 use std::ops::RangeInclusive;
 
@@ -11,6 +11,7 @@ use crate::origin::balance::Policy;
 use crate::origin::probe::Expression;
 use crate::origin::resolve::Name;
 use crate::origin::{HashOn, Server};
+use crate::policy::fallback::{Fallback, MOST_FILE, StaticFile};
 
 /// How many servers one origin may be written with.
 const MOST_SERVERS: usize = 64;
@@ -203,4 +204,58 @@ impl Typed for Option<Expression> {
     fn shown(&self, _: &Kind) -> Shown {
         self.as_ref().map_or(Shown::Unset, |expression| Shown::Text(expression.0.as_str().to_owned()))
     }
+}
+
+impl Typed for Fallback {
+    fn read(&mut self, value: &Value, _: &Kind) -> Result<(), Wrong> {
+        let cure = || {
+            "Write \"page\", \"file:/path/to/page.html\", or \"redirect:https://status.example.org/\"."
+                .to_owned()
+        };
+        let written = text(value, cure)?;
+        *self = if written == "page" {
+            Fallback::Page
+        } else if let Some(path) = written.strip_prefix("file:") {
+            Fallback::File(static_file(path)?)
+        } else if let Some(to) = written.strip_prefix("redirect:") {
+            let is_url = to.starts_with('/') || to.starts_with("http://") || to.starts_with("https://");
+            if !is_url || !to.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(wrong("a redirect to what is no URL", cure()));
+            }
+            Fallback::Redirect(to.to_owned())
+        } else {
+            return Err(wrong("not a fallback", cure()));
+        };
+        Ok(())
+    }
+
+    fn shown(&self, _: &Kind) -> Shown {
+        Shown::Text(match self {
+            Fallback::Page => "page".to_owned(),
+            Fallback::File(file) => format!("file:{}", file.path),
+            Fallback::Redirect(to) => format!("redirect:{to}"),
+        })
+    }
+}
+
+/// A file that is there, small enough, and of a known kind.
+fn static_file(path: &str) -> Result<StaticFile, Wrong> {
+    let kind = StaticFile::kind_of(path).ok_or_else(|| {
+        let endings: Vec<_> = StaticFile::endings().map(|ending| format!(".{ending}")).collect();
+        wrong(
+            format!("{path} is of no known kind"),
+            format!("Let its name end in one of {}.", endings.join(", ")),
+        )
+    })?;
+    let unread = |error: std::io::Error| {
+        wrong(format!("{path} cannot be read: {error}"), "Give a file that forebay may read.")
+    };
+    if std::fs::metadata(path).map_err(unread)?.len() > MOST_FILE {
+        return Err(wrong(
+            format!("{path} is larger than 1 MiB"),
+            "Give a small page: it is kept in memory.",
+        ));
+    }
+    let content = std::fs::read(path).map_err(unread)?.into();
+    Ok(StaticFile { path: path.to_owned(), kind, content })
 }

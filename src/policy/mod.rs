@@ -6,6 +6,7 @@
 
 pub mod admit;
 pub mod decide;
+pub mod fallback;
 pub mod narrow;
 pub mod normalise;
 pub mod site;

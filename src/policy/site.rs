@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::fallback::Fallback;
 use ipnet::IpNet;
 use regex::Regex;
 
@@ -82,6 +83,10 @@ pub struct Rules {
     pub keep: Duration,
     /// How long a client waits for the origin when stale could answer it.
     pub stale_deadline: Duration,
+    /// What clients get when nothing else is left.
+    pub fallback: Fallback,
+    /// Whether they get that in place of the origin's own 5xx as well.
+    pub intercept_errors: bool,
     /// From a request's last byte to the response's head, where the route has its own.
     pub first_byte_timeout: Option<Duration>,
     /// Between two pieces of a body, where the route has its own.
@@ -250,6 +255,8 @@ impl Default for Rules {
             stale_on_error: Duration::from_secs(12 * 3600),
             keep: Duration::from_secs(3600),
             stale_deadline: Duration::from_millis(300),
+            fallback: Fallback::Page,
+            intercept_errors: false,
             first_byte_timeout: None,
             between_bytes_timeout: None,
             total_timeout: None,

@@ -23,6 +23,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use http::{Method, StatusCode};
+
 use crate::clock::{Clock, Wall};
 use crate::fetch::{Asked, Fetched, Fetcher, Passed};
 use crate::message::Switched;
@@ -183,8 +185,18 @@ impl<'a> Walk<'a> {
 
     /// A stored response answers, for this reason if it is stale.
     fn stored(self, response: &Arc<StoredResponse>, outcome: Outcome, detail: Option<&'static str>) -> Reply {
+        if self.intercepts(response.head.status) {
+            return synth::intercepted(self, response.head.status);
+        }
         let answer = Answer { outcome, hit: true, detail, ..Answer::default() };
         deliver::deliver(self, Source::Stored(response), answer)
+    }
+
+    /// Whether the client does not get to see an answer of this status.
+    fn intercepts(&self, status: StatusCode) -> bool {
+        status.is_server_error()
+            && self.asked.rules.intercept_errors
+            && matches!(self.asked.presented.method, Method::GET | Method::HEAD)
     }
 
     /// A stale stored response answers; the origin is asked in the background
@@ -230,6 +242,12 @@ impl<'a> Walk<'a> {
         };
         self.now = self.server.clock.now();
         Fetch::Done(match fetched {
+            Fetched::Flowing { response, .. } if self.intercepts(response.head.status) => {
+                synth::intercepted(self, response.head.status)
+            }
+            Fetched::Private(private) if self.intercepts(private.status) => {
+                synth::intercepted(self, private.status)
+            }
             Fetched::Flowing { response, seat, collapsed } => {
                 let outcome = if collapsed { Outcome::Collapsed } else { Outcome::Miss };
                 let status = Some(response.head.status.as_u16());
@@ -294,6 +312,7 @@ impl<'a> Walk<'a> {
         };
         self.now = self.server.clock.now();
         match passed {
+            Ok(Passed::Answer { status, .. }) if self.intercepts(status) => synth::intercepted(self, status),
             Ok(Passed::Answer { status, fields, length, body, switched: origin }) => {
                 let tunnel = origin.zip(switched).map(|((origin, protocol), client)| Tunnel {
                     origin,

@@ -4,6 +4,7 @@
 //! What it never does: name an origin, or claim to come from the cache
 //! (RFC 9211 section 2: no `Cache-Status`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,9 @@ use super::reply::{Reply, ReplyBody, ReplyContent};
 use super::{Server, Walk};
 use crate::fetch::Failed;
 use crate::origin::Failure;
+use crate::origin::tls::Trouble;
 use crate::policy::Refusal;
+use crate::policy::fallback::Fallback;
 use crate::rfc::date;
 use crate::rfc::fields::Fields;
 
@@ -81,12 +84,72 @@ pub(super) fn failed(walk: Walk<'_>, why: &Failed) -> Reply {
             (StatusCode::SERVICE_UNAVAILABLE, "Too much is under way; try again in a moment.")
         }
     };
-    let mut reply = of_walk(walk, status, text, why.to_string());
-    if let Failed::Origin(Failure::Open { retry_after, .. } | Failure::NoServer { retry_after, .. }) = why {
-        let after = retry_after.unwrap_or(UNKNOWN);
-        reply.fields.set("retry-after", jittered(after).to_string());
-    }
+    let after = match why {
+        Failed::Origin(Failure::Open { retry_after, .. } | Failure::NoServer { retry_after, .. }) => {
+            Some(retry_after.unwrap_or(UNKNOWN))
+        }
+        _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(Duration::from_secs(1)),
+        _ => None,
+    };
+    let proxy_status = format!("{}; {}", walk.server.node, proxy_error(why));
+    let mut reply = last_resort(walk, status, text, after, why.to_string());
+    reply.fields.add("proxy-status", proxy_status);
     reply
+}
+
+/// An answer of the origin that clients do not get to see.
+pub(super) fn intercepted(walk: Walk<'_>, status: StatusCode) -> Reply {
+    let proxy_status = format!("{}; received-status={}", walk.server.node, status.as_u16());
+    let text = "The origin answered with an error.";
+    let mut reply = last_resort(walk, status, text, None, Failed::Status(status).to_string());
+    reply.fields.add("proxy-status", proxy_status);
+    reply
+}
+
+/// What has gone wrong, in the words of RFC 9209 2.3. None of them names an origin.
+fn proxy_error(why: &Failed) -> String {
+    let error = match why {
+        Failed::Origin(failure) => match failure {
+            Failure::Unresolved(_) => "dns_error",
+            Failure::Connect(_) => "connection_refused",
+            Failure::ConnectTimeout(_) => "connection_timeout",
+            Failure::Tls { trouble: Trouble::Certificate, .. } => "tls_certificate_error",
+            Failure::Tls { trouble: Trouble::Alert, .. } => "tls_alert_received",
+            Failure::Tls { trouble: Trouble::Protocol, .. } => "tls_protocol_error",
+            Failure::FirstByteTimeout(_) => "http_response_timeout",
+            Failure::NotTaken(_) => "connection_write_timeout",
+            Failure::Closed => "connection_terminated",
+            Failure::Malformed(_) => "http_protocol_error",
+            Failure::RequestBroken => "http_request_error",
+            Failure::Open { .. } | Failure::NoServer { .. } => "destination_unavailable",
+            Failure::Saturated(_) => "connection_limit_reached",
+        },
+        Failed::Status(status) => return format!("received-status={}", status.as_u16()),
+        Failed::Unasked304 => "http_protocol_error",
+        Failed::Waited(_) => "http_response_timeout",
+        Failed::Full => "connection_limit_reached",
+        Failed::Lost => "proxy_internal_error",
+    };
+    format!("error={error}")
+}
+
+/// What the route has for clients when nothing else is left.
+fn last_resort(
+    mut walk: Walk<'_>,
+    status: StatusCode,
+    text: &str,
+    after: Option<Duration>,
+    failure: String,
+) -> Reply {
+    walk.record.failure = Some(failure);
+    let page = Page {
+        status,
+        text,
+        outcome: Outcome::Failed,
+        is_head: walk.asked.presented.method == Method::HEAD,
+        retry_after: after.map(jittered),
+    };
+    page.or_fallback(walk)
 }
 
 /// A request with an unsafe method on a hidden route that takes none.
@@ -152,9 +215,15 @@ pub(super) fn unserved(mut walk: Walk<'_>, why: &Unserved) -> Reply {
     let seconds = after.map(jittered);
     let is_head = walk.asked.presented.method == Method::HEAD;
     let page = Page { status, text, outcome, is_head, retry_after: seconds };
-    let form = Form::wanted(walk.asked.presented.fields.members("accept"));
-    let mut reply = page.reply(walk.server, form, walk.record);
-    reply.fields.add("proxy-status", format!("{}; error={error}; details=\"{details}\"", walk.server.node));
+    let proxy_status = format!("{}; error={error}; details=\"{details}\"", walk.server.node);
+    let mut reply = if outcome == Outcome::Failed || matches!(why, Unserved::Forbidden(_)) {
+        page.or_fallback(walk)
+    } else {
+        // It comes in a moment, or the client has no right to it.
+        let form = Form::wanted(walk.asked.presented.fields.members("accept"));
+        page.reply(walk.server, form, walk.record)
+    };
+    reply.fields.add("proxy-status", proxy_status);
     reply
 }
 
@@ -225,8 +294,30 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    fn reply(self, server: &Server, form: Form, mut record: Record) -> Reply {
-        let Page { status, text, outcome, is_head, retry_after } = self;
+    /// What the route has in place of the page, or the page in the form that is wanted.
+    fn or_fallback(self, walk: Walk<'_>) -> Reply {
+        let (asked, server) = (Arc::clone(&walk.asked), walk.server);
+        let form = Form::wanted(asked.presented.fields.members("accept"));
+        match &asked.rules.fallback {
+            Fallback::File(file) if form != Form::Json || file.is_json() => {
+                let content = file.content.clone();
+                self.with(server, file.kind, content, walk.record)
+            }
+            Fallback::Redirect(to) if matches!(asked.presented.method, Method::GET | Method::HEAD) => {
+                let page =
+                    Page { status: StatusCode::FOUND, text: "This page is elsewhere at the moment.", ..self };
+                let mut reply = page.reply(server, form, walk.record);
+                reply.fields.add("location", to);
+                reply
+            }
+            Fallback::Page | Fallback::File(_) | Fallback::Redirect(_) => {
+                self.reply(server, form, walk.record)
+            }
+        }
+    }
+
+    fn reply(self, server: &Server, form: Form, record: Record) -> Reply {
+        let Page { status, text, retry_after, .. } = self;
         let reason = status.canonical_reason().unwrap_or_default();
         let id = record.request_id.clone();
         let number = status.as_u16();
@@ -248,6 +339,13 @@ impl Page<'_> {
                 ("text/html; charset=utf-8", html(number, reason, text, &reload, &id))
             }
         };
+        self.with(server, kind, body.into(), record)
+    }
+
+    /// This content, with all that such an answer says.
+    fn with(self, server: &Server, kind: &str, body: Bytes, mut record: Record) -> Reply {
+        let Page { status, outcome, is_head, retry_after, .. } = self;
+        let id = record.request_id.clone();
         let mut fields = Fields::new();
         fields.add("date", date::format(server.clock.now()));
         fields.add("content-type", kind);
@@ -261,8 +359,7 @@ impl Page<'_> {
         fields.add("content-length", body.len().to_string());
         record.head(outcome, status, "");
         let length = Some(body.len() as u64);
-        let content =
-            if is_head { ReplyContent::Empty } else { ReplyContent::Made(Bytes::from(body.into_bytes())) };
+        let content = if is_head { ReplyContent::Empty } else { ReplyContent::Made(body) };
         Reply { status, fields, body: ReplyBody::new(content, record), length, close: false, tunnel: None }
     }
 }

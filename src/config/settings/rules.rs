@@ -38,6 +38,21 @@ pub static RULES: &[Setting<Rules>] = &[
          it, as with must-revalidate.",
     ),
     Setting::new(
+        "fallback",
+        Plain,
+        |rules: &mut Rules| &mut rules.fallback,
+        "What clients get when nothing else is left: the origin fails, and nothing stale may answer. \"page\" is a \
+         short page that forebay makes, HTML, JSON or text by `Accept`; \"file:PATH\" a file of your own (clients \
+         that want JSON get it only if it is JSON); \"redirect:URL\" sends GET and HEAD elsewhere with 302. \
+         Files are read with the configuration, and again on SIGHUP.",
+    ),
+    Setting::new(
+        "intercept_errors",
+        Plain,
+        |rules: &mut Rules| &mut rules.intercept_errors,
+        "Whether the fallback also takes the place of the origin's own answers of 5xx to GET and HEAD.",
+    ),
+    Setting::new(
         "keep",
         TIME,
         |rules: &mut Rules| &mut rules.keep,

@@ -20,7 +20,8 @@ async fn one_follower_too_many_is_told_to_come_again() {
     // The leader has a seat as well.
     world.until("two to follow", |c| c.followers_waiting.get() == 2).await;
     let refused = world.get("/x").await;
-    assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
+    let after: u64 = refused.field("retry-after").and_then(|after| after.parse().ok()).expect("a time");
+    assert!(refused.status == 503 && (1..=3).contains(&after), "those who are told do not come back together");
     assert_eq!(refused.field("cache-status"), None);
     assert_eq!(world.counters().collapse_full.get(), 1);
     gate.open();

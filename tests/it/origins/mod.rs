@@ -1,5 +1,6 @@
 //! Origins: their servers, what protects them, and what protects everybody else from them.
 
+mod degrade;
 mod groups;
 mod slow;
 mod tls;
