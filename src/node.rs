@@ -30,7 +30,7 @@ use crate::listen::{self, Current};
 use crate::observe::access_log::AccessLog;
 use crate::observe::counters::Counters;
 use crate::observe::{render, trace};
-use crate::origin::resolve::{self, Resolver};
+use crate::origin::resolve::Resolver;
 use crate::origin::{self, Group, Origins, breaker::Forced};
 use crate::policy::Sites;
 use crate::repopulate::{DeadLetter, Keeper, QueueView, Warmer};
@@ -178,7 +178,7 @@ impl Node {
         let counters = Arc::new(Counters::default());
         let access_log =
             AccessLog::start(&config.access_log, Arc::clone(&counters)).map_err(StartError::AccessLog)?;
-        let resolver = Resolver::new(resolve::Settings::default(), Arc::clone(&counters))
+        let resolver = Resolver::new(config.dns.clone(), Arc::clone(&counters))
             .map_err(|why| StartError::Runtime(io::Error::other(why)))?;
         let common = Common {
             store: Arc::new(Store::new(store_settings(&config, is_worker), Arc::clone(&counters))),

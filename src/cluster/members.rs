@@ -42,6 +42,9 @@ pub struct Member {
     pub fill: String,
     /// Up to which offset of the stream it has applied everything.
     pub position: u64,
+    /// The id of the message there.
+    #[serde(skip)]
+    pub id: String,
     /// Whether that is the stream which this node reads.
     pub same_stream: bool,
     /// How long ago it was heard of, in milliseconds.
@@ -66,6 +69,11 @@ impl Members {
         }
         self.heard.insert(said.node.clone(), Heard { said, at: now });
         new
+    }
+
+    /// What was heard of how far they have read means nothing any more.
+    pub fn forget_positions(&mut self) {
+        self.heard.values_mut().for_each(|heard| heard.said.position = 0);
     }
 
     /// How many are alive.
@@ -106,6 +114,7 @@ impl Members {
                     admin: said.admin,
                     fill: said.fill,
                     position: said.position,
+                    id: said.id,
                 }
             })
             .collect();
@@ -130,6 +139,7 @@ mod tests {
 
     fn said(node: &str, position: u64) -> Announcement {
         Announcement {
+            id: String::new(),
             version: Announcement::VERSION,
             node: node.to_owned(),
             name: "edge".to_owned(),

@@ -80,6 +80,9 @@ pub struct Announcement {
     pub epoch: String,
     /// Up to which offset it has applied everything, that one included.
     pub position: u64,
+    /// The id of the message there.
+    #[serde(default)]
+    pub id: String,
     /// It will be heard of again within so many milliseconds.
     pub next_ms: u64,
     /// Whether it is about to end.

@@ -98,6 +98,9 @@ struct Inner {
     counters: Arc<Counters>,
     members: Mutex<Members>,
     reading: Mutex<Reading>,
+    /// Held while something is applied: what a broken link has brought is done before the
+    /// next link begins.
+    applying: Arc<tokio::sync::Mutex<()>>,
     /// Told when the position has moved.
     moved: Notify,
     /// Whether everything has been read that there was when the link was made.
@@ -115,6 +118,8 @@ struct Reading {
     told: u64,
     /// What the state directory has.
     kept: Kept,
+    /// Whether the place is one of the stream that is read now.
+    confirmed: bool,
     /// Why there is no link.
     trouble: Option<String>,
 }
@@ -225,6 +230,7 @@ impl Cluster {
             distrusted: now,
             told: kept.told,
             kept,
+            confirmed: false,
             trouble: Some("not connected yet".to_owned()),
         };
         let inner = Arc::new(Inner {
@@ -236,6 +242,7 @@ impl Cluster {
             counters,
             members: Mutex::default(),
             reading: Mutex::new(reading),
+            applying: Arc::default(),
             moved: Notify::new(),
             caught_up: watch::Sender::new(false),
         });
@@ -285,7 +292,8 @@ impl Cluster {
         let (mut nodes, mut waiting_for) = (vec![this], Vec::new());
         if entry.identity.is_some() {
             for member in self.view().nodes.iter().filter(|member| !member.this) {
-                if member.same_stream && entry.offset.is_some_and(|offset| offset <= member.position) {
+                let offset = entry.offset.filter(|offset| *offset <= member.position);
+                if offset.is_some() && member.same_stream && self.inner.is_place(member) {
                     nodes.push(name(member));
                 } else if member.live {
                     waiting_for.push(name(member));
@@ -322,6 +330,11 @@ impl Cluster {
 }
 
 impl Reading {
+    /// Whether others may be told how far this node has come.
+    fn is_confirmed(&self) -> bool {
+        self.confirmed && self.position().is_some()
+    }
+
     fn position(&self) -> Option<&Position> {
         match &self.resume {
             Resume::After(position) => Some(position),
@@ -337,6 +350,15 @@ impl Inner {
 
     fn outbox(&self) -> Option<&Outbox> {
         self.invalidator.outbox()
+    }
+
+    /// Whether what a member says of how far it has read is true of the stream as this node
+    /// has read it.
+    fn is_place(&self, member: &Member) -> bool {
+        let epoch = self.reading.lock().position().map(|position| position.epoch.clone());
+        epoch.is_some_and(|epoch| {
+            self.invalidator.knows_place(&ReadTo { epoch, offset: member.position, id: member.id.clone() })
+        })
     }
 
     /// Connects, and again whenever the link breaks.
@@ -387,6 +409,7 @@ impl Inner {
             Resume::Lost => From::First,
         };
         let reader = stream.read(&link, from).await?;
+        drop(self.applying.lock().await);
         self.invalidator.links(&epoch, resume == Resume::Lost);
         let here = Message::new(Some(&epoch), Says::Here);
         stream.append(&here.to_bytes()).await?;
@@ -402,7 +425,7 @@ impl Inner {
             Resume::After(_) => self.invalidator.turn(),
         };
         tokio::select! {
-            broken = self.read(&stream, reader, &epoch, (&here, turn)) => broken,
+            broken = self.read((&link, &stream), reader, &epoch, (&here, turn)) => broken,
             broken = self.tell(&stream, &epoch) => broken,
             broken = self.keep_company(&announcer, listener) => broken,
         }
@@ -436,21 +459,26 @@ impl Inner {
     /// Reads the stream, and applies what it says.
     async fn read(
         &self,
-        stream: &Stream,
+        (link, stream): (&Link, &Stream),
         mut reader: Reader,
         epoch: &str,
         (here, turn): (&Message, u64),
     ) -> Result<std::convert::Infallible, Broken> {
-        let mut expected = self.reading.lock().position().cloned();
+        let mut expected = {
+            let mut reading = self.reading.lock();
+            reading.confirmed = false;
+            reading.position().cloned()
+        };
         let mut caught_up = false;
         loop {
             let message = if caught_up {
                 reader.next().await?
             } else {
-                // What this node has just written must arrive at least; if it does not, and the
-                // stream's first message did, the stream ends before what was read last.
+                // What this node has just written must arrive at least.
                 match next_or_nudge(stream, &mut reader, here).await {
-                    Err(Broken::Mute) if expected.is_some() => return Err(self.lost()),
+                    Err(Broken::Mute) => {
+                        return Err(self.why_mute(link, stream, expected.as_ref(), here).await);
+                    }
                     next => next?,
                 }
             };
@@ -463,6 +491,7 @@ impl Inner {
                 if message.offset != last.offset || id != last.id {
                     return Err(self.lost());
                 }
+                self.reading.lock().confirmed = true;
                 continue;
             }
             let is_here = id == here.id && !caught_up;
@@ -492,7 +521,10 @@ impl Inner {
             let Position { epoch, offset, id } = position.clone();
             self.invalidator.has_read(ReadTo { epoch, offset, id }, is_here.then_some(turn));
             self.counters.cluster_position.set(position.offset);
-            self.reading.lock().resume = Resume::After(position);
+            {
+                let mut reading = self.reading.lock();
+                (reading.resume, reading.confirmed) = (Resume::After(position), true);
+            }
             self.moved.notify_one();
             if is_here {
                 caught_up = true;
@@ -504,7 +536,29 @@ impl Inner {
     /// What comes after what was read last is not there any more.
     fn lost(&self) -> Broken {
         self.reading.lock().resume = Resume::Lost;
+        self.members.lock().forget_positions();
         Broken::Lost
+    }
+
+    /// Why nothing arrives from where this node has come to: if what is written now stands
+    /// before that, the end of the stream was lost.
+    async fn why_mute(
+        &self,
+        link: &Link,
+        stream: &Stream,
+        expected: Option<&Position>,
+        here: &Message,
+    ) -> Broken {
+        let Some(expected) = expected else { return Broken::Mute };
+        let next = async {
+            let mut reader = stream.read(link, From::Next).await?;
+            next_or_nudge(stream, &mut reader, here).await
+        };
+        match next.await {
+            Ok(next) if next.offset <= expected.offset => self.lost(),
+            Ok(_) => Broken::Mute,
+            Err(broken) => broken,
+        }
     }
 
     async fn apply(&self, message: Message, offset: u64, before: u64) {
@@ -512,8 +566,10 @@ impl Inner {
         let mut entries = purges.into_iter().map(Purge::into_entry).collect::<Vec<Entry>>().into_iter();
         while !entries.as_slice().is_empty() {
             let (invalidator, rest) = (Arc::clone(&self.invalidator), entries.as_slice().to_vec());
+            let applying = Arc::clone(&self.applying).lock_owned().await;
             // It takes locks that others hold for long, and the disk may be slow.
             let work = tokio::task::spawn_blocking(move || {
+                let _applying = applying;
                 let mut applied = 0;
                 let mut told = 0;
                 for entry in rest {
@@ -595,7 +651,7 @@ impl Inner {
                 () = tokio::time::sleep(due) => {
                     announced = Some(Instant::now());
                     news = false;
-                    if self.reading.lock().position().is_some() {
+                    if self.reading.lock().is_confirmed() {
                         announcer.announce(&self.announcement(rest, false).to_bytes()).await?;
                     }
                 }
@@ -650,11 +706,11 @@ impl Inner {
 
     fn announcement(&self, next: Duration, leaves: bool) -> Announcement {
         let position = self.reading.lock().position().cloned();
-        let (epoch, position) = position.map_or_else(Default::default, |it| (it.epoch, it.offset));
+        let Position { epoch, offset: position, id } = position.unwrap_or_default();
         let Me { node, name, admin, fill } = self.me.clone();
         let forebay = env!("CARGO_PKG_VERSION").to_owned();
         let (version, next_ms) = (Announcement::VERSION, next.as_millis() as u64);
-        Announcement { version, node, name, forebay, admin, fill, epoch, position, next_ms, leaves }
+        Announcement { version, node, name, forebay, admin, fill, epoch, position, id, next_ms, leaves }
     }
 
     /// Looks after what depends on time: being cut off, and the position on disk.

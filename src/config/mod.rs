@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::observe::access_log;
+use crate::origin::resolve;
 use crate::policy::site::{Presentation, Rules, Sites};
 use crate::repopulate::{self, Agreed};
 use crate::{admin, broker, cluster, fetch, listen, origin, serve, store};
@@ -53,6 +54,8 @@ pub struct Config {
     pub presentation: Presentation,
     /// The sites, each with a last route that takes every path.
     pub sites: Sites,
+    /// How the names of origins are looked up.
+    pub dns: resolve::Settings,
     /// The origins; an `OriginId` counts in this list.
     pub origins: Vec<origin::Settings>,
     /// What was agreed with the owners of the origins, in the same order.
@@ -150,6 +153,7 @@ impl Config {
             fetch: fetch::Settings::default(),
             presentation: Presentation::default(),
             sites: Sites::default(),
+            dns: resolve::Settings::default(),
             origins: Vec::new(),
             agreed: Vec::new(),
             hidden: repopulate::Settings::default(),

@@ -1,15 +1,16 @@
 //! How an origin's servers, probes and choices are written, and what takes its place.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use http::Method;
 use regex::Regex;
 
-use super::typed::{Kind, Shown, Typed, Words, Wrong, host_and_port, text, wrong};
+use super::typed::{Kind, Shown, Typed, Words, Wrong, host_and_port, members, text, wrong};
 use super::written::Value;
 use crate::origin::balance::Policy;
 use crate::origin::probe::Expression;
-use crate::origin::resolve::Name;
+use crate::origin::resolve::{Family, Name};
 use crate::origin::{HashOn, Server};
 use crate::policy::fallback::{Fallback, MOST_FILE, StaticFile};
 
@@ -21,6 +22,27 @@ const WEIGHTS: RangeInclusive<u32> = 1..=1000;
 impl Words for Policy {
     const WORDS: &'static [(&'static str, Self)] =
         &[("round-robin", Policy::RoundRobin), ("least-busy", Policy::LeastBusy), ("hash", Policy::Hash)];
+}
+
+impl Words for Family {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("v4", Family::V4), ("v6", Family::V6), ("both", Family::Both)];
+}
+
+impl Typed for Vec<SocketAddr> {
+    fn read(&mut self, value: &Value, _: &Kind) -> Result<(), Wrong> {
+        let cure = "Write addresses in brackets, such as [\"127.0.0.1:8600\"]; without a port it is 53.";
+        let read = |text: &str| {
+            let of_ip = |ip| SocketAddr::new(ip, 53);
+            text.parse().ok().or_else(|| text.parse().ok().map(of_ip))
+        };
+        *self = members(value, cure, "not addresses", read)?;
+        Ok(())
+    }
+
+    fn shown(&self, _: &Kind) -> Shown {
+        Shown::List(self.iter().map(SocketAddr::to_string).collect())
+    }
 }
 
 impl Typed for Vec<Server> {

@@ -5,6 +5,7 @@
 //! shows, and what a reload cannot change. A default is not written here: it is
 //! what the part that owns the setting says it is.
 
+mod dns;
 mod hidden;
 mod origin_group;
 mod rules;
@@ -186,6 +187,11 @@ pub static SECTIONS: &[Section] = &[
         text: "Requests that want the same response at the same time share one request to the origin: \
                the first leads, the others follow and get its bytes while they arrive.",
         settings: COLLAPSE,
+    },
+    Section {
+        name: "dns",
+        text: "How the names of origins are looked up: in the background, again and again.",
+        settings: dns::DNS,
     },
     Section {
         name: "hidden",

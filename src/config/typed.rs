@@ -659,7 +659,7 @@ fn within<N: PartialOrd>(value: N, least: N, most: N, print: impl Fn(N) -> Strin
 }
 
 /// Reads each member of a list; all the bad ones are named together.
-fn members<T>(
+pub(super) fn members<T>(
     value: &Value,
     cure: &str,
     problem: &str,

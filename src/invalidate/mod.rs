@@ -451,31 +451,35 @@ impl Invalidator {
         self.cluster.as_ref().and_then(|cluster| cluster.course.read())
     }
 
-    /// Waits until this node has read as far as somebody else has, but for no longer than
-    /// a moment: it may be cut off, or the other one may be.
+    /// Waits until this node has read as far as somebody else has, where that is a few
+    /// messages away, and no longer than a moment.
     pub async fn reads_as_far_as(&self, wanted: &ReadTo) {
+        let Some(cluster) = &self.cluster else { return };
         let deadline = tokio::time::Instant::now() + CATCH_UP;
-        let behind = || {
-            let read = self.read_to();
-            read.is_none_or(|read| read.epoch == wanted.epoch && read.offset < wanted.offset)
-        };
-        while self.cluster.is_some() && behind() && tokio::time::Instant::now() < deadline {
+        while cluster.course.is_a_little_behind(wanted) && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Whether this node has read this message in this place, and still knows.
+    pub fn knows_place(&self, read: &ReadTo) -> bool {
+        self.cluster.as_ref().is_some_and(|cluster| cluster.course.has_read(read))
     }
 
     /// This moment, for a response that is asked for now.
     pub fn moment(&self) -> Moment {
         // How far was read is taken first: what is applied between the two counts as later.
         let read = self.read_to();
-        Moment { node: self.name.clone(), number: self.store.sequence(), read, unread: false, heard: None }
+        let (node, number) = (self.name.clone(), self.store.sequence());
+        Moment { node, number, read, unread: false, kept: false, heard: None }
     }
 
     /// This moment, for a response under this key that others are to be asked for.
     pub fn moment_for(&self, key: &CacheKey) -> Moment {
         let moment = self.moment();
         let unread = self.cluster.is_some() && {
-            let covered = moment.read.as_ref().and_then(|read| self.covered(read)).unwrap_or_default();
+            // What others have kept would not do either.
+            let covered = moment.read.as_ref().and_then(|read| self.covered(read, true)).unwrap_or_default();
             // What a request with an unsafe method has changed nobody reads of.
             let last = self.store.invalidated_since(key, None, self.store.horizon());
             let alone = matches!((last, &self.cluster), (Some(Invalidation::Hard(last)), Some(cluster))
@@ -501,7 +505,7 @@ impl Invalidator {
     pub fn number_of(&self, moment: &Moment) -> Option<u64> {
         let own = (moment.node == self.name).then_some(moment.number);
         let heard = moment.heard.as_ref().filter(|heard| heard.node == self.name).map(|heard| heard.number);
-        let read = moment.read.as_ref().and_then(|read| self.covered(read));
+        let read = moment.read.as_ref().and_then(|read| self.covered(read, moment.kept));
         own.or(heard.max(read))
     }
 
@@ -511,10 +515,10 @@ impl Invalidator {
         [Some(moment.node.as_str()), heard].contains(&Some(self.name.as_str()))
     }
 
-    fn covered(&self, read: &ReadTo) -> Option<u64> {
+    fn covered(&self, read: &ReadTo, kept: bool) -> Option<u64> {
         // What is given a number after this is later anyhow; what was given one is noted.
         let sequence = self.store.sequence();
-        self.cluster.as_ref()?.course.covered(read, sequence)
+        self.cluster.as_ref()?.course.covered(read, kept, sequence)
     }
 
     /// What the other nodes of a cluster are to be told, if there is a cluster.

@@ -32,6 +32,10 @@ pub struct Moment {
     /// have read by then: whoever keeps it from before must not answer with that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unread: bool,
+    /// Whether the response is an older one that was kept: then it was not asked for after
+    /// what the node had read, but only with nothing against it that it had read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
     /// A moment of another node that was before this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard: Option<Heard>,
@@ -45,6 +49,7 @@ pub struct ReadTo {
     /// The offset of the last message that was applied.
     pub offset: u64,
     /// The id of that message.
+    #[serde(default)]
     pub id: String,
 }
 
@@ -69,6 +74,8 @@ impl Moment {
 const REMEMBERED: usize = 16_384;
 /// How many messages are remembered with their ids.
 const TRAIL: usize = 16_384;
+/// So many messages arrive within a moment.
+const FEW: u64 = 64;
 
 /// Where the invalidations of this node stand in the stream.
 #[derive(Debug, Default)]
@@ -99,6 +106,9 @@ struct Noted {
     /// It means what was asked for before the invalidation of this number.
     before: u64,
     place: Place,
+    /// Whether it need not stand in the stream at all: whoever has read that far knows that
+    /// it was before, and may not know what it means.
+    displaced: bool,
 }
 
 /// What is known of an invalidation's place in the stream.
@@ -121,7 +131,7 @@ impl Course {
     /// `before`.
     pub fn note(&self, number: u64, before: u64, place: Place) {
         let mut followed = self.followed.lock();
-        followed.note(Noted { number, before: before.min(number), place });
+        followed.note(Noted { number, before: before.min(number), place, displaced: false });
         while followed.noted.len() > REMEMBERED
             && let Some(Place::At(offset)) = followed.noted.front().map(|noted| noted.place)
         {
@@ -155,7 +165,7 @@ impl Course {
             let followed = &mut *followed;
             for noted in &mut followed.noted {
                 if matches!(noted.place, Place::At(_)) {
-                    noted.place = Place::Guess;
+                    (noted.place, noted.displaced) = (Place::Guess, true);
                     followed.open = true;
                 }
             }
@@ -163,7 +173,7 @@ impl Course {
         }
         followed.caught_up = false;
         // Until all of it has been read nobody knows what it is.
-        followed.note(Noted { number: turn, before: turn, place: Place::Guess });
+        followed.note(Noted { number: turn, before: turn, place: Place::Guess, displaced: false });
     }
 
     /// This node has applied everything up to this place. `here` is the number that it
@@ -189,6 +199,7 @@ impl Course {
                     Place::At(_) | Place::Own => false,
                 };
                 if placed {
+                    noted.displaced |= noted.place == Place::Untold;
                     noted.place = Place::At(offset);
                 }
                 followed.open |= noted.place == Place::Untold;
@@ -220,6 +231,22 @@ impl Course {
         number < oldest || followed.noted.iter().any(|noted| noted.number == number || noted.before == number)
     }
 
+    /// Whether this node is behind somebody who has read so far, in the same stream, by a
+    /// few messages that are on their way.
+    pub fn is_a_little_behind(&self, other: &ReadTo) -> bool {
+        let followed = self.followed.lock();
+        followed.caught_up
+            && followed.read.as_ref().is_some_and(|read| {
+                read.epoch == other.epoch && read.offset < other.offset && other.offset - read.offset <= FEW
+            })
+    }
+
+    /// Whether this node has read this message in this place, and still knows.
+    pub fn has_read(&self, read: &ReadTo) -> bool {
+        let followed = self.followed.lock();
+        followed.read.as_ref().is_some_and(|own| own.epoch == read.epoch) && followed.has_read(read)
+    }
+
     /// How far this node has read.
     pub fn read(&self) -> Option<ReadTo> {
         self.followed.lock().read.clone()
@@ -227,12 +254,13 @@ impl Course {
 
     /// The highest number here such that whoever had read so far knew of every
     /// invalidation up to it; `sequence` is the last one, taken before this is called.
-    /// None where the two do not read the same stream.
+    /// None where the two do not read the same stream. What was `kept` there is later only
+    /// than what stands in the stream itself.
     ///
     /// An invalidation that means only what was asked for before an earlier number
     /// counts with that one: a response that passes for later would not be tested
     /// against it.
-    pub fn covered(&self, read: &ReadTo, sequence: u64) -> Option<u64> {
+    pub fn covered(&self, read: &ReadTo, kept: bool, sequence: u64) -> Option<u64> {
         let followed = self.followed.lock();
         if followed.read.as_ref().is_none_or(|own| own.epoch != read.epoch) {
             return None;
@@ -241,7 +269,7 @@ impl Course {
             return Some(0);
         }
         let unread = followed.noted.iter().filter(|noted| match noted.place {
-            Place::At(offset) => offset > read.offset,
+            Place::At(offset) => offset > read.offset || (kept && noted.displaced),
             Place::Own | Place::Untold | Place::Guess => true,
         });
         let first = unread.map(|noted| noted.before).min();
@@ -316,11 +344,11 @@ mod tests {
         course.note(3, u64::MAX, Place::At(9));
         (6..=9).for_each(|offset| course.read_to(read(offset), None));
         for (offset, number) in [(4, 0), (5, 1), (6, 1), (7, 2), (8, 2), (9, 3), (12, 0)] {
-            assert_eq!(course.covered(&read(offset), 3), Some(number), "{offset}");
+            assert_eq!(course.covered(&read(offset), false, 3), Some(number), "{offset}");
         }
         let other = ReadTo { epoch: "f".to_owned(), ..read(9) };
-        assert_eq!(course.covered(&other, 3), None, "another stream");
-        assert_eq!(Course::default().covered(&read(9), 3), None, "not linked");
+        assert_eq!(course.covered(&other, false, 3), None, "another stream");
+        assert_eq!(Course::default().covered(&read(9), false, 3), None, "not linked");
     }
 
     #[test]
@@ -330,40 +358,40 @@ mod tests {
         course.note(3, u64::MAX, Place::At(6));
         course.note(4, u64::MAX, Place::Own);
         course.read_to(read(6), None);
-        assert_eq!(course.covered(&furthest(&course), 4), Some(1));
+        assert_eq!(course.covered(&furthest(&course), false, 4), Some(1));
         course.read_back(2, 7);
         course.read_to(read(7), None);
-        assert_eq!(course.covered(&furthest(&course), 4), Some(3));
+        assert_eq!(course.covered(&furthest(&course), false, 4), Some(3));
         // It stands after the one that has a higher number.
-        assert_eq!(course.covered(&read(6), 4), Some(1));
+        assert_eq!(course.covered(&read(6), false, 4), Some(1));
         course.read_back(4, 8);
         course.read_to(read(8), None);
-        assert_eq!(course.covered(&read(7), 4), Some(3));
-        assert_eq!(course.covered(&read(8), 4), Some(4));
+        assert_eq!(course.covered(&read(7), false, 4), Some(3));
+        assert_eq!(course.covered(&read(8), false, 4), Some(4));
     }
 
     #[test]
     fn what_was_missed_is_later_than_everything_until_this_node_has_caught_up() {
         let course = linked(5);
         course.note(2, u64::MAX, Place::Guess);
-        assert_eq!(course.covered(&furthest(&course), 2), Some(1), "it was cut off");
+        assert_eq!(course.covered(&furthest(&course), false, 2), Some(1), "it was cut off");
         course.link("e", 3, false);
         // Read while it catches up: these mean what was asked for before it linked up.
         course.note(4, 3, Place::At(8));
         course.read_to(read(8), None);
-        assert_eq!(course.covered(&furthest(&course), 4), Some(1));
+        assert_eq!(course.covered(&furthest(&course), false, 4), Some(1));
         course.note(5, 3, Place::At(9));
         course.read_to(read(9), None);
         course.read_to(read(10), None);
         course.read_to(read(11), Some(3));
-        assert_eq!(course.covered(&read(11), 5), Some(5));
+        assert_eq!(course.covered(&read(11), false, 5), Some(5));
         // Somebody who has not read number 5 is not later than what it means.
-        assert_eq!(course.covered(&read(8), 5), Some(1));
-        assert_eq!(course.covered(&read(10), 5), Some(1));
+        assert_eq!(course.covered(&read(8), false, 5), Some(1));
+        assert_eq!(course.covered(&read(10), false, 5), Some(1));
         course.note(6, u64::MAX, Place::Guess);
-        assert_eq!(course.covered(&furthest(&course), 6), Some(5), "a message was not understood");
+        assert_eq!(course.covered(&furthest(&course), false, 6), Some(5), "a message was not understood");
         course.read_to(read(12), None);
-        assert_eq!(course.covered(&read(12), 6), Some(6));
+        assert_eq!(course.covered(&read(12), false, 6), Some(6));
     }
 
     #[test]
@@ -374,13 +402,15 @@ mod tests {
         course.note(3, u64::MAX, Place::Untold);
         course.link("e", 4, true);
         course.read_to(read(6), None);
-        assert_eq!(course.covered(&furthest(&course), 4), Some(0));
+        assert_eq!(course.covered(&furthest(&course), false, 4), Some(0));
         course.read_to(read(8), Some(4));
-        assert_eq!(course.covered(&read(7), 4), Some(0));
-        assert_eq!(course.covered(&read(8), 4), Some(4));
+        assert_eq!(course.covered(&read(7), false, 4), Some(0));
+        assert_eq!(course.covered(&read(8), false, 4), Some(4));
+        // Whoever has read that far may still keep what it means.
+        assert_eq!(course.covered(&read(8), true, 4), Some(0));
         course.note(5, u64::MAX, Place::Untold);
         course.read_to(read(9), None);
-        assert_eq!(course.covered(&furthest(&course), 5), Some(4), "nobody is told, and nobody knows");
+        assert_eq!(course.covered(&furthest(&course), false, 5), Some(4), "nobody is told, and nobody knows");
     }
 
     #[test]
@@ -394,11 +424,11 @@ mod tests {
             course.note(offset, u64::MAX, Place::At(offset));
             course.read_to(ReadTo { id: format!("anew {offset}"), ..read(offset) }, None);
             for lost in &before {
-                assert_eq!(course.covered(lost, offset), Some(0), "{lost:?} at {offset}");
+                assert_eq!(course.covered(lost, false, offset), Some(0), "{lost:?} at {offset}");
             }
-            assert_eq!(course.covered(&furthest(&course), offset), Some(offset));
+            assert_eq!(course.covered(&furthest(&course), false, offset), Some(offset));
         }
-        assert_eq!(course.covered(&read(6), 9), Some(6), "what was not lost means what it did");
+        assert_eq!(course.covered(&read(6), false, 9), Some(6), "what was not lost means what it did");
     }
 
     #[test]
@@ -409,14 +439,21 @@ mod tests {
             course.untold(number);
         }
         assert_eq!(course.followed.lock().noted.len(), 2);
-        assert_eq!(course.covered(&furthest(&course), 99), Some(1));
+        assert_eq!(course.covered(&furthest(&course), false, 99), Some(1));
         course.link("e", 50, false);
         course.read_to(read(6), Some(50));
         (7..9).for_each(|offset| course.read_to(read(offset), None));
-        assert_eq!(course.covered(&furthest(&course), 99), Some(1), "some came after this was written");
+        assert_eq!(
+            course.covered(&furthest(&course), false, 99),
+            Some(1),
+            "some came after this was written"
+        );
         course.link("e", 100, false);
         course.read_to(read(9), Some(100));
-        assert_eq!((course.covered(&read(8), 99), course.covered(&read(9), 99)), (Some(1), Some(99)));
+        assert_eq!(
+            (course.covered(&read(8), false, 99), course.covered(&read(9), false, 99)),
+            (Some(1), Some(99))
+        );
     }
 
     #[test]
@@ -427,8 +464,8 @@ mod tests {
         (6..=many + 10).for_each(|offset| course.read_to(read(offset), None));
         assert!(course.followed.lock().noted.len() <= REMEMBERED);
         assert!(course.followed.lock().trail.len() <= TRAIL);
-        assert_eq!(course.covered(&read(20), many), Some(0));
-        assert_eq!(course.covered(&read(many + 5), many), Some(many - 5));
+        assert_eq!(course.covered(&read(20), false, many), Some(0));
+        assert_eq!(course.covered(&read(many + 5), false, many), Some(many - 5));
     }
 
     #[test]
@@ -438,20 +475,20 @@ mod tests {
             course.link("e", turn, false);
         }
         assert_eq!(course.followed.lock().noted.len(), 2);
-        assert_eq!(course.covered(&furthest(&course), 100), Some(1));
+        assert_eq!(course.covered(&furthest(&course), false, 100), Some(1));
         course.read_to(read(9), Some(99));
-        assert_eq!(course.covered(&read(9), 100), Some(100));
+        assert_eq!(course.covered(&read(9), false, 100), Some(100));
     }
 
     #[test]
     fn what_stood_in_a_stream_that_was_lost_has_a_place_again_once_this_node_has_caught_up() {
         let course = linked(500);
         course.link("e", 2, true);
-        assert_eq!(course.covered(&read(600), 2), None, "not yet");
+        assert_eq!(course.covered(&read(600), false, 2), None, "not yet");
         course.read_to(read(101), Some(2));
         course.note(3, u64::MAX, Place::At(102));
         course.read_to(read(102), None);
-        assert_eq!(course.covered(&read(101), 3), Some(2));
-        assert_eq!(course.covered(&read(102), 3), Some(3));
+        assert_eq!(course.covered(&read(101), false, 3), Some(2));
+        assert_eq!(course.covered(&read(102), false, 3), Some(3));
     }
 }

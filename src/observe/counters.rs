@@ -217,6 +217,11 @@ table! {
     // Origins.
     origin_requests: Counter "forebay_origin_requests_total" {""} "Requests to origins.";
     origin_retries: Counter "forebay_origin_retries_total" {""} "Requests sent once more because a reused connection had died.";
+    dns_lookups: Counter "forebay_dns_lookups_total" {""} "Look-ups of the names of origins.";
+    dns_failures: Counter "forebay_dns_failures_total" {""} "Look-ups of the names of origins that brought no answer.";
+    dns_kept: Counter "forebay_dns_kept_total" {""} "Times that the last good answer was kept past its life, for there was no other.";
+    dns_bad_addresses: Counter "forebay_dns_bad_addresses_total" {""} "Addresses in answers that no server can have.";
+    dns_too_many: Counter "forebay_dns_too_many_total" {""} "Answers with more servers than dns.max_endpoints.";
     origin_retries_other: Counter "forebay_origin_attempts_total" {"kind=\"further\""} "Further attempts at requests whose first one failed, and those that were beyond the budget.";
     origin_retries_refused: Counter "forebay_origin_attempts_total" {"kind=\"beyond-budget\""} "Further attempts at requests whose first one failed, and those that were beyond the budget.";
     origin_waiting: Gauge "forebay_origin_waiting" {""} "Requests that wait for a place in the bulkhead of their origin.";

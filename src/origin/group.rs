@@ -61,7 +61,7 @@ pub(super) struct Shared {
     bulkhead: Bulkhead,
     /// Which of the configured servers have been looked up, a bit for each.
     looked_up: watch::Sender<u64>,
-    names: Mutex<Vec<resolve::View>>,
+    names: Mutex<Vec<resolve::Viewer>>,
     pub counters: Arc<Counters>,
 }
 
@@ -138,7 +138,7 @@ impl Group {
             let mut begun = Vec::new();
             for (source, server) in shared.settings.servers.iter().enumerate() {
                 let watch = resolver.watch(server.name.clone());
-                shared.names.lock().push(watch.view());
+                shared.names.lock().push(watch.viewer());
                 // Addresses are known without a look-up.
                 let known = watch.endpoints();
                 if !known.is_empty() {
@@ -201,7 +201,8 @@ impl Group {
         // The first attempt costs no room here.
         let mut tried = Vec::new();
         loop {
-            let picked = shared.servers.lock().pick(&tried, hash, monotonic())?;
+            let picked = shared.servers.lock().pick(&tried, hash, monotonic());
+            let picked = picked.map_err(|failure| shared.unresolved().unwrap_or(failure))?;
             let mut attempt = Attempt { shared: Arc::clone(shared), id: picked.id, pass: Some(picked.pass) };
             let answered = picked.pool.exchange(&head, body.take(), upgrade, &deadlines).await;
             let outcome = match &answered {
@@ -266,7 +267,7 @@ impl Group {
             name: shared.settings.name.clone(),
             requests: shared.bulkhead.view(),
             servers: shared.servers.lock().view(monotonic()),
-            names: shared.names.lock().clone(),
+            names: shared.names.lock().iter().map(resolve::Viewer::view).collect(),
         }
     }
 }
@@ -284,9 +285,6 @@ async fn follow(shared: Weak<Shared>, source: usize, mut watch: resolve::Watch) 
         {
             let Some(shared) = shared.upgrade() else { return };
             shared.found(source, &watch.endpoints());
-            if let Some(name) = shared.names.lock().get_mut(source) {
-                *name = watch.view();
-            }
         }
         watch.changed().await;
     }
@@ -302,6 +300,14 @@ impl Shared {
         };
         self.servers.lock().found(source, endpoints, monotonic(), pool);
         self.looked_up.send_modify(|known| *known |= bit(source));
+    }
+
+    /// Why there are no servers, if that is because of their names.
+    fn unresolved(&self) -> Option<Failure> {
+        if !self.servers.lock().is_empty() {
+            return None;
+        }
+        self.names.lock().iter().find_map(resolve::Viewer::trouble).map(Failure::Unresolved)
     }
 
     /// Whether there may be one more attempt, at another server than these.

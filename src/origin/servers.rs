@@ -137,6 +137,11 @@ impl Servers {
         }
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Whether a request is refused at once, and why.
     pub fn refuses(&self, now: Instant) -> Option<Failure> {
         let until = self.breaker.refuses(now)?;

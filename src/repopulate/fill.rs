@@ -101,6 +101,8 @@ pub struct Outcome {
 pub enum EndedAs {
     /// It has not; a worker has begun with it.
     Begun,
+    /// The origin answers; the rest of a large response is still on its way.
+    Answering,
     /// The origin answered.
     Answered,
     /// The origin said that it was asked too much.

@@ -275,6 +275,10 @@ impl Inner {
                     self.pacer.lock().still_under_way(key, now);
                     None
                 }
+                EndedAs::Answering => {
+                    self.pacer.lock().answering(key, latency, now);
+                    None
+                }
                 EndedAs::Answered => Some(Ended::Answered { latency }),
                 EndedAs::TooMany => Some(Ended::TooMany { retry_after, latency }),
                 EndedAs::Failed => Some(Ended::Failed { latency }),
@@ -294,7 +298,7 @@ impl Inner {
             return false;
         };
         match outcome.ended {
-            EndedAs::Begun => (out.begun, out.at) = (true, monotonic()),
+            EndedAs::Begun | EndedAs::Answering => (out.begun, out.at) = (true, monotonic()),
             EndedAs::Answered | EndedAs::TooMany | EndedAs::Failed | EndedAs::NotAsked => {
                 drop(all.remove(&key))
             }

@@ -188,6 +188,8 @@ struct UnderWay {
     released: Instant,
     /// When there was word of it last.
     heard: Instant,
+    /// Whether it is known that the origin answers.
+    answering: bool,
 }
 
 /// What is known of the origin.
@@ -269,7 +271,7 @@ impl<T> Pacer<T> {
         let Some(Wanted { offer, since }) = self.waiting.pop_best() else { return Next::Idle };
         let Offer { key, class, misses, payload, .. } = offer;
         self.allowance.take();
-        self.under_way.insert(key, UnderWay { released: now, heard: now });
+        self.under_way.insert(key, UnderWay { released: now, heard: now, answering: false });
         self.heard.insert((now, key));
         if let Health::Failing { trial, .. } = &mut self.health {
             *trial = Some(key);
@@ -287,27 +289,30 @@ impl<T> Pacer<T> {
         }
     }
 
+    /// The origin answers for this key, after so long, and goes on doing so: its place stays
+    /// taken, and a trial has come to its end.
+    pub fn answering(&mut self, key: u128, latency: Duration, now: Instant) {
+        self.still_under_way(key, now);
+        let Some(work) = self.under_way.get_mut(&key).filter(|work| !work.answering) else { return };
+        work.answering = true;
+        let released = work.released;
+        self.answered(key, latency, released, now);
+    }
+
     /// How the work for this key has ended. Where there is none, or it counts as lost
     /// already, nothing happens.
     pub fn ended(&mut self, key: u128, ended: Ended, now: Instant) {
         let now = self.pass_to(now);
-        let Some(UnderWay { released, heard }) = self.under_way.remove(&key) else { return };
+        let Some(UnderWay { released, heard, answering }) = self.under_way.remove(&key) else { return };
         self.heard.remove(&(heard, key));
+        if let (Ended::Answered { latency }, false) = (ended, answering) {
+            return self.answered(key, latency, released, now);
+        }
         let tried = self.end_trial(key);
         match ended {
             Ended::NotAsked => self.allowance.give_back(),
-            // Its turn is used up, and says nothing of the origin.
-            Ended::Unknown => {}
-            Ended::Answered { latency } => {
-                if tried {
-                    self.resume(latency, now);
-                } else if let Health::Well { since, failed } = &mut self.health
-                    && released > *since
-                {
-                    *failed = 0;
-                }
-                self.feel(latency, released, now);
-            }
+            // Its turn is used up, and says nothing of the origin; or all that it says is known.
+            Ended::Unknown | Ended::Answered { .. } => {}
             Ended::TooMany { retry_after, latency } => {
                 self.slow_down(latency, released, now);
                 if let Some(time) = retry_after {
@@ -420,6 +425,17 @@ impl<T> Pacer<T> {
     }
 
     /// The origin works again.
+    fn answered(&mut self, key: u128, latency: Duration, released: Instant, now: Instant) {
+        if self.end_trial(key) {
+            self.resume(latency, now);
+        } else if let Health::Well { since, failed } = &mut self.health
+            && released > *since
+        {
+            *failed = 0;
+        }
+        self.feel(latency, released, now);
+    }
+
     fn resume(&mut self, latency: Duration, now: Instant) {
         self.health = Health::Well { since: now, failed: 0 };
         self.allowance.halve();
@@ -648,6 +664,22 @@ mod tests {
         run.now += 10 * SECOND;
         assert_eq!(run.view().under_way, 1, "nobody has looked");
         assert_eq!(run.released(), 1);
+    }
+
+    #[test]
+    fn a_trial_whose_response_takes_its_time_holds_up_nobody() {
+        let mut run = Run::new(settings(100.0, 2, 9));
+        run.flood(0..9);
+        (0..5).for_each(|_| run.one_ends(BAD));
+        let trial = run.released();
+        assert!(run.view().paused.is_some());
+        run.pacer.answering(trial, MS, run.now);
+        assert!(run.view().paused.is_none(), "it answers");
+        assert_eq!(run.view().under_way, 1, "and its place is taken");
+        let next = run.released();
+        run.pacer.ended(trial, OK, run.now);
+        run.pacer.ended(next, OK, run.now);
+        assert_eq!(run.view().under_way, 0);
     }
 
     #[test]

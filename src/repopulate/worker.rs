@@ -31,7 +31,7 @@ use crate::broker::{Address, Delivery, Letter, Queues, Unpublished};
 use crate::clock::{Clock, Wall, monotonic};
 use crate::fetch::{Asked, Purpose, origin_request};
 use crate::invalidate::{Invalidator, Moment};
-use crate::message::{Body, Piece};
+use crate::message::{Body, Broken, Piece};
 use crate::observe::counters::Counters;
 use crate::origin::{Failure, Group, Limits, Outgoing};
 use crate::policy::Sites;
@@ -375,7 +375,7 @@ impl Worker {
     }
 
     /// Asks the origin. What is large has been sent to the edge when this returns; when
-    /// the origin has answered is noted in `answered`.
+    /// the origin has answered is noted in `answered`, and told before that is sent.
     async fn get(
         &self,
         origin: &str,
@@ -395,13 +395,13 @@ impl Worker {
             total: total_timeout,
         };
         // The origin is asked after the edge has told the event, and so after its moment.
-        let (requested, moment) = (clock.now(), invalidator.moment().after(&event.moment));
+        let (began, requested) = (monotonic(), clock.now());
+        let moment = invalidator.moment().after(&event.moment);
         let exchange = group
             .exchange(Outgoing { head, body: None, upgrade: false, key: Arc::clone(&asked.key.text), limits })
             .await;
         let exchange = exchange.map_err(|failure: Failure| failed(failure.to_string()))?;
         let received = clock.now();
-        let _ = answered.set(monotonic());
         let (status, mut fields) = (exchange.head.status, exchange.head.fields);
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             // A server that says when to come back is asked too much, whatever it calls it.
@@ -422,12 +422,18 @@ impl Worker {
         fields.remove("content-length");
         let head = FillHead::new(event.wanted.clone(), status, &fields, requested, received);
         let mut body = exchange.body;
-        match inline(&mut body, settings.inline_max).await.map_err(failed)? {
+        let content = inline(&mut body, settings.inline_max).await.map_err(failed)?;
+        let _ = answered.set(monotonic());
+        match content {
             Content::Whole(bytes) => {
                 self.keep(asked, stored_head, &bytes);
                 Ok(Got::Letter(fill::letter(secrets, &head, bytes, moment, received)))
             }
-            Content::Large(first) => self.push(event, &head, moment, first, body).await.map(|()| Got::Pushed),
+            Content::Large(first) => {
+                // Its place stays taken; but that the origin answers is known now.
+                self.outcome(origin, event, EndedAs::Answering, began.elapsed(), None).await;
+                self.push(event, &head, moment, first, body).await.map(|()| Got::Pushed)
+            }
         }
     }
 
@@ -451,9 +457,12 @@ impl Worker {
         // Whether the origin has broken off is not to be taken for the edge's fault.
         let broken = Arc::new(OnceLock::new());
         let note = Arc::clone(&broken);
-        let rest = rest.inspect_err(move |why| drop(note.set(why.to_string())));
+        let rest = rest.inspect_err(move |why| {
+            let _ = note.set(*why);
+        });
         let pushed = push::push(&place, &said, &token, first.chain(rest).boxed()).await;
-        if let Some(why) = broken.get() {
+        // One that took too long in all may have waited for the edge.
+        if let Some(why) = broken.get().filter(|why| !matches!(why, Broken::Overdue(_))) {
             let why = format!("the response broke off: {why}");
             return Err(Ended::Failed { why, too_many: false, retry_after: None });
         }
@@ -488,7 +497,7 @@ impl Worker {
         let Parts { store, secrets, invalidator, clock, .. } = &self.inner.parts;
         let store = store.as_ref()?;
         // Noted before it is looked for, so that whatever is purged meanwhile is later.
-        let moment = invalidator.moment();
+        let moment = Moment { kept: true, ..invalidator.moment() };
         let now = clock.now();
         let found = store.find_in_memory(&asked.key)?;
         let response = found.select(&asked.presented.fields, asked.rules.sort_accept_language)?;

@@ -21,7 +21,10 @@ async fn one_follower_too_many_is_told_to_come_again() {
     world.until("two to follow", |c| c.followers_waiting.get() == 2).await;
     let refused = world.get("/x").await;
     let after: u64 = refused.field("retry-after").and_then(|after| after.parse().ok()).expect("a time");
-    assert!(refused.status == 503 && (1..=3).contains(&after), "those who are told do not come back together");
+    assert!(
+        refused.status == 503 && (1..=3).contains(&after),
+        "those who are told do not come back together"
+    );
     assert_eq!(refused.field("cache-status"), None);
     assert_eq!(world.counters().collapse_full.get(), 1);
     gate.open();

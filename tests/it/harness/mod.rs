@@ -6,6 +6,7 @@
 //! wall time stands still until a scenario advances it.
 
 pub mod client;
+pub mod dns;
 pub mod origin;
 pub mod rabbit;
 pub mod secure;

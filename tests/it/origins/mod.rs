@@ -2,5 +2,6 @@
 
 mod degrade;
 mod groups;
+mod names;
 mod slow;
 mod tls;
