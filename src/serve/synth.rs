@@ -148,6 +148,7 @@ fn last_resort(
         outcome: Outcome::Failed,
         is_head: walk.asked.presented.method == Method::HEAD,
         retry_after: after.map(jittered),
+        may_reload: walk.asked.presented.method == Method::GET,
     };
     page.or_fallback(walk)
 }
@@ -214,7 +215,8 @@ pub(super) fn unserved(mut walk: Walk<'_>, why: &Unserved) -> Reply {
     walk.record.failure = Some(format!("hidden: {details}"));
     let seconds = after.map(jittered);
     let is_head = walk.asked.presented.method == Method::HEAD;
-    let page = Page { status, text, outcome, is_head, retry_after: seconds };
+    let may_reload = walk.asked.presented.method == Method::GET;
+    let page = Page { status, text, outcome, is_head, retry_after: seconds, may_reload };
     let proxy_status = format!("{}; error={error}; details=\"{details}\"", walk.server.node);
     let mut reply = if outcome == Outcome::Failed || matches!(why, Unserved::Forbidden(_)) {
         page.or_fallback(walk)
@@ -255,7 +257,7 @@ fn page(
     record: Record,
 ) -> Reply {
     let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
-    Page { status, text, outcome, is_head, retry_after }.reply(server, Form::Text, record)
+    Page { status, text, outcome, is_head, retry_after, may_reload: false }.reply(server, Form::Text, record)
 }
 
 /// In which form a page is wanted.
@@ -289,8 +291,10 @@ struct Page<'a> {
     text: &'a str,
     outcome: Outcome,
     is_head: bool,
-    /// When to come again, in seconds; a page for people does so by itself.
+    /// When to come again, in seconds.
     retry_after: Option<u64>,
+    /// Whether a page for people does so by itself.
+    may_reload: bool,
 }
 
 impl Page<'_> {
@@ -317,7 +321,7 @@ impl Page<'_> {
     }
 
     fn reply(self, server: &Server, form: Form, record: Record) -> Reply {
-        let Page { status, text, retry_after, .. } = self;
+        let Page { status, text, retry_after, may_reload, .. } = self;
         let reason = status.canonical_reason().unwrap_or_default();
         let id = record.request_id.clone();
         let number = status.as_u16();
@@ -333,9 +337,11 @@ impl Page<'_> {
             Form::Html => {
                 let again =
                     status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::GATEWAY_TIMEOUT;
-                let reload = retry_after.filter(|_| again).map_or_else(String::new, |seconds| {
-                    format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">")
-                });
+                // A form that was sent is not sent again as a question.
+                let reload =
+                    retry_after.filter(|_| again && may_reload).map_or_else(String::new, |seconds| {
+                        format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">")
+                    });
                 ("text/html; charset=utf-8", html(number, reason, text, &reload, &id))
             }
         };

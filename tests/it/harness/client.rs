@@ -111,6 +111,14 @@ impl Client {
         reply
     }
 
+    /// `GET` over this connection; none if the reply breaks off, and with it the connection.
+    pub async fn try_get(&mut self, path: &str) -> Option<Reply> {
+        self.send(&request("GET", path, &[], b"")).await;
+        let mut reply = self.read_head().await?;
+        self.body(&mut reply, false).await;
+        Some(reply).filter(|reply| reply.complete)
+    }
+
     /// Reads the head of a reply only.
     pub async fn head(&mut self) -> Reply {
         let transcript = self.transcript.clone();

@@ -43,6 +43,11 @@ impl World {
         Self::with(origin, Clock::manual(BEGINNING), Transcript::default(), settings).await
     }
 
+    /// A node in front of an origin that is there already, and whose time is the real one.
+    pub async fn real(origin: Origin, settings: &str) -> World {
+        Self::with(origin, Clock::System, Transcript::default(), settings).await
+    }
+
     async fn with(origin: Origin, clock: Clock, transcript: Transcript, settings: &str) -> World {
         let text = Self::config_text(&origin, settings);
         let config = match config::read("test", &text, &Flags::default()) {

@@ -1,5 +1,6 @@
 //! Origins: their servers, what protects them, and what protects everybody else from them.
 
+mod chaos;
 mod degrade;
 mod groups;
 mod names;
