@@ -87,6 +87,14 @@ impl Rabbit {
         }
     }
 
+    /// The same, while others in the task of the caller go on.
+    pub async fn crash(&mut self) {
+        if let Some(running) = self.running.take() {
+            let ended = tokio::task::spawn_blocking(move || running.end("KILL"));
+            ended.await.expect("the broker ends");
+        }
+    }
+
     /// Ends it in good order.
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {

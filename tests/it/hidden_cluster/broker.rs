@@ -52,7 +52,7 @@ async fn it_is_killed_under_load_and_publishing_reading_and_filling_go_on() {
         while asked.load(Ordering::Relaxed) < 20 {
             breathe().await;
         }
-        rabbit.kill();
+        rabbit.crash().await;
         for world in [&a, &b, &worker] {
             disconnected(world).await;
         }
