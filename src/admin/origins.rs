@@ -74,8 +74,13 @@ pub(super) fn force(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byt
         None => refuse(StatusCode::NOT_FOUND, &format!("this node asks no origin `{name}`"), cure),
         Some(0) => refuse(StatusCode::NOT_FOUND, "the origin has no such server", cure),
         Some(changed) => {
-            let (state, server) = (forced, wanted.server.as_deref());
-            tracing::info!(target: "forebay::origin", origin = name, ?server, ?state, by = %call.caller.name, "a breaker is decided by hand");
+            let server = wanted.server.as_deref().unwrap_or("all of them together");
+            let state = match forced {
+                Some(Forced::Open) => "open",
+                Some(Forced::Closed) => "closed",
+                None => "auto",
+            };
+            tracing::info!(target: "forebay::origin", origin = name, server, state, by = %call.caller.name, "a breaker is decided by hand");
             ok(&json!(Changed { changed }))
         }
     }

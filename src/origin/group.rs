@@ -221,7 +221,11 @@ impl Group {
                 tried.push(picked.id);
                 continue;
             }
-            let whole = whole.judge(outcome);
+            // What might have been had of another server says nothing of all of them together.
+            let whole = match outcome {
+                Outcome::Failure if shared.has_another(&tried, picked.id) => whole.judge(Outcome::Unjudged),
+                outcome => whole.judge(outcome),
+            };
             let answer = answered?;
             if answer.switched.is_some() {
                 // A tunnel is no request any more.
@@ -308,6 +312,11 @@ impl Shared {
             return None;
         }
         self.names.lock().iter().find_map(resolve::Viewer::trouble).map(Failure::Unresolved)
+    }
+
+    /// Whether there is another server than these that may be asked.
+    fn has_another(&self, tried: &[u64], last: u64) -> bool {
+        self.servers.lock().has_another(tried, last, monotonic())
     }
 
     /// Whether there may be one more attempt, at another server than these.

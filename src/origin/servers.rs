@@ -1,8 +1,8 @@
 //! The servers of an origin, and which of them is asked next: what their breakers, their
 //! probes and live traffic say of them.
 //!
-//! What always holds: a server that is sick, ejected, or whose breaker refuses is not
-//! picked; of those that remain the ones of the lowest priority number are; what is told
+//! What always holds: a server that is sick, or whose breaker refuses, is not picked, and
+//! one that is ejected only where there is no other; of those that remain the ones of the lowest priority number are; what is told
 //! of a server that is gone, or of an attempt from before its breaker changed, changes
 //! nothing.
 //!
@@ -167,8 +167,11 @@ impl Servers {
 
     /// The server that is to be asked, one that was not `tried`.
     pub fn pick(&mut self, tried: &[u64], hash: u64, now: Instant) -> Result<Picked, Failure> {
-        let untried = |server: &Server| server.is_available(now) && !tried.contains(&server.id);
-        let place = self.choose(untried, hash, now);
+        let untried = |server: &Server| !tried.contains(&server.id);
+        let place = self
+            .choose(|server| untried(server) && server.is_available(now), hash, now)
+            // One that fails is better than none.
+            .or_else(|| self.choose(|server| untried(server) && server.may_be_asked(now), hash, now));
         let Some(server) = place.and_then(|place| self.all.get_mut(place)) else {
             return Err(self.nobody(now));
         };
@@ -227,7 +230,7 @@ impl Servers {
     pub fn has_another(&self, tried: &[u64], last: u64, now: Instant) -> bool {
         self.all
             .iter()
-            .any(|server| server.id != last && !tried.contains(&server.id) && server.is_available(now))
+            .any(|server| server.id != last && !tried.contains(&server.id) && server.may_be_asked(now))
     }
 
     /// Whether one more attempt is within the budget; it is spent then.
@@ -376,17 +379,17 @@ impl Servers {
         self.all.iter().position(|server| server.id == chosen)
     }
 
-    /// How many servers live traffic has put out, and how many there are.
+    /// How many servers are not asked at the moment, and how many there are.
     fn out(&self, now: Instant) -> (usize, usize) {
-        let out = self.all.iter().filter(|server| server.outlier.ejected_until(now).is_some());
+        let out = self.all.iter().filter(|server| !server.is_available(now));
         (out.count(), self.all.len())
     }
 
     /// Why there is no server to be asked.
     fn nobody(&self, now: Instant) -> Failure {
         let soonest = self.all.iter().filter_map(|server| {
-            let open = server.breaker.refuses(now).flatten();
-            open.max(server.outlier.ejected_until(now))
+            // Whether one that is sick is well again its probes will tell.
+            server.breaker.refuses(now).flatten()
         });
         let retry_after = soonest.min().map(|until| until.saturating_duration_since(now));
         let words: Vec<String> = self
@@ -429,10 +432,14 @@ impl Server {
         self.endpoint.address.to_string()
     }
 
+    /// Whether it is asked like any other.
     fn is_available(&self, now: Instant) -> bool {
-        self.health.as_ref().is_none_or(Health::is_healthy)
-            && self.outlier.ejected_until(now).is_none()
-            && self.breaker.refuses(now).is_none()
+        self.may_be_asked(now) && self.outlier.ejected_until(now).is_none()
+    }
+
+    /// Whether it is asked where there is no other.
+    fn may_be_asked(&self, now: Instant) -> bool {
+        self.health.as_ref().is_none_or(Health::is_healthy) && self.breaker.refuses(now).is_none()
     }
 
     fn returned_at(&self) -> Option<Instant> {

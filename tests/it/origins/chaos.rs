@@ -59,6 +59,9 @@ const CLIENTS: usize = 48;
 /// pauses, with room for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// How many more requests than places a server may see, which it does not know to be over.
+const NOTICED: usize = 2;
+
 /// A server that is not well.
 struct Server {
     address: SocketAddr,
@@ -323,7 +326,8 @@ async fn chaos(seed: u64, time: Duration) -> String {
     world.settled().await;
     for ((_, places), most) in ORIGINS.into_iter().zip(&most) {
         let most = most.load(Ordering::SeqCst);
-        assert!(most <= places, "{most} requests at an origin of {places} places");
+        // A server notices a moment later than the node that a request was given up.
+        assert!(most <= places + NOTICED, "{most} requests at an origin of {places} places");
     }
     let seen = seen.into_inner().expect("no panic");
     let outages: Vec<String> =

@@ -98,10 +98,14 @@ async fn a_server_that_fails_again_and_again_is_left_alone() {
     let view = view(&world).await;
     assert_eq!(view["servers"][0]["state"], "ejected", "{view}");
     assert_eq!(view["servers"][1]["state"], "up", "{view}");
-    // The last one is never left alone.
+    // The last one is never left alone, and where it is gone the other one is asked again.
     servers[1].otherwise(|_, _| vec![Step::Reset]);
     assert_eq!(answers(&world, 10).await, ["502"; 10]);
     assert_eq!(world.counters().origin_ejected.get(), 1);
+    let server = servers[1].address().to_string();
+    post(&world, "/v1/origins/o/breaker", &serde_json::json!({ "state": "open", "server": server })).await;
+    servers[0].otherwise(|_, _| ok("no-store", "a"));
+    assert_eq!(answers(&world, 2).await, ["a"; 2]);
 }
 
 #[tokio::test]
