@@ -214,8 +214,11 @@ impl Servers {
         let Some(server) = self.all.iter_mut().find(|server| server.id == id) else { return };
         let change = server.breaker.fault(now, fastrand::f64());
         self.tell(change, Some(id), now);
-        let change = self.breaker.fault(now, fastrand::f64());
-        self.tell(change, None, now);
+        // What another server would have done better says nothing of all of them together.
+        if !self.has_another(&[], id, now) {
+            let change = self.breaker.fault(now, fastrand::f64());
+            self.tell(change, None, now);
+        }
     }
 
     /// An attempt at a server is over, its response included.

@@ -84,6 +84,8 @@ pub enum Step {
     Send(Vec<u8>),
     /// Waits for the gate.
     Wait(Gate),
+    /// Takes its time: what is slow is what is asked for, and not what is waited for.
+    Pause(Duration),
     /// Closes the connection in good order.
     Close,
     /// Resets it.
@@ -243,6 +245,7 @@ impl Origin {
                         }
                     }
                     Step::Wait(gate) => gate.pass().await,
+                    Step::Pause(time) => tokio::time::sleep(time).await,
                     Step::Close => return,
                     Step::Reset => {
                         let _ = stream.set_zero_linger();

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod degrade;
+mod faults;
 mod groups;
 mod names;
 mod slow;
