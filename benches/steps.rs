@@ -21,6 +21,7 @@ use forebay::policy::admit::{Admission, Moments, admit};
 use forebay::policy::{Presented, Received, decide, normalise};
 use forebay::rfc::fields::Fields;
 use forebay::serve::{Purging, Request, Server, Upstreams};
+use forebay::shed::Door;
 use forebay::store::{Rival, Settings, Store};
 use forebay::stored::filling::{Budget, Seats, filling};
 use forebay::stored::{CacheKey, StoredBody, StoredResponse};
@@ -131,6 +132,7 @@ fn server(store: Arc<Store>, clock: Clock) -> Server {
             announcer: None,
             names: Arc::default(),
         },
+        door: Door::new(config.shed, Budget::default(), Arc::clone(&counters)),
         purging: Purging {
             settings: Default::default(),
             invalidator: Arc::new(Invalidator::new(

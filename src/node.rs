@@ -35,6 +35,7 @@ use crate::origin::{self, Group, Origins, breaker::Forced};
 use crate::policy::Sites;
 use crate::repopulate::{DeadLetter, Keeper, QueueView, Warmer};
 use crate::serve::{Purging, Server, Upstreams};
+use crate::shed::Door;
 use crate::store::{self, Lurker, Refused, Store};
 use crate::stored::filling::Budget;
 use crate::stored::pattern::Pattern;
@@ -204,7 +205,8 @@ impl Node {
             .then(|| Hidden::start(&config, &common, &invalidator, &admin).map(Arc::new))
             .transpose()
             .map_err(|error| StartError::Runtime(io::Error::other(error.to_string())))?;
-        let server = build(&config, &common, &invalidator, hidden.as_deref(), &access_log, is_worker);
+        let door = Door::new(config.shed.clone(), common.budget.clone(), Arc::clone(&counters));
+        let server = build(&config, &common, &invalidator, hidden.as_deref(), &access_log, door, is_worker);
         let current: Current = Arc::new(ArcSwap::from_pointee(server));
         let (drain, draining) = watch::channel(false);
         let listening = listener.map(|listener| {
@@ -328,6 +330,7 @@ fn build(
     invalidator: &Arc<Invalidator>,
     hidden: Option<&Hidden>,
     access_log: &AccessLog,
+    door: Door,
     is_worker: bool,
 ) -> Server {
     // Where nothing is passed on, there is nobody who could.
@@ -345,6 +348,7 @@ fn build(
         presentation: config.presentation.clone(),
         upstreams: Upstreams { direct, announcer, names: hidden::names(config).into() },
         store: Arc::clone(&common.store),
+        door,
         purging: Purging { settings: config.purge.clone(), invalidator: Arc::clone(invalidator) },
         node: config.node.name.clone(),
         clock: common.clock.clone(),
@@ -463,7 +467,9 @@ impl Shared {
         }
         let is_worker = self.working.is_some();
         let (common, invalidator) = (&self.common, &self.invalidator);
-        let server = build(&config, common, invalidator, hidden.as_deref(), &self.access_log, is_worker);
+        let door = self.current.load().door.with(config.shed.clone());
+        let server =
+            build(&config, common, invalidator, hidden.as_deref(), &self.access_log, door, is_worker);
         self.current.store(Arc::new(server));
         let is_there = |name: &str| config.origins.iter().any(|origin| origin.name == name);
         self.common.origins.retain(is_there);

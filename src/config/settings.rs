@@ -9,6 +9,7 @@ mod dns;
 mod hidden;
 mod origin_group;
 mod rules;
+mod shed;
 mod warm;
 
 use std::time::Duration;
@@ -187,6 +188,13 @@ pub static SECTIONS: &[Section] = &[
         text: "Requests that want the same response at the same time share one request to the origin: \
                the first leads, the others follow and get its bytes while they arrive.",
         settings: COLLAPSE,
+    },
+    Section {
+        name: "shed",
+        text: "Whom the origins are asked for when there is too much. None of this touches what the cache can \
+               answer: hits are always served, and so is what is stale, where it may be, before a client is \
+               refused.",
+        settings: shed::SHED,
     },
     Section {
         name: "dns",

@@ -17,7 +17,7 @@ use crate::observe::access_log;
 use crate::policy::site::{
     FieldNames, Forwarded, HonourRequest, HostPattern, Mode, OriginHost, Patterns, QueryRule, SetCookie,
 };
-use crate::repopulate::PerSecond;
+use crate::shed::PerSecond;
 
 /// A value that can stand in a configuration.
 pub trait Typed {

@@ -26,6 +26,7 @@ use crate::rfc::fields::Fields;
 use crate::rfc::freshen::{self, HeadEffect};
 use crate::rfc::vary::SecondaryKey;
 use crate::rfc::{connection, groups, storable, unsafe_method};
+use crate::shed::Place;
 use crate::store::Store;
 use crate::stored::filling::Budget;
 use crate::stored::{CacheKey, Head, Selector, StoredResponse, Strength, Variants};
@@ -110,6 +111,17 @@ pub enum Fetched {
     LookAgain,
     /// There is no response.
     Failed(Failed),
+}
+
+impl Fetched {
+    /// Whether the origin was asked, and answered, for this request and not for another.
+    pub fn was_alone(&self) -> bool {
+        match self {
+            Fetched::Flowing { collapsed, .. } | Fetched::Freshened { collapsed, .. } => !collapsed,
+            Fetched::Private(_) => true,
+            Fetched::LookAgain | Fetched::Failed(_) => false,
+        }
+    }
 }
 
 /// A response for one client alone.
@@ -230,8 +242,16 @@ impl Fetcher {
         }
     }
 
-    /// Refreshes a stored response in the background, unless somebody does already.
-    pub fn refresh(&self, asked: &Arc<Asked>, plan: Plan, seen: Option<&Arc<Variants>>) {
+    /// Whether a fetch for this plan would be shared with somebody who has begun one, as
+    /// things stand.
+    pub fn would_follow(&self, asked: &Asked, plan: &Plan, seen: Option<&Arc<Variants>>) -> bool {
+        let secondary = seen.map_or(0, |variants| known_secondary(variants, asked));
+        plan.collapse && self.shared.flights.is_joinable(&asked.key, secondary)
+    }
+
+    /// Refreshes a stored response in the background, unless somebody does already. `place`
+    /// is held until that is done.
+    pub fn refresh(&self, asked: &Arc<Asked>, plan: Plan, seen: Option<&Arc<Variants>>, place: Place) {
         let secondary = seen.map_or(0, |variants| known_secondary(variants, asked));
         let limits = Limits { followers: usize::MAX, ..self.limits(&asked.rules) };
         let usable = |_: &Flowing| true;
@@ -239,7 +259,11 @@ impl Fetcher {
             self.shared.flights.join(&asked.key, secondary, seen, self.store(), limits, usable)
         {
             self.counters().refreshes.up();
-            tokio::spawn(fly::fly(self.clone(), Arc::clone(asked), plan, lease, None));
+            let flight = fly::fly(self.clone(), Arc::clone(asked), plan, lease, None);
+            tokio::spawn(async move {
+                let _place = place;
+                flight.await;
+            });
         }
     }
 

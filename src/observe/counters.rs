@@ -186,6 +186,14 @@ table! {
     client_accept_errors: Counter "forebay_client_accept_errors_total" {""} "Failed attempts to accept a connection, for want of file descriptors above all.";
     client_malformed: Counter "forebay_client_malformed_total" {""} "Connections that ended because a request could not be parsed.";
 
+    // The door to the origins.
+    shed_rate: Counter "forebay_shed_total" {"reason=\"rate\""} "Times that an origin was not asked because of a limit of [shed]: miss_rate, max_requests, max_buffered, or a refresh that was to leave room below these. Whoever waited got something stale, or 429 or 503.";
+    shed_requests: Counter "forebay_shed_total" {"reason=\"requests\""} "Times that an origin was not asked because of a limit of [shed]: miss_rate, max_requests, max_buffered, or a refresh that was to leave room below these. Whoever waited got something stale, or 429 or 503.";
+    shed_bytes: Counter "forebay_shed_total" {"reason=\"bytes\""} "Times that an origin was not asked because of a limit of [shed]: miss_rate, max_requests, max_buffered, or a refresh that was to leave room below these. Whoever waited got something stale, or 429 or 503.";
+    shed_refreshes: Counter "forebay_shed_total" {"reason=\"refresh\""} "Times that an origin was not asked because of a limit of [shed]: miss_rate, max_requests, max_buffered, or a refresh that was to leave room below these. Whoever waited got something stale, or 429 or 503.";
+    shed_places: Gauge "forebay_shed_places" {""} "Requests and refreshes under way that are not answered from the cache; shed.max_requests bounds them.";
+    shed_clients: Gauge "forebay_shed_clients" {""} "Clients whose misses are remembered for shed.miss_rate; 50,000 at most.";
+
     // Requests, by the outcome named in Cache-Status (RFC 9211).
     requests_hit: Counter "forebay_requests_total" {"outcome=\"hit\""} "Requests, by outcome.";
     requests_stale: Counter "forebay_requests_total" {"outcome=\"stale\""} "Requests, by outcome.";
@@ -196,6 +204,7 @@ table! {
     requests_queued: Counter "forebay_requests_total" {"outcome=\"queued\""} "Requests, by outcome.";
     requests_purge: Counter "forebay_requests_total" {"outcome=\"purge\""} "Requests, by outcome.";
     requests_refused: Counter "forebay_requests_total" {"outcome=\"refused\""} "Requests, by outcome.";
+    requests_shed: Counter "forebay_requests_total" {"outcome=\"shed\""} "Requests, by outcome.";
     requests_failed: Counter "forebay_requests_total" {"outcome=\"failed\""} "Requests, by outcome.";
     requests_left: Counter "forebay_requests_total" {"outcome=\"left\""} "Requests, by outcome.";
     requests_under_way: Gauge "forebay_requests_under_way" {""} "Requests from clients whose answer is not complete.";
