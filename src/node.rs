@@ -5,6 +5,7 @@
 //! whole; the store, the flights and the counters live as long as the node; a
 //! configuration that cannot be used changes nothing.
 
+mod descriptors;
 pub(crate) mod hidden;
 
 use std::io::{self, Write};
@@ -622,6 +623,7 @@ pub fn run(
     reread: impl Fn() -> Result<Config, Faults> + Send + Sync + 'static,
 ) -> Result<(), StartError> {
     trace::start(&config.log.level);
+    descriptors::raise(config.listen.max_connections);
     runtime(&config)?.block_on(async {
         let signals = Signals::new().map_err(StartError::Runtime)?;
         let drain = config.node.drain;

@@ -275,10 +275,20 @@ const LISTEN: &[Setting<Config>] = &[
     )
     .at_restart(),
     Setting::new(
+        "max_connections_per_address",
+        Count { least: 1, most: 10_000_000 },
+        |config: &mut Config| &mut config.listen.max_connections_per_address,
+        "The most open connections of one address, or of one IPv6 network of /64. One more is closed at once. \
+         The default keeps one machine from taking all places, and leaves room for more than a hundred browsers \
+         behind one address. Proxies in `trusted_proxies` are not counted. \"off\" sets no limit.",
+    )
+    .at_restart(),
+    Setting::new(
         "idle_timeout",
         DEADLINE,
         |config: &mut Config| &mut config.listen.idle_timeout,
-        "How long a connection may stay silent between requests.",
+        "How long a connection may stay silent between requests. A tenth of it while more than nine in ten of \
+         max_connections are open.",
     )
     .at_restart(),
     Setting::new(

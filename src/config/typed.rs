@@ -393,6 +393,23 @@ impl Typed for Option<PerSecond> {
     }
 }
 
+impl Typed for Option<usize> {
+    fn read(&mut self, value: &Value, kind: &Kind) -> Result<(), Wrong> {
+        if matches!(value, Value::Text(text) | Value::Bare(text) if text == "off") {
+            *self = None;
+            return Ok(());
+        }
+        let mut number = 0usize;
+        number.read(value, kind)?;
+        *self = Some(number);
+        Ok(())
+    }
+
+    fn shown(&self, kind: &Kind) -> Shown {
+        self.map_or_else(|| Shown::Text("off".to_owned()), |number| number.shown(kind))
+    }
+}
+
 impl Typed for Vec<Scope> {
     fn read(&mut self, value: &Value, _: &Kind) -> Result<(), Wrong> {
         let all: Vec<String> = Scope::names().map(|name| format!("\"{name}\"")).collect();

@@ -176,12 +176,14 @@ table! {
     // Clients.
     client_connections: Counter "forebay_client_connections_total" {""} "Connections accepted from clients.";
     client_connections_open: Gauge "forebay_client_connections_open" {""} "Connections from clients that are open now.";
-    client_connections_refused: Counter "forebay_client_connections_refused_total" {""} "Connections closed at once because listen.max_connections was reached.";
-    client_timeout_header: Counter "forebay_client_timeouts_total" {"kind=\"header\""} "Client connections closed because the client was too slow, by what it was waited for.";
-    client_timeout_idle: Counter "forebay_client_timeouts_total" {"kind=\"idle\""} "Client connections closed because the client was too slow, by what it was waited for.";
-    client_timeout_body: Counter "forebay_client_timeouts_total" {"kind=\"body\""} "Client connections closed because the client was too slow, by what it was waited for.";
-    client_timeout_send: Counter "forebay_client_timeouts_total" {"kind=\"send\""} "Client connections closed because the client was too slow, by what it was waited for.";
-    client_timeout_tunnel: Counter "forebay_client_timeouts_total" {"kind=\"tunnel\""} "Client connections closed because the client was too slow, by what it was waited for.";
+    client_connections_refused: Counter "forebay_client_connections_refused_total" {"reason=\"all\""} "Connections closed at once: listen.max_connections was reached, or listen.max_connections_per_address by their address.";
+    client_connections_refused_address: Counter "forebay_client_connections_refused_total" {"reason=\"address\""} "Connections closed at once: listen.max_connections was reached, or listen.max_connections_per_address by their address.";
+    client_timeout_header: Counter "forebay_client_timeouts_total" {"kind=\"header\""} "Client connections closed because the client was too slow, by what it was waited for; crowded: idle while nearly all places were taken.";
+    client_timeout_idle: Counter "forebay_client_timeouts_total" {"kind=\"idle\""} "Client connections closed because the client was too slow, by what it was waited for; crowded: idle while nearly all places were taken.";
+    client_timeout_crowded: Counter "forebay_client_timeouts_total" {"kind=\"crowded\""} "Client connections closed because the client was too slow, by what it was waited for; crowded: idle while nearly all places were taken.";
+    client_timeout_body: Counter "forebay_client_timeouts_total" {"kind=\"body\""} "Client connections closed because the client was too slow, by what it was waited for; crowded: idle while nearly all places were taken.";
+    client_timeout_send: Counter "forebay_client_timeouts_total" {"kind=\"send\""} "Client connections closed because the client was too slow, by what it was waited for; crowded: idle while nearly all places were taken.";
+    client_timeout_tunnel: Counter "forebay_client_timeouts_total" {"kind=\"tunnel\""} "Client connections closed because the client was too slow, by what it was waited for; crowded: idle while nearly all places were taken.";
 
     client_accept_errors: Counter "forebay_client_accept_errors_total" {""} "Failed attempts to accept a connection, for want of file descriptors above all.";
     client_malformed: Counter "forebay_client_malformed_total" {""} "Connections that ended because a request could not be parsed.";

@@ -2,6 +2,7 @@
 //! is turned away at the door.
 
 mod connections;
+mod door;
 mod rate;
 mod shedding;
 mod timeouts;
