@@ -124,15 +124,16 @@ fn server(store: Arc<Store>, clock: Clock) -> Server {
         clock: clock.clone(),
         counters: Arc::clone(&counters),
     };
+    let door = Door::new(config.shed, common.budget.clone(), Arc::clone(&counters));
     Server {
         sites: config.sites,
         presentation: config.presentation,
         upstreams: Upstreams {
-            direct: Some(Fetcher::new(Vec::new(), config.fetch, "forebay".to_owned(), common)),
+            direct: Some(Fetcher::new(Vec::new(), config.fetch, "forebay".to_owned(), door.clone(), common)),
             announcer: None,
             names: Arc::default(),
         },
-        door: Door::new(config.shed, Budget::default(), Arc::clone(&counters)),
+        door,
         purging: Purging {
             settings: Default::default(),
             invalidator: Arc::new(Invalidator::new(

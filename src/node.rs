@@ -341,7 +341,7 @@ fn build(
         for origin in hidden::asked_directly(config) {
             origins.iter().skip(origin.0).take(1).for_each(Group::wake);
         }
-        Fetcher::new(origins, config.fetch.clone(), config.node.name.clone(), common.clone())
+        Fetcher::new(origins, config.fetch.clone(), config.node.name.clone(), door.clone(), common.clone())
     });
     let announcer = hidden.map(|hidden| hidden.announcer.clone());
     Server {

@@ -3,6 +3,9 @@
 //! What always holds: connections are bounded in number, in all and of each address; one is bounded in header size, and in the
 //! time it may stay silent, in every state it can be in.
 //!
+//! One task accepts, from one socket: whoever comes wakes that one alone, and a node that
+//! is full closes what it accepts, so that no queue of the dead builds up in the system.
+//!
 //! What it never does: look at what a request means.
 
 mod connection;

@@ -161,6 +161,16 @@ impl Door {
         Ok(Place(Arc::clone(&self.state)))
     }
 
+    /// Bytes of bodies on their way, from which on no more are begun.
+    pub fn max_buffered(&self) -> u64 {
+        self.settings.max_buffered
+    }
+
+    /// Whether bodies on their way hold so much.
+    pub fn is_full_of_bytes(&self) -> bool {
+        self.state.budget.held() >= self.settings.max_buffered
+    }
+
     /// Counts a miss of this client, unless it has missed too often.
     pub fn charge(&self, client: IpAddr, now: Instant) -> Result<(), Shed> {
         let Some(rate) = self.settings.miss_rate else { return Ok(()) };

@@ -53,8 +53,9 @@ pub(super) const SHED: &[Setting<Config>] = &[
         Bytes { least: MIB, most: 1 << 50 },
         |config: &mut Config| &mut config.shed.max_buffered,
         "From so many bytes of bodies on their way from origins, misses are refused as with max_requests, and \
-         refreshes from 80 % of it. From collapse.max_filling_bytes on bodies are not kept, but each still \
-         holds up to collapse.window; this is the cap on both together. Passed requests hold nothing and are not \
-         refused for it.",
+         refreshes from 80 % of it. From collapse.max_filling_bytes on bodies are streamed and not kept, but each \
+         still holds up to collapse.window; this is the cap on both together. What is under way then is read \
+         from the origin as slowly as its clients take it. Passed requests hold nothing and are not refused for \
+         it.",
     ),
 ];

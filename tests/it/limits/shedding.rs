@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::harness::origin::{Gate, Step, ok, raw};
-use crate::harness::{Client, World};
+use crate::harness::{Client, World, breathe};
 
 /// A world in which `/hit` is fresh and `/stale` is stale, and so many requests wait at the
 /// gate for `/slow/N`.
@@ -114,18 +114,30 @@ async fn whoever_waits_for_another_ones_response_is_under_way() {
 async fn what_is_buffered_stops_new_fetches_and_nothing_else() {
     let world = World::start("[shed]\nmax_buffered = \"1MiB\"").await;
     let gate = Gate::default();
-    let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 2097152\r\n\r\n";
-    let half = "x".repeat(1024 * 1024);
-    world.origin.always("/large", vec![raw(head), raw(&half), Step::Wait(gate.clone()), raw(&half)]);
+    let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let content = "x".repeat(1024 * 1024);
+    let chunk = format!("{:x}\r\n{content}\r\n", content.len());
+    world.origin.always("/large", vec![raw(head), raw(&chunk), Step::Wait(gate.clone()), raw("0\r\n\r\n")]);
     world.origin.always("/hit", ok("max-age=600", "hit"));
     world.get("/hit").await;
     let mut large = world.client("large").await;
     large.send(b"GET /large HTTP/1.1\r\nHost: www.example.org\r\n\r\n").await;
-    assert_eq!(large.head().await.status, 200);
-    assert_eq!(large.bytes(half.len()).await.len(), half.len());
+    gate.reached(1).await;
     let mut client = world.client("client").await;
     assert!(client.get("/hit").await.is_hit());
-    let refused = client.get("/miss").await;
+    // The last bytes may still be on their way.
+    let mut tries = 0;
+    let until_refused = async {
+        loop {
+            tries += 1;
+            let reply = client.get(&format!("/miss/{tries}")).await;
+            if reply.status != 404 {
+                return reply;
+            }
+            breathe().await;
+        }
+    };
+    let refused = world.transcript.within("a miss to be refused", until_refused).await;
     assert_eq!(
         (refused.status, refused.field("proxy-status")),
         (503, Some("forebay; error=connection_limit_reached; details=\"max_buffered\""))
@@ -133,8 +145,9 @@ async fn what_is_buffered_stops_new_fetches_and_nothing_else() {
     assert_eq!(client.ask("POST", "/miss", &[], b"").await.status, 404, "it holds nothing");
     assert_eq!((world.counters().shed_bytes.get(), world.counters().shed_requests.get()), (1, 0));
     gate.open();
-    assert_eq!(large.bytes(half.len()).await.len(), half.len());
+    assert_eq!(large.reply(false).await.body.len(), content.len());
     world.settled().await;
+    assert!(client.get("/large").await.is_hit());
     assert_eq!(client.get("/miss").await.status, 404);
 }
 
