@@ -21,6 +21,7 @@ use forebay::policy::admit::{Admission, Moments, admit};
 use forebay::policy::{Presented, Received, decide, normalise};
 use forebay::rfc::fields::Fields;
 use forebay::serve::{Purging, Request, Server, Upstreams};
+use forebay::shed::Door;
 use forebay::store::{Rival, Settings, Store};
 use forebay::stored::filling::{Budget, Seats, filling};
 use forebay::stored::{CacheKey, StoredBody, StoredResponse};
@@ -123,14 +124,16 @@ fn server(store: Arc<Store>, clock: Clock) -> Server {
         clock: clock.clone(),
         counters: Arc::clone(&counters),
     };
+    let door = Door::new(config.shed, common.budget.clone(), Arc::clone(&counters));
     Server {
         sites: config.sites,
         presentation: config.presentation,
         upstreams: Upstreams {
-            direct: Some(Fetcher::new(Vec::new(), config.fetch, "forebay".to_owned(), common)),
+            direct: Some(Fetcher::new(Vec::new(), config.fetch, "forebay".to_owned(), door.clone(), common)),
             announcer: None,
             names: Arc::default(),
         },
+        door,
         purging: Purging {
             settings: Default::default(),
             invalidator: Arc::new(Invalidator::new(

@@ -25,7 +25,7 @@
 //! | 7 | [`serve`] | the walk of one request |
 //! | 6 | [`cluster`], [`repopulate`] | what the nodes tell each other; hide the origin: miss event, worker, fill |
 //! | 5 | [`fetch`], [`invalidate`] | acts: get a response; make responses unusable |
-//! | 4 | [`broker`], [`origin`], [`policy`], [`store`] | passes on, fetches, decides, keeps; none knows another |
+//! | 4 | [`broker`], [`origin`], [`policy`], [`shed`], [`store`] | passes on, fetches, decides, turns away, keeps; none knows another |
 //! | 3 | [`stored`] | the nouns: a stored response, its variants, its body |
 //! | 2 | [`message`] | messages under way, and the HTTP library's types as ours |
 //! | 1 | [`observe`], [`rfc`] | counting and logs; the standard, in pure functions |
@@ -50,7 +50,7 @@
 //! 3. *look up*: [`store::Store::find_in_memory`], without await, no lock held;
 //! 4. *decide*: [`policy::decide()`] says what is to be done and why;
 //! 5. *act*: deliver, deliver stale (and refresh in the background), fetch
-//!    together with others ([`fetch`]), pass, or refuse; on a hidden route deliver, or
+//!    together with others ([`fetch`]), pass, or refuse, where the [door](shed) is shut; on a hidden route deliver, or
 //!    tell what is wanted ([`repopulate`]) and answer at once;
 //! 6. *deliver*: preconditions, ranges, `Age`, `Cache-Status`, a reader of the body;
 //! 7. *record*: once, when the body ends or the client leaves.
@@ -117,10 +117,11 @@ pub mod rfc;
 pub mod message;
 // Floor 3: the nouns.
 pub mod stored;
-// Floor 4: passes on, fetches, decides, keeps.
+// Floor 4: passes on, fetches, decides, turns away, keeps.
 pub mod broker;
 pub mod origin;
 pub mod policy;
+pub mod shed;
 pub mod store;
 // Floor 5: acts.
 pub mod fetch;

@@ -5,6 +5,7 @@
 //! whole; the store, the flights and the counters live as long as the node; a
 //! configuration that cannot be used changes nothing.
 
+mod descriptors;
 pub(crate) mod hidden;
 
 use std::io::{self, Write};
@@ -35,6 +36,7 @@ use crate::origin::{self, Group, Origins, breaker::Forced};
 use crate::policy::Sites;
 use crate::repopulate::{DeadLetter, Keeper, QueueView, Warmer};
 use crate::serve::{Purging, Server, Upstreams};
+use crate::shed::Door;
 use crate::store::{self, Lurker, Refused, Store};
 use crate::stored::filling::Budget;
 use crate::stored::pattern::Pattern;
@@ -204,7 +206,8 @@ impl Node {
             .then(|| Hidden::start(&config, &common, &invalidator, &admin).map(Arc::new))
             .transpose()
             .map_err(|error| StartError::Runtime(io::Error::other(error.to_string())))?;
-        let server = build(&config, &common, &invalidator, hidden.as_deref(), &access_log, is_worker);
+        let door = Door::new(config.shed.clone(), common.budget.clone(), Arc::clone(&counters));
+        let server = build(&config, &common, &invalidator, hidden.as_deref(), &access_log, door, is_worker);
         let current: Current = Arc::new(ArcSwap::from_pointee(server));
         let (drain, draining) = watch::channel(false);
         let listening = listener.map(|listener| {
@@ -328,6 +331,7 @@ fn build(
     invalidator: &Arc<Invalidator>,
     hidden: Option<&Hidden>,
     access_log: &AccessLog,
+    door: Door,
     is_worker: bool,
 ) -> Server {
     // Where nothing is passed on, there is nobody who could.
@@ -337,7 +341,7 @@ fn build(
         for origin in hidden::asked_directly(config) {
             origins.iter().skip(origin.0).take(1).for_each(Group::wake);
         }
-        Fetcher::new(origins, config.fetch.clone(), config.node.name.clone(), common.clone())
+        Fetcher::new(origins, config.fetch.clone(), config.node.name.clone(), door.clone(), common.clone())
     });
     let announcer = hidden.map(|hidden| hidden.announcer.clone());
     Server {
@@ -345,6 +349,7 @@ fn build(
         presentation: config.presentation.clone(),
         upstreams: Upstreams { direct, announcer, names: hidden::names(config).into() },
         store: Arc::clone(&common.store),
+        door,
         purging: Purging { settings: config.purge.clone(), invalidator: Arc::clone(invalidator) },
         node: config.node.name.clone(),
         clock: common.clock.clone(),
@@ -463,7 +468,9 @@ impl Shared {
         }
         let is_worker = self.working.is_some();
         let (common, invalidator) = (&self.common, &self.invalidator);
-        let server = build(&config, common, invalidator, hidden.as_deref(), &self.access_log, is_worker);
+        let door = self.current.load().door.with(config.shed.clone());
+        let server =
+            build(&config, common, invalidator, hidden.as_deref(), &self.access_log, door, is_worker);
         self.current.store(Arc::new(server));
         let is_there = |name: &str| config.origins.iter().any(|origin| origin.name == name);
         self.common.origins.retain(is_there);
@@ -616,6 +623,7 @@ pub fn run(
     reread: impl Fn() -> Result<Config, Faults> + Send + Sync + 'static,
 ) -> Result<(), StartError> {
     trace::start(&config.log.level);
+    descriptors::raise(config.listen.max_connections);
     runtime(&config)?.block_on(async {
         let signals = Signals::new().map_err(StartError::Runtime)?;
         let drain = config.node.drain;

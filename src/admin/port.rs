@@ -25,7 +25,9 @@ use super::auth::{Auth, Caller, Scope};
 use super::fill;
 use super::router::{self, Call, Gate};
 use super::{Control, Settings};
+use crate::clock::Clock;
 use crate::observe::counters::Counters;
+use crate::observe::trace::Seldom;
 
 /// The most connections at once.
 const MOST_CONNECTIONS: usize = 256;
@@ -51,13 +53,16 @@ pub async fn serve(
     counters: Arc<Counters>,
 ) {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let failures = Seldom::default();
     let settings = Arc::new(settings);
     let own_port = listener.local_addr().map_or(settings.address.port(), |address| address.port());
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok((stream, peer)) => (stream, peer.ip()),
             Err(error) => {
-                tracing::warn!(target: "forebay::admin", "accepting failed: {error}");
+                failures.tell(Clock::System.now(), |left_out| {
+                    tracing::warn!(target: "forebay::admin", left_out, "accepting failed: {error}");
+                });
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
@@ -243,7 +248,6 @@ pub(super) mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::clock::Clock;
     use crate::cluster::{Reached, View};
     use crate::fetch::{Common, Flights};
     use crate::invalidate::{Accepted, Entry, Invalidator, Wanted};

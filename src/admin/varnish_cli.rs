@@ -25,8 +25,10 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::Control;
+use crate::clock::Clock;
 use crate::invalidate::{Accepted, Spread, Wanted, wire};
 use crate::observe::counters::Counters;
+use crate::observe::trace::Seldom;
 use crate::stored::ban;
 
 /// The port.
@@ -110,11 +112,14 @@ pub async fn serve(
     counters: Arc<Counters>,
 ) {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let failures = Seldom::default();
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(target: "forebay::admin", "accepting failed: {error}");
+                failures.tell(Clock::System.now(), |left_out| {
+                    tracing::warn!(target: "forebay::admin", left_out, "accepting failed: {error}");
+                });
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }

@@ -17,7 +17,7 @@ use crate::observe::access_log;
 use crate::origin::resolve;
 use crate::policy::site::{Presentation, Rules, Sites};
 use crate::repopulate::{self, Agreed};
-use crate::{admin, broker, cluster, fetch, listen, origin, serve, store};
+use crate::{admin, broker, cluster, fetch, listen, origin, serve, shed, store};
 
 mod check;
 mod fault;
@@ -50,6 +50,8 @@ pub struct Config {
     pub store: store::Settings,
     /// Collapsing and streaming.
     pub fetch: fetch::Settings,
+    /// What is turned away when there is too much.
+    pub shed: shed::Settings,
     /// How requests are presented to the cache.
     pub presentation: Presentation,
     /// The sites, each with a last route that takes every path.
@@ -151,6 +153,7 @@ impl Config {
             varnish_cli: Default::default(),
             store: store::Settings::default(),
             fetch: fetch::Settings::default(),
+            shed: shed::Settings::default(),
             presentation: Presentation::default(),
             sites: Sites::default(),
             dns: resolve::Settings::default(),

@@ -9,6 +9,7 @@ mod dns;
 mod hidden;
 mod origin_group;
 mod rules;
+mod shed;
 mod warm;
 
 use std::time::Duration;
@@ -189,6 +190,13 @@ pub static SECTIONS: &[Section] = &[
         settings: COLLAPSE,
     },
     Section {
+        name: "shed",
+        text: "Whom the origins are asked for when there is too much. None of this touches what the cache can \
+               answer: hits are always served, and so is what is stale, where it may be, before a client is \
+               refused.",
+        settings: shed::SHED,
+    },
+    Section {
         name: "dns",
         text: "How the names of origins are looked up: in the background, again and again.",
         settings: dns::DNS,
@@ -267,10 +275,20 @@ const LISTEN: &[Setting<Config>] = &[
     )
     .at_restart(),
     Setting::new(
+        "max_connections_per_address",
+        Count { least: 1, most: 10_000_000 },
+        |config: &mut Config| &mut config.listen.max_connections_per_address,
+        "The most open connections of one address, or of one IPv6 network of /64. One more is closed at once. \
+         The default keeps one machine from taking all places, and leaves room for more than a hundred browsers \
+         behind one address. Proxies in `trusted_proxies` are not counted. \"off\" sets no limit.",
+    )
+    .at_restart(),
+    Setting::new(
         "idle_timeout",
         DEADLINE,
         |config: &mut Config| &mut config.listen.idle_timeout,
-        "How long a connection may stay silent between requests.",
+        "How long a connection may stay silent between requests. A tenth of it while more than nine in ten of \
+         max_connections are open.",
     )
     .at_restart(),
     Setting::new(

@@ -17,7 +17,7 @@ use crate::observe::access_log;
 use crate::policy::site::{
     FieldNames, Forwarded, HonourRequest, HostPattern, Mode, OriginHost, Patterns, QueryRule, SetCookie,
 };
-use crate::repopulate::PerSecond;
+use crate::shed::PerSecond;
 
 /// A value that can stand in a configuration.
 pub trait Typed {
@@ -390,6 +390,23 @@ impl Typed for Option<PerSecond> {
 
     fn shown(&self, kind: &Kind) -> Shown {
         self.map_or_else(|| Shown::Text("off".to_owned()), |rate| rate.shown(kind))
+    }
+}
+
+impl Typed for Option<usize> {
+    fn read(&mut self, value: &Value, kind: &Kind) -> Result<(), Wrong> {
+        if matches!(value, Value::Text(text) | Value::Bare(text) if text == "off") {
+            *self = None;
+            return Ok(());
+        }
+        let mut number = 0usize;
+        number.read(value, kind)?;
+        *self = Some(number);
+        Ok(())
+    }
+
+    fn shown(&self, kind: &Kind) -> Shown {
+        self.map_or_else(|| Shown::Text("off".to_owned()), |number| number.shown(kind))
     }
 }
 

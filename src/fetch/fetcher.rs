@@ -26,12 +26,16 @@ use crate::rfc::fields::Fields;
 use crate::rfc::freshen::{self, HeadEffect};
 use crate::rfc::vary::SecondaryKey;
 use crate::rfc::{connection, groups, storable, unsafe_method};
+use crate::shed::{Door, Place};
 use crate::store::Store;
 use crate::stored::filling::Budget;
 use crate::stored::{CacheKey, Head, Selector, StoredResponse, Strength, Variants};
 
 /// How often one request may find its circumstances changed before it goes alone.
 const MOST_TURNS: usize = 8;
+
+/// The window of a body that is not kept, where too much is buffered.
+const NARROW_WINDOW: usize = 16 * 1024;
 
 /// How long nobody else waits for a fetch that is late: after that somebody looks
 /// whether it still is.
@@ -59,6 +63,7 @@ struct Shared {
     store: Arc<Store>,
     flights: Arc<Flights>,
     budget: Budget,
+    door: Door,
     settings: Settings,
     node: String,
     clock: Clock,
@@ -110,6 +115,17 @@ pub enum Fetched {
     LookAgain,
     /// There is no response.
     Failed(Failed),
+}
+
+impl Fetched {
+    /// Whether the origin was asked, and answered, for this request and not for another.
+    pub fn was_alone(&self) -> bool {
+        match self {
+            Fetched::Flowing { collapsed, .. } | Fetched::Freshened { collapsed, .. } => !collapsed,
+            Fetched::Private(_) => true,
+            Fetched::LookAgain | Fetched::Failed(_) => false,
+        }
+    }
 }
 
 /// A response for one client alone.
@@ -176,7 +192,7 @@ pub enum Failed {
 
 impl Fetcher {
     /// A fetcher for these origins.
-    pub fn new(origins: Vec<Group>, settings: Settings, node: String, common: Common) -> Self {
+    pub fn new(origins: Vec<Group>, settings: Settings, node: String, door: Door, common: Common) -> Self {
         let Common { store, flights, budget, clock, counters, .. } = common;
         Fetcher {
             shared: Arc::new(Shared {
@@ -184,6 +200,7 @@ impl Fetcher {
                 store,
                 flights,
                 budget,
+                door,
                 settings,
                 node,
                 clock,
@@ -230,8 +247,16 @@ impl Fetcher {
         }
     }
 
-    /// Refreshes a stored response in the background, unless somebody does already.
-    pub fn refresh(&self, asked: &Arc<Asked>, plan: Plan, seen: Option<&Arc<Variants>>) {
+    /// Whether a fetch for this plan would be shared with somebody who has begun one, as
+    /// things stand.
+    pub fn would_follow(&self, asked: &Asked, plan: &Plan, seen: Option<&Arc<Variants>>) -> bool {
+        let secondary = seen.map_or(0, |variants| known_secondary(variants, asked));
+        plan.collapse && self.shared.flights.is_joinable(&asked.key, secondary)
+    }
+
+    /// Refreshes a stored response in the background, unless somebody does already. `place`
+    /// is held until that is done.
+    pub fn refresh(&self, asked: &Arc<Asked>, plan: Plan, seen: Option<&Arc<Variants>>, place: Place) {
         let secondary = seen.map_or(0, |variants| known_secondary(variants, asked));
         let limits = Limits { followers: usize::MAX, ..self.limits(&asked.rules) };
         let usable = |_: &Flowing| true;
@@ -239,7 +264,11 @@ impl Fetcher {
             self.shared.flights.join(&asked.key, secondary, seen, self.store(), limits, usable)
         {
             self.counters().refreshes.up();
-            tokio::spawn(fly::fly(self.clone(), Arc::clone(asked), plan, lease, None));
+            let flight = fly::fly(self.clone(), Arc::clone(asked), plan, lease, None);
+            tokio::spawn(async move {
+                let _place = place;
+                flight.await;
+            });
         }
     }
 
@@ -581,11 +610,23 @@ impl Fetcher {
         &self.shared.budget
     }
 
+    /// The most bytes of all bodies that are to be kept.
+    fn most_kept(&self) -> u64 {
+        self.settings().max_filling_bytes.min(self.shared.door.max_buffered())
+    }
+
+    /// How much of a body that is not kept is held for its readers: hardly anything where
+    /// too much is held already, so that its origin is read as slowly as its clients read.
+    pub(super) fn window(&self) -> usize {
+        let window = self.settings().window;
+        if self.shared.door.is_full_of_bytes() { window.min(NARROW_WINDOW) } else { window }
+    }
+
     /// Whether a body may still be kept when `more` bytes join the `held` ones.
     pub(super) fn room_for(&self, held: u64, more: u64) -> Keep {
         if held.saturating_add(more) > self.store().max_response() {
             Keep::TooLarge
-        } else if self.shared.budget.held().saturating_add(more) > self.settings().max_filling_bytes {
+        } else if self.shared.budget.held().saturating_add(more) > self.most_kept() {
             Keep::NoRoom
         } else {
             Keep::Whole

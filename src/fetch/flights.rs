@@ -191,6 +191,13 @@ impl Flights {
         }
     }
 
+    /// Whether there is a flight for this key that can still be joined, as far as can be
+    /// told without its lock being kept.
+    pub fn is_joinable(&self, key: &CacheKey, secondary: u64) -> bool {
+        let flight_key = FlightKey { key: key.hash, secondary };
+        self.by_key.get(&flight_key).is_some_and(|flight| *flight.key == *key.text)
+    }
+
     /// A flight that nobody can join, unless there are too many flights already.
     pub fn alone(self: &Arc<Self>, key: &CacheKey, store: &Store, limits: Limits) -> Option<Lease> {
         if self.is_full(limits) {

@@ -321,7 +321,7 @@ impl Carrying {
             }
         }
         self.lease.close();
-        self.writer.keep_only(self.fetcher.settings().window);
+        self.writer.keep_only(self.fetcher.window());
     }
 
     /// Moves the body into the filling one; returns the trailer section.
@@ -333,6 +333,8 @@ impl Carrying {
                     if self.keep == Keep::Whole {
                         let keep = self.fetcher.room_for(self.writer.len(), bytes.len() as u64);
                         self.keep(keep);
+                    } else {
+                        self.writer.keep_only(self.fetcher.window());
                     }
                     let pushed = self.writer.push(bytes, self.fetcher.settings().slow_reader).await;
                     pushed.map_err(|Abandoned| Unfinished::Abandoned)?;

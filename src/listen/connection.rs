@@ -4,6 +4,8 @@
 //! walk is dropped at whatever await it stands.
 
 use std::convert::Infallible;
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,15 +20,17 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Settings;
+use super::places::{Full, Place, Places};
 use super::timed::{State, Timed};
 use crate::message::{Broken, Piece, wire};
 use crate::observe::counters::Counters;
+use crate::observe::trace::Seldom;
 use crate::origin::Content;
-use crate::policy::Received;
+use crate::policy::{Received, normalise};
 use crate::serve::{Reply, ReplyBody, Request, Server, Tunnel};
 
 /// The generation of configuration in force, which a reload replaces.
@@ -35,6 +39,9 @@ pub type Current = Arc<ArcSwap<Server>>;
 /// How much room the library's head parser gets beyond the configured limit:
 /// what is over the limit, but fits here, gets an answer that says so.
 const HEAD_ROOM: usize = 16 * 1024;
+
+/// How long nobody is accepted after an attempt that failed for want of something.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts connections until `drain` turns true, then lets those that are open
 /// finish what is under way. Returns when the last one has ended or
@@ -47,7 +54,7 @@ pub async fn listen(
     mut drain: watch::Receiver<bool>,
     drain_deadline: Duration,
 ) {
-    let places = Arc::new(Semaphore::new(settings.max_connections));
+    let gate = Gate::new(&settings, &current, &counters);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -55,21 +62,14 @@ pub async fn listen(
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             () = told(&mut drain) => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
-                // Out of file descriptors, mostly: connections have to end before
-                // another try makes sense.
-                counters.client_accept_errors.up();
-                tracing::warn!(target: "forebay::listen", "accepting failed: {error}");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                gate.failed(&error).await;
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            counters.client_connections_refused.up();
-            continue;
-        };
+        let Some(place) = gate.place(peer.ip()) else { continue };
         counters.client_connections.up();
         let connection = Connection {
             current: Arc::clone(&current),
@@ -86,6 +86,64 @@ pub async fn listen(
     }
 }
 
+/// Who gets in, and what is said of those who do not.
+struct Gate {
+    places: Arc<Places>,
+    current: Current,
+    counters: Arc<Counters>,
+    failures: Seldom,
+    refusals: Seldom,
+}
+
+impl Gate {
+    fn new(settings: &Settings, current: &Current, counters: &Arc<Counters>) -> Self {
+        Gate {
+            places: Places::new(settings.max_connections, settings.max_connections_per_address),
+            current: Arc::clone(current),
+            counters: Arc::clone(counters),
+            failures: Seldom::default(),
+            refusals: Seldom::default(),
+        }
+    }
+
+    /// A place for a connection from this address. A proxy's connections are those of many
+    /// clients, and not counted for its address.
+    fn place(&self, peer: IpAddr) -> Option<Place> {
+        let server = self.current.load();
+        let counted = (!normalise::is_trusted(peer, &server.presentation)).then_some(peer);
+        let (setting, count) = match self.places.take(counted) {
+            Ok(place) => return Some(place),
+            Err(Full::All) => ("listen.max_connections", &self.counters.client_connections_refused),
+            Err(Full::Address) => {
+                ("listen.max_connections_per_address", &self.counters.client_connections_refused_address)
+            }
+        };
+        count.up();
+        self.refusals.tell(server.clock.now(), |left_out| {
+            tracing::warn!(target: "forebay::listen", client = %peer, left_out, "a connection was closed at once: {setting} is reached");
+        });
+        None
+    }
+
+    /// Waits a moment where the next attempt to accept would fail as well.
+    async fn failed(&self, error: &io::Error) {
+        self.counters.client_accept_errors.up();
+        if matches!(
+            error.kind(),
+            ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
+        ) {
+            // It was about this connection alone, and that is gone.
+            return;
+        }
+        self.failures.tell(self.current.load().clock.now(), |left_out| {
+            tracing::warn!(target: "forebay::listen", left_out, "accepting failed: {error}");
+        });
+        // Out of file descriptors, mostly: connections have to end before another try
+        // makes sense, and those that are open are served meanwhile.
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
 /// Completes when draining begins, or when nobody is left who could begin it.
 async fn told(drain: &mut watch::Receiver<bool>) {
     let _ = drain.wait_for(|drain| *drain).await;
@@ -98,7 +156,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, place: OwnedSemaphorePermit, mut drain: watch::Receiver<bool>) {
+    async fn run(self, stream: TcpStream, place: Place, mut drain: watch::Receiver<bool>) {
         let Ok(peer) = stream.peer_addr() else { return };
         // Replies are written whole; waiting to join small writes only adds delay.
         let _ = stream.set_nodelay(true);
@@ -140,7 +198,7 @@ impl Connection {
 async fn answer(
     server: &Arc<Server>,
     mut request: HttpRequest<Incoming>,
-    peer: std::net::IpAddr,
+    peer: IpAddr,
     state: Arc<State>,
 ) -> Response<WireBody> {
     state.serving();

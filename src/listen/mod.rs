@@ -1,11 +1,15 @@
 //! The clients' port: connections in, replies out.
 //!
-//! What always holds: a connection is bounded in number, header size, and in the
+//! What always holds: connections are bounded in number, in all and of each address; one is bounded in header size, and in the
 //! time it may stay silent, in every state it can be in.
+//!
+//! One task accepts, from one socket: whoever comes wakes that one alone, and a node that
+//! is full closes what it accepts, so that no queue of the dead builds up in the system.
 //!
 //! What it never does: look at what a request means.
 
 mod connection;
+mod places;
 mod timed;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +24,11 @@ pub struct Settings {
     pub address: SocketAddr,
     /// The most open connections; one more is closed at once.
     pub max_connections: usize,
-    /// How long a connection may stay silent between requests.
+    /// The most of one address, of one network of 64 bits with IPv6; one more is closed at
+    /// once. None where all may be one address's. Trusted proxies are not counted.
+    pub max_connections_per_address: Option<usize>,
+    /// How long a connection may stay silent between requests; a tenth of it while more
+    /// than nine in ten places are taken.
     pub idle_timeout: Duration,
     /// From a request's first byte to the end of its head.
     pub header_timeout: Duration,
@@ -37,6 +45,9 @@ impl Default for Settings {
         Settings {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             max_connections: 10_000,
+            // A tenth: no single machine can take all places, and a browser opens six, so that
+            // more than a hundred readers can share an address.
+            max_connections_per_address: Some(1000),
             idle_timeout: Duration::from_secs(60),
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),

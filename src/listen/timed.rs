@@ -20,10 +20,10 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 use super::Settings;
+use super::places::Place;
 use crate::observe::counters::Counters;
 
 /// What the connection is waiting for, shared with whoever serves it.
@@ -78,13 +78,14 @@ pub struct Timed {
     state: Arc<State>,
     /// Of the state in which reading has begun to wait.
     waiting_as: Option<u8>,
+    waiting_since: Instant,
     read_deadline: Pin<Box<Sleep>>,
     /// Whether a write is waiting for the client.
     sending: bool,
     send_deadline: Pin<Box<Sleep>>,
     settings: Settings,
     counters: Arc<Counters>,
-    _place: OwnedSemaphorePermit,
+    place: Place,
 }
 
 impl Timed {
@@ -93,7 +94,7 @@ impl Timed {
         stream: TcpStream,
         settings: &Settings,
         counters: &Arc<Counters>,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> (Self, Arc<State>) {
         counters.client_connections_open.up();
         let state = Arc::new(State { kind: AtomicU8::new(IDLE), reader: AtomicWaker::new() });
@@ -103,12 +104,13 @@ impl Timed {
             stream,
             state: Arc::clone(&state),
             waiting_as: None,
+            waiting_since: Instant::now(),
             read_deadline: far(),
             sending: false,
             send_deadline: far(),
             settings: settings.clone(),
             counters: Arc::clone(counters),
-            _place: place,
+            place,
         };
         (timed, state)
     }
@@ -116,7 +118,8 @@ impl Timed {
     /// How long the client may stay silent in this state.
     fn patience(&self, state: u8) -> Option<Duration> {
         match state {
-            IDLE => Some(self.settings.idle_timeout),
+            // Whether there is room for it is looked at again and again.
+            IDLE => Some(self.idle_tenth()),
             HEAD => Some(self.settings.header_timeout),
             READING_BODY => Some(self.settings.body_timeout),
             TUNNEL => Some(self.settings.tunnel_timeout),
@@ -124,15 +127,39 @@ impl Timed {
         }
     }
 
+    fn idle_tenth(&self) -> Duration {
+        (self.settings.idle_timeout / 10).max(Duration::from_millis(1)).min(self.settings.idle_timeout)
+    }
+
+    /// Whether an idle connection, silent for a tenth of its time or more, may stay on; its
+    /// deadline is set anew then.
+    fn may_stay_idle(&mut self) -> bool {
+        let now = Instant::now();
+        let end = self.waiting_since + self.settings.idle_timeout;
+        let stays = now < end && !self.place.is_crowded();
+        if stays {
+            let next = (now + self.idle_tenth()).min(end);
+            self.read_deadline.as_mut().reset(next);
+        }
+        stays
+    }
+
     fn poll_read_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = self.state.kind.load(Ordering::Relaxed);
         if self.waiting_as != Some(state) {
             self.waiting_as = Some(state);
+            self.waiting_since = Instant::now();
             let patience = self.patience(state).unwrap_or(Duration::from_secs(24 * 3600));
-            self.read_deadline.as_mut().reset(Instant::now() + patience);
+            self.read_deadline.as_mut().reset(self.waiting_since + patience);
         }
         std::task::ready!(self.read_deadline.as_mut().poll(cx));
+        while state == IDLE && self.may_stay_idle() {
+            std::task::ready!(self.read_deadline.as_mut().poll(cx));
+        }
         match state {
+            IDLE if self.waiting_since.elapsed() < self.settings.idle_timeout => {
+                self.counters.client_timeout_crowded.up();
+            }
             IDLE => self.counters.client_timeout_idle.up(),
             HEAD => self.counters.client_timeout_header.up(),
             READING_BODY => self.counters.client_timeout_body.up(),

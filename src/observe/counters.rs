@@ -176,15 +176,25 @@ table! {
     // Clients.
     client_connections: Counter "forebay_client_connections_total" {""} "Connections accepted from clients.";
     client_connections_open: Gauge "forebay_client_connections_open" {""} "Connections from clients that are open now.";
-    client_connections_refused: Counter "forebay_client_connections_refused_total" {""} "Connections closed at once because listen.max_connections was reached.";
-    client_timeout_header: Counter "forebay_client_timeouts_total" {"kind=\"header\""} "Client connections closed because the client was too slow, by what it was waited for.";
-    client_timeout_idle: Counter "forebay_client_timeouts_total" {"kind=\"idle\""} "Client connections closed because the client was too slow, by what it was waited for.";
-    client_timeout_body: Counter "forebay_client_timeouts_total" {"kind=\"body\""} "Client connections closed because the client was too slow, by what it was waited for.";
-    client_timeout_send: Counter "forebay_client_timeouts_total" {"kind=\"send\""} "Client connections closed because the client was too slow, by what it was waited for.";
-    client_timeout_tunnel: Counter "forebay_client_timeouts_total" {"kind=\"tunnel\""} "Client connections closed because the client was too slow, by what it was waited for.";
+    client_connections_refused: Counter "forebay_client_connections_refused_total" {"reason=\"all\""} "Connections closed at once: listen.max_connections was reached, or listen.max_connections_per_address by their address.";
+    client_connections_refused_address: Counter "forebay_client_connections_refused_total" {"reason=\"address\""} "Connections closed at once: listen.max_connections was reached, or listen.max_connections_per_address by their address.";
+    client_timeout_header: Counter "forebay_client_timeouts_total" {"kind=\"header\""} "Client connections closed because the client was too slow, by what it was waited for; crowded: idle while nearly all places were taken.";
+    client_timeout_idle: Counter "forebay_client_timeouts_total" {"kind=\"idle\""} "Client connections closed because the client was too slow, by what it was waited for; crowded: idle while nearly all places were taken.";
+    client_timeout_crowded: Counter "forebay_client_timeouts_total" {"kind=\"crowded\""} "Client connections closed because the client was too slow, by what it was waited for; crowded: idle while nearly all places were taken.";
+    client_timeout_body: Counter "forebay_client_timeouts_total" {"kind=\"body\""} "Client connections closed because the client was too slow, by what it was waited for; crowded: idle while nearly all places were taken.";
+    client_timeout_send: Counter "forebay_client_timeouts_total" {"kind=\"send\""} "Client connections closed because the client was too slow, by what it was waited for; crowded: idle while nearly all places were taken.";
+    client_timeout_tunnel: Counter "forebay_client_timeouts_total" {"kind=\"tunnel\""} "Client connections closed because the client was too slow, by what it was waited for; crowded: idle while nearly all places were taken.";
 
     client_accept_errors: Counter "forebay_client_accept_errors_total" {""} "Failed attempts to accept a connection, for want of file descriptors above all.";
     client_malformed: Counter "forebay_client_malformed_total" {""} "Connections that ended because a request could not be parsed.";
+
+    // The door to the origins.
+    shed_rate: Counter "forebay_shed_total" {"reason=\"rate\""} "Times that an origin was not asked because of a limit of [shed]: miss_rate, max_requests, max_buffered, or a refresh that was to leave room below these. Whoever waited got something stale, or 429 or 503.";
+    shed_requests: Counter "forebay_shed_total" {"reason=\"requests\""} "Times that an origin was not asked because of a limit of [shed]: miss_rate, max_requests, max_buffered, or a refresh that was to leave room below these. Whoever waited got something stale, or 429 or 503.";
+    shed_bytes: Counter "forebay_shed_total" {"reason=\"bytes\""} "Times that an origin was not asked because of a limit of [shed]: miss_rate, max_requests, max_buffered, or a refresh that was to leave room below these. Whoever waited got something stale, or 429 or 503.";
+    shed_refreshes: Counter "forebay_shed_total" {"reason=\"refresh\""} "Times that an origin was not asked because of a limit of [shed]: miss_rate, max_requests, max_buffered, or a refresh that was to leave room below these. Whoever waited got something stale, or 429 or 503.";
+    shed_places: Gauge "forebay_shed_places" {""} "Requests and refreshes under way that are not answered from the cache; shed.max_requests bounds them.";
+    shed_clients: Gauge "forebay_shed_clients" {""} "Clients whose misses are remembered for shed.miss_rate; 50,000 at most.";
 
     // Requests, by the outcome named in Cache-Status (RFC 9211).
     requests_hit: Counter "forebay_requests_total" {"outcome=\"hit\""} "Requests, by outcome.";
@@ -196,6 +206,7 @@ table! {
     requests_queued: Counter "forebay_requests_total" {"outcome=\"queued\""} "Requests, by outcome.";
     requests_purge: Counter "forebay_requests_total" {"outcome=\"purge\""} "Requests, by outcome.";
     requests_refused: Counter "forebay_requests_total" {"outcome=\"refused\""} "Requests, by outcome.";
+    requests_shed: Counter "forebay_requests_total" {"outcome=\"shed\""} "Requests, by outcome.";
     requests_failed: Counter "forebay_requests_total" {"outcome=\"failed\""} "Requests, by outcome.";
     requests_left: Counter "forebay_requests_total" {"outcome=\"left\""} "Requests, by outcome.";
     requests_under_way: Gauge "forebay_requests_under_way" {""} "Requests from clients whose answer is not complete.";

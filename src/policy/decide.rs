@@ -47,6 +47,8 @@ pub enum Stale {
     OnError,
     /// The origin is hidden, and has been told.
     Hidden,
+    /// The origin is not asked now, for too much is under way or wanted.
+    Shed,
 }
 
 /// How to get a response that may be stored.
@@ -128,6 +130,7 @@ impl Stale {
             Stale::Deadline => "stale-deadline",
             Stale::OnError => "stale-on-error",
             Stale::Hidden => "stale-hidden",
+            Stale::Shed => "stale-shed",
         }
     }
 }

@@ -245,7 +245,8 @@ fn address_of(text: &str) -> Option<IpAddr> {
     text.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()))
 }
 
-fn is_trusted(address: IpAddr, presentation: &Presentation) -> bool {
+/// Whether the forwarding fields of this address are believed.
+pub fn is_trusted(address: IpAddr, presentation: &Presentation) -> bool {
     let address = address.to_canonical();
     presentation.trusted_proxies.iter().any(|network| network.contains(&address))
 }

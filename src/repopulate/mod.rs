@@ -36,8 +36,9 @@ pub mod worker;
 
 use std::time::Duration;
 
+use crate::shed::PerSecond;
+
 pub use announce::{Announced, Announcer};
-pub use budget::PerSecond;
 pub use dead::{DeadLetter, OriginView, QueueView};
 pub use event::{Class, MissEvent, Reason, Wanted};
 pub use keep::{Keeper, Refused, again, forms};

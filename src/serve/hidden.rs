@@ -21,6 +21,7 @@ use crate::policy::{Decision, decide};
 use crate::repopulate::announce::Miss;
 use crate::repopulate::{Announced, Announcer, Reason, Unfillable, Wanted};
 use crate::rfc::unsafe_method;
+use crate::shed::Errand;
 use crate::stored::{Selector, StoredResponse, Variants};
 
 /// What a hidden route has instead of an origin.
@@ -105,9 +106,14 @@ pub(super) async fn serve(
         let (announced, key) = announce(&walk, &hidden, reason, once.map(|once| &**once));
         if !waited && matches!(announced, Announced::Expected(_)) {
             waited = true;
-            hidden.announcer.wants().wait(key, walk.asked.rules.wait).await;
-            walk.now = walk.server.clock.now();
-            continue;
+            // Whoever waits is under way; where too many are, nobody else does.
+            if let Ok(place) = walk.server.door.place(Errand::Pass) {
+                walk.record.place = Some(place);
+                hidden.announcer.wants().wait(key, walk.asked.rules.wait).await;
+                walk.record.place = None;
+                walk.now = walk.server.clock.now();
+                continue;
+            }
         }
         return synth::unserved(walk, &unserved(announced, stored.as_deref()));
     }
@@ -188,11 +194,11 @@ async fn write<'a>(
     content: Option<Content>,
     switched: Option<Switched>,
 ) -> Reply {
-    let Walk { server, asked, now, record } = walk;
+    let Walk { server, asked, now, record, charged } = walk;
     let Asked { presented, rules, key } = match Arc::try_unwrap(asked) {
         Ok(asked) => asked,
         // Nobody else has it yet.
-        Err(asked) => return synth::lost(Walk { server, asked, now, record }),
+        Err(asked) => return synth::lost(Walk { server, asked, now, record, charged }),
     };
     let writing = Arc::new(Rules { origin, ..Rules::clone(&rules) });
     let wanted = Wanted::of(&presented, &rules);
@@ -201,7 +207,10 @@ async fn write<'a>(
     let asked = Arc::new(Asked { presented, rules: writing, key });
     let invalidator = Arc::clone(&server.purging.invalidator);
     let changed = invalidate::Wanted { what: vec![selector(&wanted)], ..invalidate::Wanted::default() };
-    let walk = Walk { server, asked, now, record };
+    let mut walk = Walk { server, asked, now, record, charged };
+    if let Err(why) = walk.enter(Errand::Pass, false) {
+        return walk.shed(why, None);
+    }
     let pass = Pass { why: PassReason::Method, stored: None, stale_on_error: false };
     let reply = walk.pass(fetcher, pass, content, switched).await;
     if is_change(reply.status) {

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use http::{Method, StatusCode};
 
-use crate::clock::{Clock, Wall};
+use crate::clock::{self, Clock, Wall};
 use crate::fetch::{Asked, Fetched, Fetcher, Passed};
 use crate::message::Switched;
 use crate::observe::access_log::AccessLog;
@@ -37,6 +37,7 @@ use crate::policy::site::{Mode, Presentation, Sites};
 use crate::policy::{Decision, Received, decide, narrow, normalise};
 use crate::repopulate::Announcer;
 use crate::rfc::cache_status::Fwd;
+use crate::shed::{Door, Errand, Shed};
 use crate::store::Store;
 use crate::stored::{CacheKey, StoredResponse, Variants};
 
@@ -68,6 +69,8 @@ pub struct Server {
     pub upstreams: Upstreams,
     /// Where they are kept.
     pub store: Arc<Store>,
+    /// Whom it lets through to the origins.
+    pub door: Door,
     /// Purging by clients.
     pub purging: Purging,
     /// This node's name in `Via` and `Cache-Status`.
@@ -97,6 +100,8 @@ struct Walk<'a> {
     asked: Arc<Asked>,
     now: Wall,
     record: Record,
+    /// Whether the request counts as a miss of its client already.
+    charged: bool,
 }
 
 impl Server {
@@ -134,7 +139,7 @@ impl Server {
         }
         let key = CacheKey::new(presented.scheme, &presented.host, presented.port, &presented.path_and_query);
         let asked = Arc::new(Asked { presented, rules, key });
-        let mut walk = Walk { server: self, asked, now, record };
+        let mut walk = Walk { server: self, asked, now, record, charged: false };
         let fetcher = match (hides, &self.upstreams.direct) {
             (false, Some(fetcher)) => fetcher,
             (false, None) => return synth::lost(walk),
@@ -155,9 +160,18 @@ impl Server {
                     return walk.stale(fetcher, &response, why, found.as_ref());
                 }
                 Decision::NotCached => return synth::not_cached(walk),
-                Decision::Pass(pass) => return walk.pass(fetcher, pass, content.take(), switched).await,
+                Decision::Pass(pass) => {
+                    return match walk.enter(Errand::Pass, false) {
+                        Ok(()) => walk.pass(fetcher, pass, content.take(), switched).await,
+                        Err(why) => walk.shed(why, pass.stored.filter(|_| pass.stale_on_error).as_ref()),
+                    };
+                }
                 Decision::Fetch(mut plan) => {
                     plan.collapse &= turn < MOST_TURNS;
+                    let follows = fetcher.would_follow(&walk.asked, &plan, found.as_ref());
+                    if let Err(why) = walk.enter(Errand::Fetch, follows) {
+                        return walk.shed(why, plan.stored.filter(|_| plan.stale_on_error).as_ref());
+                    }
                     match walk.fetch(fetcher, plan, found.as_ref()).await {
                         Fetch::Done(reply) => return reply,
                         Fetch::LookAgain(same) => walk = same,
@@ -177,6 +191,29 @@ enum Fetch<'a> {
 }
 
 impl<'a> Walk<'a> {
+    /// Lets the request through to the origin, or says why not. Whoever `follows` another
+    /// one costs the origin nothing, and is not counted as a miss of its client.
+    fn enter(&mut self, errand: Errand, follows: bool) -> Result<(), Shed> {
+        let door = &self.server.door;
+        if self.record.place.is_none() {
+            self.record.place = Some(door.place(errand)?);
+        }
+        if !self.charged && !follows {
+            door.charge(self.record.client, clock::monotonic())?;
+            self.charged = true;
+        }
+        Ok(())
+    }
+
+    /// The origin is not asked for this client now: what is stale answers, where it may.
+    fn shed(mut self, why: Shed, stale: Option<&Arc<StoredResponse>>) -> Reply {
+        self.record.place = None;
+        self.record.failure = Some(format!("shed: {}", why.name()));
+        let Some(stored) = stale else { return synth::shed(self, why) };
+        stored.used(self.now);
+        self.stored(stored, Outcome::Stale, Some(Stale::Shed.name()))
+    }
+
     /// A fresh stored response answers.
     fn hit(self, response: &Arc<StoredResponse>) -> Reply {
         response.used(self.now);
@@ -184,7 +221,13 @@ impl<'a> Walk<'a> {
     }
 
     /// A stored response answers, for this reason if it is stale.
-    fn stored(self, response: &Arc<StoredResponse>, outcome: Outcome, detail: Option<&'static str>) -> Reply {
+    fn stored(
+        mut self,
+        response: &Arc<StoredResponse>,
+        outcome: Outcome,
+        detail: Option<&'static str>,
+    ) -> Reply {
+        self.record.place = None;
         if self.intercepts(response.head.status) {
             return synth::intercepted(self, response.head.status);
         }
@@ -209,8 +252,11 @@ impl<'a> Walk<'a> {
         seen: Option<&Arc<Variants>>,
     ) -> Reply {
         response.used(self.now);
-        if why == Stale::WhileRevalidate && response.may_refresh(self.now) {
-            fetcher.refresh(&self.asked, Plan::refresh(response), seen);
+        if why == Stale::WhileRevalidate
+            && response.may_refresh(self.now)
+            && let Ok(place) = self.server.door.place(Errand::Refresh)
+        {
+            fetcher.refresh(&self.asked, Plan::refresh(response), seen, place);
         }
         self.stored(response, Outcome::Stale, Some(why.name()))
     }
@@ -241,6 +287,11 @@ impl<'a> Walk<'a> {
             },
         };
         self.now = self.server.clock.now();
+        if !self.charged && fetched.was_alone() {
+            // It was to follow another one, and had to ask for itself after all.
+            self.server.door.charge_late(self.record.client, clock::monotonic());
+            self.charged = true;
+        }
         Fetch::Done(match fetched {
             Fetched::Flowing { response, .. } if self.intercepts(response.head.status) => {
                 synth::intercepted(self, response.head.status)

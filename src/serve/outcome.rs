@@ -12,6 +12,7 @@ use crate::message::Broken;
 use crate::observe::access_log::{AccessLog, Entry};
 use crate::observe::counters::{Count, Counters};
 use crate::policy::Received;
+use crate::shed::Place;
 
 /// How a request came out, by what answered it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -34,6 +35,8 @@ pub enum Outcome {
     Purge,
     /// Nothing: the request was not acceptable.
     Refused,
+    /// Nothing: too much was under way, or the client has missed too often.
+    Shed,
     /// Nothing: there was no response to be had.
     Failed,
     /// Nothing: the client left before there was a reply.
@@ -54,6 +57,7 @@ impl Outcome {
             Outcome::Queued => &counters.requests_queued,
             Outcome::Purge => &counters.requests_purge,
             Outcome::Refused => &counters.requests_refused,
+            Outcome::Shed => &counters.requests_shed,
             Outcome::Failed => &counters.requests_failed,
             Outcome::Left => &counters.requests_left,
         }
@@ -76,6 +80,8 @@ pub struct Record {
     pub request_id: String,
     /// What stood in the way of a better outcome.
     pub failure: Option<String>,
+    /// Held for as long as the request is under way, unless the cache answers it.
+    pub place: Option<Place>,
 }
 
 /// What the access log has for a status where the client left before there was one;
@@ -126,6 +132,7 @@ impl Record {
             client: received.peer,
             request_id: String::new(),
             failure: None,
+            place: None,
         }
     }
 

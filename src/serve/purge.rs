@@ -28,6 +28,7 @@ use crate::repopulate::announce::Miss;
 use crate::repopulate::{self, Announcer, Reason};
 use crate::rfc::date;
 use crate::rfc::fields::Fields;
+use crate::shed::Errand;
 use crate::store::Refused;
 use crate::stored::{CacheKey, Selector};
 
@@ -141,7 +142,10 @@ impl Server {
             let selected = found.select(&presented.fields, rules.sort_accept_language).cloned();
             let (Some(response), Some(fetcher)) = (selected, &self.upstreams.direct) else { continue };
             let asked = Arc::new(Asked { presented, rules, key });
-            fetcher.refresh(&asked, Plan::refresh(&response), Some(&found));
+            // Where there is no room, whoever asks next gets it refreshed.
+            if let Ok(place) = self.door.place(Errand::Refresh) {
+                fetcher.refresh(&asked, Plan::refresh(&response), Some(&found), place);
+            }
         }
     }
 }

@@ -21,9 +21,12 @@ use crate::policy::Refusal;
 use crate::policy::fallback::Fallback;
 use crate::rfc::date;
 use crate::rfc::fields::Fields;
+use crate::shed::Shed;
 
 /// When to come again where nobody knows when the origin will be there.
 const UNKNOWN: Duration = Duration::from_secs(10);
+/// When to come again where too much is under way.
+const OVERLOADED: Duration = Duration::from_secs(3);
 
 /// A request that is not acceptable. The connection ends with the answer: what
 /// follows on it may not be what it seems.
@@ -224,6 +227,36 @@ pub(super) fn unserved(mut walk: Walk<'_>, why: &Unserved) -> Reply {
         // It comes in a moment, or the client has no right to it.
         let form = Form::wanted(walk.asked.presented.fields.members("accept"));
         page.reply(walk.server, form, walk.record)
+    };
+    reply.fields.add("proxy-status", proxy_status);
+    reply
+}
+
+/// The origin is not asked for this client now (RFC 6585 4, RFC 9110 15.6.4).
+pub(super) fn shed(walk: Walk<'_>, why: Shed) -> Reply {
+    let (status, error, text, after) = match why {
+        Shed::Rate(after) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "http_request_denied",
+            "You have asked for too many pages that are not at hand; try again later.",
+            after,
+        ),
+        Shed::Requests | Shed::Bytes => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "connection_limit_reached",
+            "Too much is under way; try again in a moment.",
+            OVERLOADED,
+        ),
+    };
+    let proxy_status = format!("{}; error={error}; details=\"{}\"", walk.server.node, why.name());
+    let is_head = walk.asked.presented.method == Method::HEAD;
+    let page = Page { status, text, outcome: Outcome::Shed, is_head, retry_after: Some(jittered(after)) };
+    let mut reply = if status == StatusCode::TOO_MANY_REQUESTS {
+        // The client has no right to it, so nothing is put in its place.
+        let form = Form::wanted(walk.asked.presented.fields.members("accept"));
+        page.reply(walk.server, form, walk.record)
+    } else {
+        page.or_fallback(walk)
     };
     reply.fields.add("proxy-status", proxy_status);
     reply

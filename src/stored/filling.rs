@@ -443,3 +443,40 @@ impl Drop for Reader {
         self.shared.seats.room.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use futures_util::{FutureExt, StreamExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_window_that_becomes_narrow_holds_what_it_has_and_takes_no_more() {
+        let budget = Budget::default();
+        let (filling, mut writer) = filling(&budget, Arc::default());
+        let mut reader = filling.reader(0..u64::MAX).expect("a reader");
+        writer.keep_only(1000);
+        let piece = Bytes::from(vec![b'x'; 100]);
+        for _ in 0..5 {
+            assert!(writer.push(piece.clone(), Duration::from_secs(1)).await.is_ok());
+        }
+        assert_eq!(budget.held(), 500);
+        writer.keep_only(100);
+        {
+            let mut push = std::pin::pin!(writer.push(piece.clone(), Duration::from_secs(1)));
+            let mut cx = Context::from_waker(Waker::noop());
+            for _ in 0..4 {
+                assert!(push.poll_unpin(&mut cx).is_pending(), "{} bytes are held", budget.held());
+                assert!(reader.next().await.is_some_and(|piece| piece.is_ok()));
+            }
+            assert!(push.poll_unpin(&mut cx).is_pending(), "100 bytes are held still");
+            assert!(reader.next().await.is_some_and(|piece| piece.is_ok()));
+            assert!(push.await.is_ok());
+        }
+        assert_eq!(budget.held(), 100);
+        writer.complete();
+        drop((reader, filling));
+    }
+}

@@ -24,8 +24,9 @@ use forebay::policy::site::{
 };
 use forebay::repopulate::pace::Pace;
 use forebay::repopulate::worker::{Behind, Parts, Worker};
-use forebay::repopulate::{Agreed, Announcer, Keeper, PerSecond, Secrets, Settings, Wants, budget, lease};
+use forebay::repopulate::{Agreed, Announcer, Keeper, Secrets, Settings, Wants, budget, lease};
 use forebay::serve::{Purging, Request, Server, Upstreams};
+use forebay::shed::{self, Door, PerSecond};
 use forebay::store::{self, Store};
 use forebay::stored::{CacheKey, StoredResponse};
 use futures_util::{FutureExt, StreamExt};
@@ -241,6 +242,7 @@ impl Common {
                 names: vec![ORIGIN.to_owned()].into(),
             },
             store: Arc::clone(&store),
+            door: Door::new(shed::Settings::default(), shared.budget.clone(), Arc::clone(&counters)),
             purging: Purging { settings: Default::default(), invalidator },
             node: name.to_owned(),
             clock,

@@ -1,9 +1,9 @@
 //! A client that sends exact bytes and reads replies piece by piece.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::Transcript;
 
@@ -65,6 +65,19 @@ impl Client {
     /// Connects.
     pub async fn connect(address: SocketAddr, transcript: Transcript, name: &str) -> Client {
         let stream = TcpStream::connect(address).await.expect("the node listens");
+        Client { stream, buffer: Vec::new(), transcript, name: name.to_owned() }
+    }
+
+    /// Connects from this address of the machine's own.
+    pub async fn connect_from(
+        from: IpAddr,
+        address: SocketAddr,
+        transcript: Transcript,
+        name: &str,
+    ) -> Client {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::new(from, 0)).expect("an own address");
+        let stream = socket.connect(address).await.expect("the node listens");
         Client { stream, buffer: Vec::new(), transcript, name: name.to_owned() }
     }
 

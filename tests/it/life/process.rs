@@ -17,9 +17,22 @@ struct Program {
     transcript: Transcript,
 }
 
+const BINARY: &str = env!("CARGO_BIN_EXE_forebay");
+
 /// Starts `forebay serve` with these arguments, on free ports.
 async fn serve(transcript: &Transcript, arguments: &[&str]) -> Program {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_forebay"))
+    start(transcript, Command::new(BINARY), arguments).await
+}
+
+/// The same with so many file descriptors at most.
+async fn serve_with_descriptors(transcript: &Transcript, most: u32, arguments: &[&str]) -> Program {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\""), BINARY]);
+    start(transcript, shell, arguments).await
+}
+
+async fn start(transcript: &Transcript, mut command: Command, arguments: &[&str]) -> Program {
+    let mut child = command
         .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
         .args(arguments)
         .stdout(Stdio::piped())
@@ -137,4 +150,70 @@ async fn a_port_that_is_taken_is_said_with_the_flag_that_changes_it() {
         .expect("the program ends");
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && err.contains(&address) && err.contains("--listen"), "{err}");
+}
+
+#[tokio::test]
+async fn it_survives_the_end_of_its_file_descriptors() {
+    let transcript = Transcript::default();
+    let origin = Origin::start(transcript.clone()).await;
+    origin.always("/a", ok("max-age=600", "a"));
+    let url = format!("http://{}", origin.address());
+    let program = serve_with_descriptors(&transcript, 64, &["--origin", &url]).await;
+    let mut client = program.client().await;
+    client.get("/a").await;
+    // Nobody gets in any more later on, operators included.
+    let mut operator = Client::connect(program.admin, transcript.clone(), "operator").await;
+    let mut counted = async |name: &str| {
+        let stats = operator.get_with("/v1/stats", &[("Host", "127.0.0.1")]).await;
+        let stats: serde_json::Value = serde_json::from_slice(&stats.body).expect("JSON");
+        stats[name].as_u64().expect("a number")
+    };
+    let mut until_errors = async |least: u64| {
+        let wait = async {
+            loop {
+                let errors = counted("forebay_client_accept_errors_total").await;
+                if errors >= least {
+                    return errors;
+                }
+                crate::harness::breathe().await;
+            }
+        };
+        transcript.within("attempts to accept that fail", wait).await
+    };
+
+    assert_eq!(until_errors(0).await, 0);
+    let mut crowd = Vec::new();
+    for _ in 0..150 {
+        crowd.push(tokio::net::TcpStream::connect(program.address).await.expect("the system takes it"));
+    }
+    let before = until_errors(2).await;
+    let began = std::time::Instant::now();
+    for _ in 0..100 {
+        assert!(client.get("/a").await.is_hit(), "who is in is served");
+    }
+    let after = until_errors(before + 4).await;
+    let pauses = began.elapsed().as_millis() as u64 / 50;
+    assert!(after - before <= pauses + 2, "{} attempts in {pauses} pauses", after - before);
+
+    drop(crowd);
+    assert!(program.client().await.get("/a").await.is_hit(), "new clients are served again");
+    program.signal("TERM");
+    drop((client, operator));
+    let (code, _, err) = program.end().await;
+    assert_eq!(code, Some(0));
+    assert!(err.contains("64 file descriptors are allowed") && err.contains("accepting failed"), "{err}");
+}
+
+#[tokio::test]
+async fn it_takes_the_file_descriptors_that_it_may_have() {
+    let transcript = Transcript::default();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -S -n 64; exec \"$0\" \"$@\"", BINARY]);
+    let arguments = ["--origin", "http://127.0.0.1:1", "--set", "listen.max_connections=100"];
+    let program = start(&transcript, shell, &arguments).await;
+    let id = program.child.id().expect("still running");
+    let limits = std::fs::read_to_string(format!("/proc/{id}/limits")).expect("its limits");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    let soft: u64 = line.split_whitespace().nth(3).and_then(|word| word.parse().ok()).expect("a number");
+    assert_eq!(soft, 2 * 100 + 1024, "{line}");
 }

@@ -1,4 +1,8 @@
-//! Everything that is waited for has an end, and connections are used again.
+//! Everything that is waited for has an end, connections are used again, and too much
+//! is turned away at the door.
 
 mod connections;
+mod door;
+mod rate;
+mod shedding;
 mod timeouts;
