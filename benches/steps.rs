@@ -122,6 +122,7 @@ fn server(store: Arc<Store>, clock: Clock) -> Server {
         origins: Arc::new(forebay::origin::Origins::by_system(Arc::clone(&counters)).expect("a resolver")),
         clock: clock.clone(),
         counters: Arc::clone(&counters),
+        id: "n".into(),
     };
     Server {
         sites: config.sites,

@@ -187,6 +187,7 @@ impl Node {
             origins: Arc::new(Origins::new(resolver, Arc::clone(&counters))),
             clock,
             counters: Arc::clone(&counters),
+            id: message::new_id().into(),
         };
         Lurker::start(&common.store).map_err(StartError::Runtime)?;
         let journal = config.node.state.as_deref().map(|state| Journal::open(state, Arc::clone(&counters)));

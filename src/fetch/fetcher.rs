@@ -17,10 +17,10 @@ use crate::message::{Body, RequestHead, Switched};
 use crate::observe::counters::Counters;
 use crate::observe::trace::Seldom;
 use crate::origin::{self, Content, Failure, Group, Origins, Outgoing};
-use crate::policy::Presented;
 use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
 use crate::policy::decide::{Pass, PassReason, Plan, may_answer_others};
 use crate::policy::site::Rules;
+use crate::policy::{Hop, Loop, Presented};
 use crate::rfc::cache_status::Fwd;
 use crate::rfc::fields::Fields;
 use crate::rfc::freshen::{self, HeadEffect};
@@ -60,11 +60,12 @@ struct Shared {
     flights: Arc<Flights>,
     budget: Budget,
     settings: Settings,
-    node: String,
+    hop: Hop,
     clock: Clock,
     counters: Arc<Counters>,
     failures: Seldom,
     recoveries: Seldom,
+    loops: Seldom,
 }
 
 /// What all fetchers of a node share, through every reload.
@@ -82,6 +83,8 @@ pub struct Common {
     pub clock: Clock,
     /// Everything that is counted.
     pub counters: Arc<Counters>,
+    /// A token that no other node has, and no other start of this one.
+    pub id: Arc<str>,
 }
 
 /// What a fetch has brought.
@@ -177,7 +180,7 @@ pub enum Failed {
 impl Fetcher {
     /// A fetcher for these origins.
     pub fn new(origins: Vec<Group>, settings: Settings, node: String, common: Common) -> Self {
-        let Common { store, flights, budget, clock, counters, .. } = common;
+        let Common { store, flights, budget, clock, counters, id, .. } = common;
         Fetcher {
             shared: Arc::new(Shared {
                 origins,
@@ -185,11 +188,12 @@ impl Fetcher {
                 flights,
                 budget,
                 settings,
-                node,
+                hop: Hop::new(node, id.as_ref().to_owned()),
                 clock,
                 counters,
                 failures: Seldom::default(),
                 recoveries: Seldom::default(),
+                loops: Seldom::default(),
             }),
         }
     }
@@ -252,7 +256,7 @@ impl Fetcher {
     ) -> Result<Passed, Failed> {
         let upgrade = pass.why == PassReason::Upgrade;
         let purpose = if upgrade { Purpose::Upgrade } else { Purpose::Pass };
-        let head = request::request(&asked.presented, &asked.rules, self.node(), purpose);
+        let head = request::request(asked, self.hop(), purpose);
         let requested = self.clock().now();
         let sequence = self.store().sequence();
         let outgoing = self.outgoing(asked, head, content, upgrade);
@@ -286,6 +290,29 @@ impl Fetcher {
         }
         let switched = exchange.switched.zip(protocol);
         Ok(Passed::Answer { status, fields, length, body: exchange.body, switched })
+    }
+
+    /// Whether a request has been here before, so that to ask the origin would send it
+    /// round. It is counted, and told the operator.
+    pub fn is_loop(&self, asked: &Asked) -> bool {
+        let Some(found) = self.shared.hop.finds_itself(&asked.presented.fields, &asked.key) else {
+            return false;
+        };
+        self.counters().loops.up();
+        let why = match found {
+            Loop::SameTarget => "this node has asked for it on behalf of the same request already",
+            Loop::TooOften => "this node has passed the same request on too often",
+            Loop::Via => "Via names this node already, and no other one may have its name",
+        };
+        let (url, origin) = (&asked.key.text, &self.origin(&asked.rules).settings().name);
+        let site = &asked.rules.site;
+        self.shared.loops.tell(self.clock().now(), |left_out| {
+            tracing::error!(
+                target: "forebay::origin", %site, %origin, %url, left_out,
+                "a request goes round and is answered with 508: {why}. The url of the origin leads back here, at once or by way of other proxies; it has to lead to the application."
+            );
+        });
+        true
     }
 
     /// Notes that the origin could not be asked about `stored`.
@@ -557,8 +584,8 @@ impl Fetcher {
         &self.shared.origins[rules.origin.0]
     }
 
-    pub(super) fn node(&self) -> &str {
-        &self.shared.node
+    pub(super) fn hop(&self) -> &Hop {
+        &self.shared.hop
     }
 
     pub(super) fn clock(&self) -> &Clock {

@@ -47,7 +47,7 @@ pub(super) async fn fly(
         Some(stored) if plan.validate => Purpose::Validate(stored),
         _ => Purpose::Store,
     };
-    let head = request::request(&asked.presented, &asked.rules, fetcher.node(), purpose);
+    let head = request::request(&asked, fetcher.hop(), purpose);
     let requested = fetcher.clock().now();
     let outgoing = fetcher.outgoing(&asked, head, None, false);
     let outcome = fetcher.origin(&asked.rules).exchange(outgoing).await;

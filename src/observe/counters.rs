@@ -212,6 +212,7 @@ table! {
     refreshes: Counter "forebay_refreshes_total" {""} "Refreshes begun in the background.";
     refresh_failed: Counter "forebay_refresh_failures_total" {""} "Fetches that were to replace a stored response and failed.";
     fetches_abandoned: Counter "forebay_fetches_abandoned_total" {""} "Fetches of responses too large to keep that ended because every reader had left.";
+    loops: Counter "forebay_loops_total" {""} "Requests that had been here before and went round: answered with 508, or not refreshed in the background.";
     filling_bytes: Gauge "forebay_filling_bytes" {""} "Bytes held by bodies on their way from an origin.";
 
     // Origins.

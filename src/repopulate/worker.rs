@@ -34,6 +34,7 @@ use crate::invalidate::{Invalidator, Moment};
 use crate::message::{Body, Broken, Piece};
 use crate::observe::counters::Counters;
 use crate::origin::{Failure, Group, Limits, Outgoing};
+use crate::policy::Hop;
 use crate::policy::Sites;
 use crate::policy::admit::Moments;
 use crate::policy::site::Rules;
@@ -82,8 +83,8 @@ pub struct Parts {
     pub queues: Arc<dyn Queues>,
     /// Where edges are filled with what is large.
     pub places: Places,
-    /// Its name in `Via`.
-    pub node: String,
+    /// How the requests that it makes name it.
+    pub hop: Hop,
     /// Limits and times.
     pub settings: Settings,
     /// Wall time.
@@ -383,11 +384,11 @@ impl Worker {
         asked: &Asked,
         answered: &OnceLock<Instant>,
     ) -> Result<Got, Ended> {
-        let Parts { invalidator, clock, node, settings, secrets, .. } = &self.inner.parts;
+        let Parts { invalidator, clock, hop, settings, secrets, .. } = &self.inner.parts;
         let behind = self.inner.behind.load_full();
         let failed = |why: String| Ended::Failed { why, too_many: false, retry_after: None };
         let group = behind.origins.get(origin).ok_or_else(|| failed("there is no such origin".to_owned()))?;
-        let head = origin_request(&asked.presented, &asked.rules, node, Purpose::Store);
+        let head = origin_request(asked, hop, Purpose::Store);
         let Rules { first_byte_timeout, between_bytes_timeout, total_timeout, .. } = *asked.rules;
         let limits = Limits {
             first_byte: first_byte_timeout,

@@ -209,7 +209,7 @@ impl<'a> Walk<'a> {
         seen: Option<&Arc<Variants>>,
     ) -> Reply {
         response.used(self.now);
-        if why == Stale::WhileRevalidate && response.may_refresh(self.now) {
+        if why == Stale::WhileRevalidate && response.may_refresh(self.now) && !fetcher.is_loop(&self.asked) {
             fetcher.refresh(&self.asked, Plan::refresh(response), seen);
         }
         self.stored(response, Outcome::Stale, Some(why.name()))
@@ -223,6 +223,9 @@ impl<'a> Walk<'a> {
     /// Gets a response that may be stored. Where a stale one may answer instead,
     /// the client waits no longer than the route's `stale_deadline`.
     async fn fetch(mut self, fetcher: &Fetcher, plan: Plan, seen: Option<&Arc<Variants>>) -> Fetch<'a> {
+        if fetcher.is_loop(&self.asked) {
+            return Fetch::Done(synth::looped(self));
+        }
         let since = self.server.store.sequence();
         let fetching = fetcher.fetch(&self.asked, &plan, seen);
         let fallback = plan.stored.as_ref().filter(|_| plan.stale_on_error);
@@ -292,6 +295,9 @@ impl<'a> Walk<'a> {
         content: Option<Content>,
         switched: Option<Switched>,
     ) -> Reply {
+        if fetcher.is_loop(&self.asked) {
+            return synth::looped(self);
+        }
         let since = self.server.store.sequence();
         let asked = Arc::clone(&self.asked);
         let mut passing = pin!(fetcher.pass(&asked, &pass, content));

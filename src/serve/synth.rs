@@ -97,6 +97,16 @@ pub(super) fn failed(walk: Walk<'_>, why: &Failed) -> Reply {
     reply
 }
 
+/// A request that goes round (RFC 8586, RFC 9209 2.3). Nothing that is stored answers,
+/// and no other page: whoever has sent it on is to see that there is no answer.
+pub(super) fn looped(walk: Walk<'_>) -> Reply {
+    let proxy_status = format!("{}; error=proxy_loop_detected", walk.server.node);
+    let text = "The request goes round: it has been here before.";
+    let mut reply = of_walk(walk, StatusCode::LOOP_DETECTED, text, "a loop".to_owned());
+    reply.fields.add("proxy-status", proxy_status);
+    reply
+}
+
 /// An answer of the origin that clients do not get to see.
 pub(super) fn intercepted(walk: Walk<'_>, status: StatusCode) -> Reply {
     let proxy_status = format!("{}; received-status={}", walk.server.node, status.as_u16());

@@ -4,4 +4,5 @@ mod degrade;
 mod groups;
 mod names;
 mod slow;
+mod tiers;
 mod tls;
