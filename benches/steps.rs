@@ -128,7 +128,7 @@ fn server(store: Arc<Store>, clock: Clock) -> Server {
         sites: config.sites,
         presentation: config.presentation,
         upstreams: Upstreams {
-            direct: Some(Fetcher::new(Vec::new(), config.fetch, "forebay".to_owned(), common)),
+            direct: Some(Fetcher::new(Vec::new(), config.fetch, "forebay".to_owned(), common, None)),
             announcer: None,
             names: Arc::default(),
         },

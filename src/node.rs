@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Auth, Control};
 use crate::clock::Clock;
-use crate::cluster::{Cluster, Me, NodeName, Reached, View, message, position};
+use crate::cluster::{Cluster, Me, NodeName, Reached, Tiers, View, message, position};
 use crate::config::{Config, Faults, NodeSettings, reload};
 use crate::fetch::{Common, Fetcher, Flights};
 use crate::invalidate::{Accepted, Entry, Invalidator, Journal, JournalError, Recovered, Wanted};
@@ -338,7 +338,9 @@ fn build(
         for origin in hidden::asked_directly(config) {
             origins.iter().skip(origin.0).take(1).for_each(Group::wake);
         }
-        Fetcher::new(origins, config.fetch.clone(), config.node.name.clone(), common.clone())
+        let shields = Arc::new(Tiers::new(Arc::clone(invalidator)));
+        let name = config.node.name.clone();
+        Fetcher::new(origins, config.fetch.clone(), name, common.clone(), Some(shields))
     });
     let announcer = hidden.map(|hidden| hidden.announcer.clone());
     Server {

@@ -12,6 +12,7 @@ use super::Settings;
 use super::flights::{Flights, Follower, Joined, Landing, Lease, Limits};
 use super::fly::{self, Flowing, Landed};
 use super::request::{self, Purpose};
+use super::shield::Shields;
 use crate::clock::Clock;
 use crate::message::{Body, RequestHead, Switched};
 use crate::observe::counters::Counters;
@@ -61,6 +62,7 @@ struct Shared {
     budget: Budget,
     settings: Settings,
     hop: Hop,
+    shields: Option<Arc<dyn Shields>>,
     clock: Clock,
     counters: Arc<Counters>,
     failures: Seldom,
@@ -178,8 +180,14 @@ pub enum Failed {
 }
 
 impl Fetcher {
-    /// A fetcher for these origins.
-    pub fn new(origins: Vec<Group>, settings: Settings, node: String, common: Common) -> Self {
+    /// A fetcher for these origins; `shields` is what those of them that are shields need.
+    pub fn new(
+        origins: Vec<Group>,
+        settings: Settings,
+        node: String,
+        common: Common,
+        shields: Option<Arc<dyn Shields>>,
+    ) -> Self {
         let Common { store, flights, budget, clock, counters, id, .. } = common;
         Fetcher {
             shared: Arc::new(Shared {
@@ -189,6 +197,7 @@ impl Fetcher {
                 budget,
                 settings,
                 hop: Hop::new(node, id.as_ref().to_owned()),
+                shields,
                 clock,
                 counters,
                 failures: Seldom::default(),
@@ -256,7 +265,8 @@ impl Fetcher {
     ) -> Result<Passed, Failed> {
         let upgrade = pass.why == PassReason::Upgrade;
         let purpose = if upgrade { Purpose::Upgrade } else { Purpose::Pass };
-        let head = request::request(asked, self.hop(), purpose);
+        let mut head = request::request(asked, self.hop(), purpose);
+        self.ask_shield(&asked.rules, &mut head.fields);
         let requested = self.clock().now();
         let sequence = self.store().sequence();
         let outgoing = self.outgoing(asked, head, content, upgrade);
@@ -265,9 +275,11 @@ impl Fetcher {
             self.complain(asked, format_args!("pass failed: {failure}"));
             Failed::Origin(failure)
         })?;
-        let moments = Moments { requested, received: self.clock().now(), sequence };
+        let received = self.clock().now();
         let status = exchange.head.status;
         let mut fields = exchange.head.fields;
+        let later_than = self.later_than(&asked.rules, &mut fields, sequence).await;
+        let moments = Moments { requested, received, sequence: later_than };
         let length = fly::content_length(&fields, status);
         let protocol = connection::upgrade(&fields).map(<[u8]>::to_vec);
         connection::strip(&mut fields);
@@ -582,6 +594,10 @@ impl Fetcher {
 
     pub(super) fn origin(&self, rules: &Rules) -> &Group {
         &self.shared.origins[rules.origin.0]
+    }
+
+    pub(super) fn shields(&self) -> Option<&dyn Shields> {
+        self.shared.shields.as_deref()
     }
 
     pub(super) fn hop(&self) -> &Hop {

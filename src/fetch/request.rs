@@ -4,7 +4,7 @@
 use http::Method;
 
 use super::Asked;
-use crate::message::RequestHead;
+use crate::message::{READ, RequestHead};
 use crate::policy::site::{Forwarded, OriginHost, Rules};
 use crate::policy::{Hop, Presented};
 use crate::rfc::fields::Fields;
@@ -44,8 +44,10 @@ pub fn request(asked: &Asked, hop: &Hop, purpose: Purpose<'_>) -> RequestHead {
     let received = &presented.fields;
     let whole = matches!(purpose, Purpose::Store | Purpose::Validate(_));
     for (name, value) in received.iter() {
-        let own = matches!(name, "host" | "content-length" | "expect" | "via" | "forwarded" | "x-request-id")
-            || name.starts_with("x-forwarded-");
+        let own = matches!(
+            name,
+            "host" | "content-length" | "expect" | "via" | "forwarded" | "x-request-id" | READ
+        ) || name.starts_with("x-forwarded-");
         let unwanted = own || (whole && CONDITIONS.contains(&name));
         if !unwanted {
             fields.add(name, value);

@@ -188,11 +188,11 @@ async fn write<'a>(
     content: Option<Content>,
     switched: Option<Switched>,
 ) -> Reply {
-    let Walk { server, asked, now, record } = walk;
+    let Walk { server, asked, now, record, edge } = walk;
     let Asked { presented, rules, key } = match Arc::try_unwrap(asked) {
         Ok(asked) => asked,
         // Nobody else has it yet.
-        Err(asked) => return synth::lost(Walk { server, asked, now, record }),
+        Err(asked) => return synth::lost(Walk { server, asked, now, record, edge }),
     };
     let writing = Arc::new(Rules { origin, ..Rules::clone(&rules) });
     let wanted = Wanted::of(&presented, &rules);
@@ -201,7 +201,7 @@ async fn write<'a>(
     let asked = Arc::new(Asked { presented, rules: writing, key });
     let invalidator = Arc::clone(&server.purging.invalidator);
     let changed = invalidate::Wanted { what: vec![selector(&wanted)], ..invalidate::Wanted::default() };
-    let walk = Walk { server, asked, now, record };
+    let walk = Walk { server, asked, now, record, edge };
     let pass = Pass { why: PassReason::Method, stored: None, stale_on_error: false };
     let reply = walk.pass(fetcher, pass, content, switched).await;
     if is_change(reply.status) {

@@ -27,7 +27,8 @@ use http::{Method, StatusCode};
 
 use crate::clock::{Clock, Wall};
 use crate::fetch::{Asked, Fetched, Fetcher, Passed};
-use crate::message::Switched;
+use crate::invalidate::ReadTo;
+use crate::message::{READ, Switched};
 use crate::observe::access_log::AccessLog;
 use crate::observe::counters::Counters;
 use crate::observe::request_id;
@@ -97,6 +98,8 @@ struct Walk<'a> {
     asked: Arc<Asked>,
     now: Wall,
     record: Record,
+    /// How far this node had read, where the client is an edge of its cluster.
+    edge: Option<ReadTo>,
 }
 
 impl Server {
@@ -109,6 +112,11 @@ impl Server {
             return purge::purge(self, received, record).await;
         }
 
+        let edge = match received.fields.get(READ) {
+            // Only edges ask, so only their walks have room for it.
+            Some(asked) => Box::pin(self.purging.invalidator.asked_by_edge(asked)).await,
+            None => None,
+        };
         let id = request_id::accept_or_new(received.fields.get("x-request-id"));
         record.request_id = id.clone();
         let mut presented = match normalise::normalise(received, &self.presentation) {
@@ -134,7 +142,7 @@ impl Server {
         }
         let key = CacheKey::new(presented.scheme, &presented.host, presented.port, &presented.path_and_query);
         let asked = Arc::new(Asked { presented, rules, key });
-        let mut walk = Walk { server: self, asked, now, record };
+        let mut walk = Walk { server: self, asked, now, record, edge };
         let fetcher = match (hides, &self.upstreams.direct) {
             (false, Some(fetcher)) => fetcher,
             (false, None) => return synth::lost(walk),
