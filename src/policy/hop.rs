@@ -160,7 +160,7 @@ mod tests {
         let explained = [("Via", "1.1 edge-1"), ("CDN-Loop", "forebay;node=77-88")];
         assert_eq!(seen("edge-1", &explained), None, "a node of the same name");
         assert_eq!(seen(DEFAULT_NAME, &[("Via", "1.1 forebay, 1.1 forebay")]), None);
-        let many = vec!["1.1 forebay"; 8].join(", ");
+        let many = ["1.1 forebay"; 8].join(", ");
         assert_eq!(seen(DEFAULT_NAME, &[("Via", &many)]), Some(Loop::Via));
     }
 }

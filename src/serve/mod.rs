@@ -99,7 +99,7 @@ struct Walk<'a> {
     now: Wall,
     record: Record,
     /// How far this node had read, where the client is an edge of its cluster.
-    edge: Option<ReadTo>,
+    edge: Option<Box<ReadTo>>,
 }
 
 impl Server {
@@ -114,7 +114,7 @@ impl Server {
 
         let edge = match received.fields.get(READ) {
             // Only edges ask, so only their walks have room for it.
-            Some(asked) => Box::pin(self.purging.invalidator.asked_by_edge(asked)).await,
+            Some(asked) => Box::pin(self.purging.invalidator.asked_by_edge(asked)).await.map(Box::new),
             None => None,
         };
         let id = request_id::accept_or_new(received.fields.get("x-request-id"));
