@@ -14,10 +14,10 @@ const FIELD: &str = "forebay-read";
 /// An edge, and its shield, whose wire to the broker is in the test's hand. The application
 /// says of `/a` which answer it is.
 async fn tiers(rules: &str) -> ([World; 2], Wire) {
-    let place = Place::new(shared().await);
+    let place = Place::new(shared().await).with(rules);
     let wire = Wire::to(place.broker).await;
     let shield = place.through(wire.address()).first("shield").await;
-    let edge = in_front(&shield, &format!("{rules}\n{}", place.settings("edge"))).await;
+    let edge = in_front(&shield, &place.settings("edge")).await;
     in_touch(&edge).await;
     for world in [&edge, &shield] {
         world.until("company", |counters| counters.cluster_nodes.get() == 2).await;
@@ -111,6 +111,19 @@ async fn what_is_only_stale_at_the_shield_is_not_fresh_at_the_edge() {
     };
     tiers[0].transcript.within("the new one", wait).await;
     assert_eq!(tiers[1].origin.count("/a"), 2);
+}
+
+#[tokio::test]
+async fn what_the_shield_has_stored_the_edge_keeps_as_well() {
+    let (tiers, _) = tiers("").await;
+    purge_tag(&tiers[0], "sport").await;
+    until_applied(&tiers[1], 1).await;
+    assert_eq!(tiers[1].get("/a").await.text(), "1");
+    tiers[1].settled().await;
+    assert_eq!(get(&tiers).await, ("1".to_owned(), false));
+    assert_eq!(tiers[1].counters().requests_hit.get(), 1);
+    assert_eq!(get(&tiers).await, ("1".to_owned(), true));
+    assert_eq!(older(&tiers[0]), (0, 0));
 }
 
 #[tokio::test]
