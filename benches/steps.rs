@@ -123,13 +123,21 @@ fn server(store: Arc<Store>, clock: Clock) -> Server {
         origins: Arc::new(forebay::origin::Origins::by_system(Arc::clone(&counters)).expect("a resolver")),
         clock: clock.clone(),
         counters: Arc::clone(&counters),
+        id: "n".into(),
     };
     let door = Door::new(config.shed, common.budget.clone(), Arc::clone(&counters));
     Server {
         sites: config.sites,
         presentation: config.presentation,
         upstreams: Upstreams {
-            direct: Some(Fetcher::new(Vec::new(), config.fetch, "forebay".to_owned(), door.clone(), common)),
+            direct: Some(Fetcher::new(
+                Vec::new(),
+                config.fetch,
+                "forebay".to_owned(),
+                door.clone(),
+                common,
+                None,
+            )),
             announcer: None,
             names: Arc::default(),
         },

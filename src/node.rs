@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Auth, Control};
 use crate::clock::Clock;
-use crate::cluster::{Cluster, Me, NodeName, Reached, View, message, position};
+use crate::cluster::{Cluster, Me, NodeName, Reached, Tiers, View, message, position};
 use crate::config::{Config, Faults, NodeSettings, reload};
 use crate::fetch::{Common, Fetcher, Flights};
 use crate::invalidate::{Accepted, Entry, Invalidator, Journal, JournalError, Recovered, Wanted};
@@ -189,6 +189,7 @@ impl Node {
             origins: Arc::new(Origins::new(resolver, Arc::clone(&counters))),
             clock,
             counters: Arc::clone(&counters),
+            id: message::new_id().into(),
         };
         Lurker::start(&common.store).map_err(StartError::Runtime)?;
         let journal = config.node.state.as_deref().map(|state| Journal::open(state, Arc::clone(&counters)));
@@ -341,7 +342,9 @@ fn build(
         for origin in hidden::asked_directly(config) {
             origins.iter().skip(origin.0).take(1).for_each(Group::wake);
         }
-        Fetcher::new(origins, config.fetch.clone(), config.node.name.clone(), door.clone(), common.clone())
+        let shields = Arc::new(Tiers::new(Arc::clone(invalidator)));
+        let name = config.node.name.clone();
+        Fetcher::new(origins, config.fetch.clone(), name, door.clone(), common.clone(), Some(shields))
     });
     let announcer = hidden.map(|hidden| hidden.announcer.clone());
     Server {

@@ -421,6 +421,7 @@ pub(super) mod tests {
             origins: Arc::new(crate::origin::Origins::by_system(Arc::clone(&counters)).expect("a resolver")),
             clock: Clock::System,
             counters: Arc::clone(&counters),
+            id: "n".into(),
         };
         let rules = Arc::new(Rules { mode: Mode::Hidden, ..Rules::default() });
         let (name, path) = ("all".to_owned(), PathPattern::Prefix("/".to_owned()));

@@ -38,7 +38,7 @@ pub(super) struct Origins {
 enum What {
     /// Nothing is sent
     Open,
-    /// Everything is sent, whatever comes back
+    /// Requests are sent, whatever comes back of them
     Close,
     /// It decides by itself
     Auto,

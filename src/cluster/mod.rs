@@ -20,6 +20,7 @@
 mod members;
 pub mod message;
 pub mod position;
+mod tiers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub use members::Member;
 use members::Members;
 use message::{Announcement, Message, Purge, Says};
 use position::{Kept, Position};
+pub use tiers::Tiers;
 
 use crate::broker::{
     self, Announcer, Broker, BrokerError, From, Link, Listener, Reader, Stream, StreamSettings,

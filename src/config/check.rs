@@ -46,6 +46,7 @@ pub fn check(source: &str, text: &str, flags: &Flags) -> Result<Config, Faults> 
     config.agreed = origins.iter().map(|origin| origin.agreed.clone()).collect();
     config.origins = origins.into_iter().map(|origin| origin.settings).collect();
     checker.hidden(&config, &tree);
+    checker.shields(&config, &tree);
     let hides = config.rules().any(|rules| rules.mode == Mode::Hidden);
     config.store.admit_all = hides;
 
@@ -234,6 +235,37 @@ impl Checker<'_> {
                 "Give a route mode = \"hidden\", or leave warm.every away.",
             );
             self.fault_at(value_at(tree, "warm", "every"), "warm.every", refusal);
+        }
+    }
+
+    /// What holds of shields.
+    fn shields(&mut self, config: &Config, tree: &Table) {
+        let mut hidden = config.rules().filter(|rules| rules.mode == Mode::Hidden);
+        let is_shield =
+            |rules: &Rules| config.origins.get(rules.origin.0).is_some_and(|origin| origin.shield);
+        let refusal = if config.broker.urls.is_empty() && self.whole {
+            wrong(
+                "a shield, and no broker by which it and this node learn of the same purges",
+                "Set broker.urls, the same as at the shield, or leave shield = true away and purge shields before edges.",
+            )
+        } else if hidden.any(is_shield) {
+            wrong(
+                "a shield as the origin of a hidden route",
+                "Leave shield = true away there, or mode = \"hidden\": what workers get is for all edges already.",
+            )
+        } else {
+            return;
+        };
+        let written = tree.get("origin").into_iter().flat_map(|written| match &written.value {
+            Value::List(list) => list.as_slice(),
+            _ => &[],
+        });
+        let mut settings = written.filter_map(|member| match &member.value {
+            Value::Table(table) => table.get("shield"),
+            _ => None,
+        });
+        if config.origins.iter().any(|origin| origin.shield) {
+            self.fault_at(settings.next(), "origin.shield", refusal);
         }
     }
 

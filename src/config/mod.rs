@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::observe::access_log;
 use crate::origin::resolve;
+use crate::policy::hop::DEFAULT_NAME;
 use crate::policy::site::{Presentation, Rules, Sites};
 use crate::repopulate::{self, Agreed};
 use crate::{admin, broker, cluster, fetch, listen, origin, serve, shed, store};
@@ -169,7 +170,7 @@ impl Config {
             },
             log: Log { level: "info".to_owned() },
             node: NodeSettings {
-                name: "forebay".to_owned(),
+                name: DEFAULT_NAME.to_owned(),
                 drain: Duration::from_secs(30),
                 state: None,
                 threads: 0,

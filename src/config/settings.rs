@@ -23,7 +23,7 @@ use super::typed::{
     Typed,
 };
 use super::units::{KIB, MIB};
-use crate::origin;
+use crate::origin::{self, resolve::Name};
 use crate::policy::site::HostPattern;
 use crate::repopulate::Agreed;
 
@@ -746,6 +746,14 @@ impl Origin {
     /// The settings that are written; its files are read.
     pub fn settings(&self) -> Result<origin::Settings, origin::tls::Unusable> {
         let speaks = self.settings.servers.iter().any(|server| server.tls);
+        let by_service = |server: &origin::Server| server.tls && matches!(server.name, Name::Service(_));
+        if self.settings.servers.iter().any(by_service) && self.tls.name.is_none() && self.tls.ca.is_none() {
+            return Err(origin::tls::Unusable {
+                setting: "tls_name",
+                problem: "a service over TLS whose servers may have any name that DNS says".to_owned(),
+                cure: "Set tls_name to the name that they have to prove, or tls_ca to who alone issues their certificates.",
+            });
+        }
         let tls = speaks.then(|| origin::tls::Tls::new(&self.tls)).transpose()?;
         let probe =
             |target: &String| origin::probe::Settings { target: target.clone(), ..self.probe.clone() };

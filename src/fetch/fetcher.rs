@@ -12,15 +12,16 @@ use super::Settings;
 use super::flights::{Flights, Follower, Joined, Landing, Lease, Limits};
 use super::fly::{self, Flowing, Landed};
 use super::request::{self, Purpose};
+use super::shield::Shields;
 use crate::clock::Clock;
 use crate::message::{Body, RequestHead, Switched};
 use crate::observe::counters::Counters;
 use crate::observe::trace::Seldom;
 use crate::origin::{self, Content, Failure, Group, Origins, Outgoing};
-use crate::policy::Presented;
 use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
 use crate::policy::decide::{Pass, PassReason, Plan, may_answer_others};
 use crate::policy::site::Rules;
+use crate::policy::{Hop, Loop, Presented};
 use crate::rfc::cache_status::Fwd;
 use crate::rfc::fields::Fields;
 use crate::rfc::freshen::{self, HeadEffect};
@@ -65,11 +66,13 @@ struct Shared {
     budget: Budget,
     door: Door,
     settings: Settings,
-    node: String,
+    hop: Hop,
+    shields: Option<Arc<dyn Shields>>,
     clock: Clock,
     counters: Arc<Counters>,
     failures: Seldom,
     recoveries: Seldom,
+    loops: Seldom,
 }
 
 /// What all fetchers of a node share, through every reload.
@@ -87,6 +90,8 @@ pub struct Common {
     pub clock: Clock,
     /// Everything that is counted.
     pub counters: Arc<Counters>,
+    /// A token that no other node has, and no other start of this one.
+    pub id: Arc<str>,
 }
 
 /// What a fetch has brought.
@@ -191,9 +196,16 @@ pub enum Failed {
 }
 
 impl Fetcher {
-    /// A fetcher for these origins.
-    pub fn new(origins: Vec<Group>, settings: Settings, node: String, door: Door, common: Common) -> Self {
-        let Common { store, flights, budget, clock, counters, .. } = common;
+    /// A fetcher for these origins; `shields` is what those of them that are shields need.
+    pub fn new(
+        origins: Vec<Group>,
+        settings: Settings,
+        node: String,
+        door: Door,
+        common: Common,
+        shields: Option<Arc<dyn Shields>>,
+    ) -> Self {
+        let Common { store, flights, budget, clock, counters, id, .. } = common;
         Fetcher {
             shared: Arc::new(Shared {
                 origins,
@@ -202,11 +214,13 @@ impl Fetcher {
                 budget,
                 door,
                 settings,
-                node,
+                hop: Hop::new(node, id.as_ref().to_owned()),
+                shields,
                 clock,
                 counters,
                 failures: Seldom::default(),
                 recoveries: Seldom::default(),
+                loops: Seldom::default(),
             }),
         }
     }
@@ -281,7 +295,8 @@ impl Fetcher {
     ) -> Result<Passed, Failed> {
         let upgrade = pass.why == PassReason::Upgrade;
         let purpose = if upgrade { Purpose::Upgrade } else { Purpose::Pass };
-        let head = request::request(&asked.presented, &asked.rules, self.node(), purpose);
+        let mut head = request::request(asked, self.hop(), purpose);
+        self.ask_shield(&asked.rules, &mut head.fields);
         let requested = self.clock().now();
         let sequence = self.store().sequence();
         let outgoing = self.outgoing(asked, head, content, upgrade);
@@ -290,9 +305,11 @@ impl Fetcher {
             self.complain(asked, format_args!("pass failed: {failure}"));
             Failed::Origin(failure)
         })?;
-        let moments = Moments { requested, received: self.clock().now(), sequence };
+        let received = self.clock().now();
         let status = exchange.head.status;
         let mut fields = exchange.head.fields;
+        let later_than = self.later_than(&asked.rules, &mut fields, sequence).await;
+        let moments = Moments { requested, received, sequence: later_than };
         let length = fly::content_length(&fields, status);
         let protocol = connection::upgrade(&fields).map(<[u8]>::to_vec);
         connection::strip(&mut fields);
@@ -315,6 +332,29 @@ impl Fetcher {
         }
         let switched = exchange.switched.zip(protocol);
         Ok(Passed::Answer { status, fields, length, body: exchange.body, switched })
+    }
+
+    /// Whether a request has been here before, so that to ask the origin would send it
+    /// round. It is counted, and told the operator.
+    pub fn is_loop(&self, asked: &Asked) -> bool {
+        let Some(found) = self.shared.hop.finds_itself(&asked.presented.fields, &asked.key) else {
+            return false;
+        };
+        self.counters().loops.up();
+        let why = match found {
+            Loop::SameTarget => "this node has asked for it on behalf of the same request already",
+            Loop::TooOften => "this node has passed the same request on too often",
+            Loop::Via => "Via names this node already, and no other one may have its name",
+        };
+        let (url, origin) = (&asked.key.text, &self.origin(&asked.rules).settings().name);
+        let site = &asked.rules.site;
+        self.shared.loops.tell(self.clock().now(), |left_out| {
+            tracing::error!(
+                target: "forebay::origin", %site, %origin, %url, left_out,
+                "a request goes round and is answered with 508: {why}. The url of the origin leads back here, at once or by way of other proxies; it has to lead to the application."
+            );
+        });
+        true
     }
 
     /// Notes that the origin could not be asked about `stored`.
@@ -586,8 +626,12 @@ impl Fetcher {
         &self.shared.origins[rules.origin.0]
     }
 
-    pub(super) fn node(&self) -> &str {
-        &self.shared.node
+    pub(super) fn shields(&self) -> Option<&dyn Shields> {
+        self.shared.shields.as_deref()
+    }
+
+    pub(super) fn hop(&self) -> &Hop {
+        &self.shared.hop
     }
 
     pub(super) fn clock(&self) -> &Clock {

@@ -47,19 +47,22 @@ pub(super) async fn fly(
         Some(stored) if plan.validate => Purpose::Validate(stored),
         _ => Purpose::Store,
     };
-    let head = request::request(&asked.presented, &asked.rules, fetcher.node(), purpose);
+    let mut head = request::request(&asked, fetcher.hop(), purpose);
+    fetcher.ask_shield(&asked.rules, &mut head.fields);
     let requested = fetcher.clock().now();
     let outgoing = fetcher.outgoing(&asked, head, None, false);
     let outcome = fetcher.origin(&asked.rules).exchange(outgoing).await;
-    let moments = Moments { requested, received: fetcher.clock().now(), sequence: lease.sequence() };
+    let received = fetcher.clock().now();
     if let Some(stored) = &plan.stored {
         stored.refresh_has_come();
     }
 
-    let exchange = match outcome {
+    let mut exchange = match outcome {
         Ok(exchange) => exchange,
         Err(failure) => return failed(&fetcher, &asked, &plan, &lease, Failed::Origin(failure)),
     };
+    let sequence = fetcher.later_than(&asked.rules, &mut exchange.head.fields, lease.sequence()).await;
+    let moments = Moments { requested, received, sequence };
     let status = exchange.head.status;
     if let Some(stored) = plan.stored.as_ref().filter(|_| !is_failure(status))
         && stored.failed_refreshes() > 0

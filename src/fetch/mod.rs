@@ -12,6 +12,7 @@ mod fetcher;
 mod flights;
 mod fly;
 mod request;
+mod shield;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub use fetcher::{Asked, Common, Failed, Fetched, Fetcher, Passed, Private};
 pub use flights::{Flights, Follower, Joined, Limits};
 pub use fly::Flowing;
 pub use request::{Purpose, request as origin_request, via_member};
+pub use shield::Shields;
 
 /// Limits of collapsing and streaming.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -3,9 +3,10 @@
 
 use http::Method;
 
-use crate::message::RequestHead;
-use crate::policy::Presented;
+use super::Asked;
+use crate::message::{READ, RequestHead};
 use crate::policy::site::{Forwarded, OriginHost, Rules};
+use crate::policy::{Hop, Presented};
 use crate::rfc::fields::Fields;
 use crate::rfc::{surrogate, validator};
 use crate::stored::StoredResponse;
@@ -29,8 +30,9 @@ pub enum Purpose<'a> {
 const CONDITIONS: [&str; 6] =
     ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"];
 
-/// The request for `purpose`.
-pub fn request(presented: &Presented, rules: &Rules, node: &str, purpose: Purpose<'_>) -> RequestHead {
+/// The request for `purpose`, as this node sends it.
+pub fn request(asked: &Asked, hop: &Hop, purpose: Purpose<'_>) -> RequestHead {
+    let Asked { presented, rules, key } = asked;
     let mut fields = Fields::with_capacity(presented.fields.len() + 8, presented.fields.written_len() + 256);
     match &rules.origin_host {
         OriginHost::Client => fields.add("host", presented.authority()),
@@ -42,8 +44,10 @@ pub fn request(presented: &Presented, rules: &Rules, node: &str, purpose: Purpos
     let received = &presented.fields;
     let whole = matches!(purpose, Purpose::Store | Purpose::Validate(_));
     for (name, value) in received.iter() {
-        let own = matches!(name, "host" | "content-length" | "expect" | "via" | "forwarded" | "x-request-id")
-            || name.starts_with("x-forwarded-");
+        let own = matches!(
+            name,
+            "host" | "content-length" | "expect" | "via" | "forwarded" | "x-request-id" | READ
+        ) || name.starts_with("x-forwarded-");
         let unwanted = own || (whole && CONDITIONS.contains(&name));
         if !unwanted {
             fields.add(name, value);
@@ -66,8 +70,10 @@ pub fn request(presented: &Presented, rules: &Rules, node: &str, purpose: Purpos
     if !via.is_empty() {
         via.extend_from_slice(b", ");
     }
-    via.extend_from_slice(via_member(presented.version, node).as_bytes());
+    via.extend_from_slice(via_member(presented.version, hop.name()).as_bytes());
     fields.add("via", via);
+    // A line of its own: what others have written stays as it is (RFC 8586 2).
+    fields.add("cdn-loop", hop.member(key));
     let method = if whole { Method::GET } else { presented.method.clone() };
     RequestHead { method, target: presented.path_and_query.clone(), fields }
 }

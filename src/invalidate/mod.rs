@@ -8,6 +8,7 @@ pub mod history;
 pub mod journal;
 mod moment;
 pub mod outbox;
+mod shield;
 pub mod target;
 pub mod wire;
 
@@ -28,6 +29,7 @@ pub use journal::{Journal, JournalError, Recovered};
 use moment::{Course, Place};
 pub use moment::{Heard, Moment, ReadTo};
 pub use outbox::Outbox;
+pub use shield::told;
 pub use target::Unclear;
 
 /// What somebody wants to be invalidated.

@@ -47,7 +47,7 @@ impl Default for Settings {
             max_connections: 10_000,
             // A tenth: no single machine can take all places, and a browser opens six, so that
             // more than a hundred readers can share an address.
-            max_connections_per_address: Some(1000),
+            max_connections_per_address: Some(5000),
             idle_timeout: Duration::from_secs(60),
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),

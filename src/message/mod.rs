@@ -16,6 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::rfc::fields::Fields;
 
+/// The field by which an edge and a shield tell each other how far they have read what all
+/// nodes of their cluster read. It is between these two, and goes no further.
+pub const READ: &str = "forebay-read";
+
 /// What is asked of an origin.
 #[derive(Clone, Debug)]
 pub struct RequestHead {

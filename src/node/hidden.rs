@@ -17,6 +17,7 @@ use crate::config::{Config, units};
 use crate::fetch::Common;
 use crate::invalidate::Invalidator;
 use crate::observe::counters::Counters;
+use crate::policy::Hop;
 use crate::policy::site::{Mode, OriginId};
 use crate::repopulate::pace::{Pace, WORK_TTL};
 use crate::repopulate::warm::{self, Sources};
@@ -288,7 +289,7 @@ impl Inside {
             invalidator,
             queues: Arc::clone(&queues),
             places,
-            node: config.node.name.clone(),
+            hop: Hop::new(config.node.name.clone(), common.id.as_ref().to_owned()),
             settings: config.hidden.clone(),
             clock: common.clock.clone(),
             counters: Arc::clone(&common.counters),

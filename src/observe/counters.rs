@@ -223,6 +223,9 @@ table! {
     refreshes: Counter "forebay_refreshes_total" {""} "Refreshes begun in the background.";
     refresh_failed: Counter "forebay_refresh_failures_total" {""} "Fetches that were to replace a stored response and failed.";
     fetches_abandoned: Counter "forebay_fetches_abandoned_total" {""} "Fetches of responses too large to keep that ended because every reader had left.";
+    loops: Counter "forebay_loops_total" {""} "Requests that had been here before and went round: answered with 508, or not refreshed in the background.";
+    shield_behind: Counter "forebay_shield_responses_total" {"of=\"behind\""} "Responses of shields that count as older than when they were asked for, by why: the shield had not read all purges that hold here, or did not say how far it had read.";
+    shield_silent: Counter "forebay_shield_responses_total" {"of=\"silent\""} "Responses of shields that count as older than when they were asked for, by why: the shield had not read all purges that hold here, or did not say how far it had read.";
     filling_bytes: Gauge "forebay_filling_bytes" {""} "Bytes held by bodies on their way from an origin.";
 
     // Origins.

@@ -162,7 +162,9 @@ impl Breaker {
             (None, State::Open { until }) => (now < until).then_some(Some(until)),
             (None, State::HalfOpen { out, answered, last }) => {
                 let lost = last + self.settings.max_open;
-                (out + answered >= self.settings.trials.max(1) && now < lost).then_some(Some(lost))
+                // The trials end in a moment, as a rule.
+                let soon = lost.min(now + Duration::from_secs(1));
+                (out + answered >= self.settings.trials.max(1) && now < lost).then_some(Some(soon))
             }
         }
     }

@@ -117,6 +117,7 @@ impl AsyncWrite for Counted {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_shutdown(cx))
+        let shut = either!(self, stream => Pin::new(stream).poll_shutdown(cx));
+        self.timed(cx, shut)
     }
 }

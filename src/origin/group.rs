@@ -125,8 +125,19 @@ impl Group {
         shared.bulkhead.set(settings.bulkhead);
         let (bulkhead, counters) = (shared.bulkhead.clone(), Arc::clone(&shared.counters));
         let next = Self::with(settings, bulkhead, resolver.clone(), None, counters);
+        let mine = &next.inner.shared;
+        // Where its servers were is better than nothing until their names are answered again.
+        for (source, server) in mine.settings.servers.iter().enumerate() {
+            let before = shared.settings.servers.iter().position(|other| other.name == server.name);
+            let known = before.map(|before| shared.servers.lock().endpoints(before)).unwrap_or_default();
+            if !known.is_empty() {
+                mine.found(source, &known);
+            }
+        }
         let forced = shared.servers.lock().forced();
-        next.inner.shared.servers.lock().set_forced(forced, monotonic());
+        mine.servers.lock().set_forced(forced, monotonic());
+        // Its probes and look-ups are those of the new one now.
+        self.inner.tasks.get().into_iter().flatten().for_each(AbortHandle::abort);
         next
     }
 
@@ -175,7 +186,6 @@ impl Group {
         let shared = &self.inner.shared;
         self.wake();
         let began = tokio::time::Instant::now();
-        self.looked_up().await;
         // What is refused anyhow does not wait for a place first.
         if let Some(failure) = shared.servers.lock().refuses(monotonic()) {
             return Err(failure);
@@ -184,6 +194,7 @@ impl Group {
             let _waiting = shared.counters.origin_waiting.hold();
             shared.bulkhead.enter().await?
         };
+        self.looked_up().await;
         let pass = shared.servers.lock().begin(monotonic())?;
         shared.counters.origin_requests.up();
         let whole = Whole { shared: Arc::clone(shared), pass: Some(pass), _place: place };
@@ -196,6 +207,7 @@ impl Group {
             between_bytes: limits.between_bytes.unwrap_or(settings.between_bytes_timeout),
             total: limits.total.unwrap_or(settings.total_timeout),
         };
+        let has_content = body.is_some();
         let repeatable = body.is_none() && !upgrade && is_idempotent(&head.method);
         let hash = settings.hash(&head, &key);
         // The first attempt costs no room here.
@@ -203,13 +215,17 @@ impl Group {
         loop {
             let picked = shared.servers.lock().pick(&tried, hash, monotonic());
             let picked = picked.map_err(|failure| shared.unresolved().unwrap_or(failure))?;
-            let mut attempt = Attempt { shared: Arc::clone(shared), id: picked.id, pass: Some(picked.pass) };
+            let mut attempt =
+                Attempt { shared: Arc::clone(shared), number: picked.number, pass: Some(picked.pass) };
             let answered = picked.pool.exchange(&head, body.take(), upgrade, &deadlines).await;
             let outcome = match &answered {
                 Ok(answer) if settings.is_failure(answer.head.status) => Outcome::Failure,
                 Ok(_) => Outcome::Success,
-                // It is the client's content that broke off.
+                // It is the client's content that broke off, or took all the time there was.
                 Err(Failure::RequestBroken) => Outcome::Unjudged,
+                Err(Failure::FirstByteTimeout(time)) if has_content && *time == deadlines.total => {
+                    Outcome::Unjudged
+                }
                 Err(_) => Outcome::Failure,
             };
             attempt.judge(outcome);
@@ -217,13 +233,15 @@ impl Group {
                 && repeatable
                 && tried.len() < settings.retries
                 && !deadlines.left().is_zero();
-            if again && shared.may_retry(&tried, picked.id) {
-                tried.push(picked.id);
+            if again && shared.may_retry(&tried, picked.number) {
+                tried.push(picked.number);
                 continue;
             }
             // What might have been had of another server says nothing of all of them together.
             let whole = match outcome {
-                Outcome::Failure if shared.has_another(&tried, picked.id) => whole.judge(Outcome::Unjudged),
+                Outcome::Failure if shared.has_another(&tried, picked.number) => {
+                    whole.judge(Outcome::Unjudged)
+                }
                 outcome => whole.judge(outcome),
             };
             let answer = answered?;
@@ -240,9 +258,13 @@ impl Group {
         }
     }
 
-    /// Waits until it is known where the servers are, if that was never looked up.
+    /// Waits until it is known where the servers are, where none is known and not all names
+    /// were looked up.
     async fn looked_up(&self) {
         let shared = &self.inner.shared;
+        if !shared.servers.lock().is_empty() {
+            return;
+        }
         let all = (0..shared.settings.servers.len()).map(bit).fold(0, |all, bit| all | bit);
         if *shared.looked_up.borrow() == all {
             return;
@@ -288,7 +310,11 @@ async fn follow(shared: Weak<Shared>, source: usize, mut watch: resolve::Watch) 
     loop {
         {
             let Some(shared) = shared.upgrade() else { return };
-            shared.found(source, &watch.endpoints());
+            if watch.is_answered() {
+                shared.found(source, &watch.endpoints());
+            } else {
+                shared.has_looked_up(source);
+            }
         }
         watch.changed().await;
     }
@@ -303,6 +329,11 @@ impl Shared {
             Pool::new(endpoint.clone(), tls.cloned(), Arc::clone(&self.settings), Arc::clone(&self.counters))
         };
         self.servers.lock().found(source, endpoints, monotonic(), pool);
+        self.has_looked_up(source);
+    }
+
+    /// It is known, or known not to be known, where a configured server is.
+    fn has_looked_up(&self, source: usize) {
         self.looked_up.send_modify(|known| *known |= bit(source));
     }
 
@@ -321,6 +352,10 @@ impl Shared {
 
     /// Whether there may be one more attempt, at another server than these.
     fn may_retry(&self, tried: &[u64], last: u64) -> bool {
+        // Those who wait for a place go before whoever has had one.
+        if self.bulkhead.view().waiting > 0 {
+            return false;
+        }
         let mut servers = self.servers.lock();
         let now = monotonic();
         if !servers.has_another(tried, last, now) {
@@ -432,7 +467,7 @@ impl Drop for Whole {
 /// One attempt at a server, until its response has ended.
 struct Attempt {
     shared: Arc<Shared>,
-    id: u64,
+    number: u64,
     pass: Option<Pass>,
 }
 
@@ -441,7 +476,7 @@ impl Attempt {
         let Some(pass) = self.pass.take() else { return };
         let news = {
             let mut servers = self.shared.servers.lock();
-            servers.answered(self.id, pass, outcome, monotonic());
+            servers.answered(self.number, pass, outcome, monotonic());
             servers.news()
         };
         self.shared.tell(news);
@@ -450,7 +485,7 @@ impl Attempt {
     fn broke_off(&self) {
         let news = {
             let mut servers = self.shared.servers.lock();
-            servers.broke_off(self.id, monotonic());
+            servers.broke_off(self.number, monotonic());
             servers.news()
         };
         self.shared.tell(news);
@@ -460,7 +495,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         self.judge(Outcome::Unjudged);
-        self.shared.servers.lock().left(self.id);
+        self.shared.servers.lock().left(self.number);
     }
 }
 
@@ -478,6 +513,8 @@ impl futures_util::Stream for UnderWay {
         match &polled {
             Poll::Pending | Poll::Ready(Some(Ok(_))) => {}
             Poll::Ready(None) => drop(self.until_end.take()),
+            // What has taken too long in all may have waited for its reader.
+            Poll::Ready(Some(Err(Broken::Overdue(_)))) => drop(self.until_end.take()),
             Poll::Ready(Some(Err(_))) => {
                 if let Some((attempt, _)) = self.until_end.take() {
                     attempt.broke_off();

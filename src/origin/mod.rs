@@ -80,6 +80,8 @@ pub struct Settings {
     pub probe: Option<probe::Settings>,
     /// What those that speak TLS need.
     pub tls: Option<tls::Tls>,
+    /// Whether its servers are nodes of the same cluster, in front of the application.
+    pub shield: bool,
 }
 
 /// A server as it is configured. Its name may stand for several.
@@ -132,6 +134,7 @@ impl Default for Settings {
             slow_start: Duration::from_secs(10),
             probe: None,
             tls: None,
+            shield: false,
         }
     }
 }

@@ -16,11 +16,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
-};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::rr::{RData, RecordType};
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
@@ -166,6 +164,9 @@ struct Found {
     lives: Duration,
 }
 
+/// Addresses, and how long they live.
+type Addresses = (Vec<IpAddr>, Duration);
+
 /// The most look-ups that are under way at once.
 const AT_ONCE: usize = 16;
 /// After a look-up that failed: the first pause, and the longest.
@@ -209,7 +210,6 @@ impl Resolver {
         let options = builder.options_mut();
         options.timeout = settings.timeout;
         options.attempts = ATTEMPTS as usize;
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         // What lives for how long is decided here.
         options.cache_size = 0;
         options.use_hosts_file =
@@ -264,6 +264,12 @@ impl Watch {
         if looked_up {
             self.last = self.endpoints();
         }
+    }
+
+    /// Whether there was ever an answer, be it of none.
+    pub fn is_answered(&self) -> bool {
+        let known = self.viewer.known.borrow();
+        known.good.is_some() || !known.endpoints.is_empty()
     }
 
     /// Who sees what is known.
@@ -377,43 +383,77 @@ impl Inner {
 
     /// The addresses of a host.
     async fn host(&self, host: &str, port: u16) -> Result<Found, String> {
-        let answer = self.dns.lookup_ip(host).await.map_err(|error| error.to_string())?;
-        let addresses = self.chosen(answer.iter());
+        let (first, second) = match self.settings.prefer {
+            Family::V4 | Family::Both => (RecordType::A, RecordType::AAAA),
+            Family::V6 => (RecordType::AAAA, RecordType::A),
+        };
+        let mut answers = vec![self.addresses(host, first).await?];
+        let is_enough =
+            |answer: &Option<Addresses>| answer.as_ref().is_some_and(|(found, _)| !found.is_empty());
+        if self.settings.prefer == Family::Both || !answers.iter().any(is_enough) {
+            answers.push(self.addresses(host, second).await?);
+        }
         let host = host.trim_end_matches('.').to_owned();
-        let endpoint =
-            |ip| Endpoint { address: SocketAddr::new(ip, port), weight: 1, priority: 0, host: host.clone() };
-        let endpoints: Vec<Endpoint> = addresses.into_iter().map(endpoint).collect();
+        let endpoint = |ip: &IpAddr| Endpoint {
+            address: SocketAddr::new(*ip, port),
+            weight: 1,
+            priority: 0,
+            host: host.clone(),
+        };
+        let found = answers.iter().flatten();
+        let endpoints: Vec<Endpoint> = found.clone().flat_map(|(found, _)| found).map(endpoint).collect();
         if endpoints.is_empty() {
             return Err("it has no address that a server could have".to_owned());
         }
-        Ok(Found { endpoints, lives: until(answer.valid_until()) })
+        let lives = found.filter(|(found, _)| !found.is_empty()).map(|(_, lives)| *lives).min();
+        Ok(Found { endpoints, lives: lives.unwrap_or_default() })
+    }
+
+    /// The addresses of one kind that a host has, and how long they live; none if it is
+    /// known to have none.
+    async fn addresses(&self, host: &str, kind: RecordType) -> Result<Option<Addresses>, String> {
+        let answer = match self.dns.lookup(host, kind).await {
+            Ok(answer) => answer,
+            Err(error) if error.is_no_records_found() => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        };
+        let lives = until(answer.valid_until());
+        let addresses = answer.answers().iter().filter_map(|record| match &record.data {
+            RData::A(a) => Some(IpAddr::V4(a.0)),
+            RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
+            _ => None,
+        });
+        Ok(Some((self.good(addresses), lives)))
     }
 
     /// The servers of a service. Those whose names are not answered are left out, as long
     /// as there are others.
     async fn service(&self, service: &str) -> Result<Found, String> {
-        let answer = self.dns.srv_lookup(service).await.map_err(|error| error.to_string())?;
+        let answer = self.dns.lookup(service, RecordType::SRV).await.map_err(|error| error.to_string())?;
         let mut lives = until(answer.valid_until());
         let records = answer.answers().iter().filter_map(|record| match &record.data {
             RData::SRV(srv) => Some(srv),
             _ => None,
         });
         // The root stands for: decidedly no such service here (RFC 2782).
-        let mut records: Vec<_> = records.filter(|srv| !srv.target.is_root()).collect();
-        if records.is_empty() {
+        let mut records: Vec<_> = records.collect();
+        if records.iter().all(|srv| srv.target.is_root()) {
             return Ok(Found { endpoints: Vec::new(), lives });
         }
-        records.retain(|srv| srv.port != 0);
+        records.retain(|srv| srv.port != 0 && !srv.target.is_root());
+        records.sort_by_key(|srv| (srv.priority, srv.target.to_ascii(), srv.port));
         if records.len() > self.settings.max_endpoints {
             self.counters.dns_too_many.up();
             records.truncate(self.settings.max_endpoints);
         }
+        let patience = self.settings.timeout * ATTEMPTS;
         let hosts = join_all(records.iter().map(async |srv| {
             let host = srv.target.to_ascii();
-            (srv, self.host(&host, srv.port).await)
+            let found = tokio::time::timeout(patience, self.host(&host, srv.port)).await;
+            (srv, found.unwrap_or_else(|_| Err(format!("no answer within {patience:?}"))))
         }))
         .await;
-        let (mut endpoints, mut trouble) = (Vec::new(), None);
+        let (mut endpoints, mut trouble) = (Vec::new(), Some("no server of it has a port".to_owned()));
         for (srv, found) in hosts {
             match found {
                 Ok(found) => {
@@ -434,17 +474,12 @@ impl Inner {
         }
     }
 
-    /// Those addresses that a server can have, of the family that is preferred.
-    fn chosen(&self, addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    /// Those addresses that a server can have.
+    fn good(&self, addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
         let (good, bad): (Vec<IpAddr>, Vec<IpAddr>) =
             addresses.map(|ip| ip.to_canonical()).partition(is_of_a_server);
         self.counters.dns_bad_addresses.add(bad.len() as u64);
-        let is_preferred = |ip: &IpAddr| match self.settings.prefer {
-            Family::V4 => ip.is_ipv4(),
-            Family::V6 => ip.is_ipv6(),
-            Family::Both => true,
-        };
-        if good.iter().any(is_preferred) { good.into_iter().filter(is_preferred).collect() } else { good }
+        good
     }
 
     /// In order, each once, not too many, and with a life that is neither too short nor
@@ -494,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_server_can_have_is_left_out_and_one_family_is_taken() {
+    fn what_no_server_can_have_is_left_out() {
         let all = [
             "0.0.0.0",
             "255.255.255.255",
@@ -505,18 +540,12 @@ mod tests {
             "fd00::1",
             "::ffff:10.0.0.2",
         ];
-        let all = || all.iter().map(|ip| ip.parse().expect("an address"));
-        let chosen = |prefer| {
-            let chosen = inner(Settings { prefer, ..Settings::default() }).chosen(all());
-            chosen.iter().map(IpAddr::to_string).collect::<Vec<_>>()
-        };
-        assert_eq!(chosen(Family::V4), ["10.0.0.1", "10.0.0.2"]);
-        assert_eq!(chosen(Family::V6), ["fd00::1"]);
-        assert_eq!(chosen(Family::Both).len(), 3);
         let inner = inner(Settings::default());
-        let only = inner.chosen(["fd00::1".parse().expect("an address")].into_iter());
-        assert_eq!(only.len(), 1, "better than none");
-        let _ = inner.chosen(all());
+        let good = inner.good(all.iter().map(|ip| ip.parse().expect("an address")));
+        assert_eq!(
+            good.iter().map(IpAddr::to_string).collect::<Vec<_>>(),
+            ["10.0.0.1", "fd00::1", "10.0.0.2"]
+        );
         assert_eq!(inner.counters.dns_bad_addresses.get(), 5);
     }
 

@@ -8,7 +8,9 @@
 //!
 //! What it never does: wait, or do I/O.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,14 +37,18 @@ pub(super) struct Servers {
     budget: RetryBudget,
     balance: Balance,
     news: Vec<News>,
-    /// Servers that were opened or closed by hand before these settings, and are not found yet.
-    forced: Vec<(u64, Forced)>,
+    /// What was opened or closed by hand, by address: also what is not found at the moment.
+    forced: BTreeMap<SocketAddr, Forced>,
+    /// The next server that comes in has this number.
+    next: u64,
     /// What is chosen from; kept for its room.
     candidates: Vec<Candidate>,
 }
 
 struct Server {
     id: u64,
+    /// No other one has had it: one that went and came again is another one.
+    number: u64,
     /// Which of the configured ones it belongs to.
     source: usize,
     endpoint: Endpoint,
@@ -59,8 +65,8 @@ struct Server {
 
 /// A server that is to be asked.
 pub(super) struct Picked {
-    /// Its identity.
-    pub id: u64,
+    /// Its number.
+    pub number: u64,
     /// Its connections.
     pub pool: Pool,
     /// What its breaker wants back.
@@ -131,7 +137,8 @@ impl Servers {
             budget: RetryBudget::new(settings.retry_budget, now),
             balance: Balance::new(settings.balance),
             news: Vec::new(),
-            forced: Vec::new(),
+            forced: BTreeMap::new(),
+            next: 0,
             candidates: Vec::new(),
             settings,
         }
@@ -167,7 +174,7 @@ impl Servers {
 
     /// The server that is to be asked, one that was not `tried`.
     pub fn pick(&mut self, tried: &[u64], hash: u64, now: Instant) -> Result<Picked, Failure> {
-        let untried = |server: &Server| !tried.contains(&server.id);
+        let untried = |server: &Server| !tried.contains(&server.number);
         let place = self
             .choose(|server| untried(server) && server.is_available(now), hash, now)
             // One that fails is better than none.
@@ -178,16 +185,16 @@ impl Servers {
         match server.breaker.may(now) {
             Verdict::Go(pass) => {
                 server.busy += 1;
-                Ok(Picked { id: server.id, pool: server.pool.clone(), pass })
+                Ok(Picked { number: server.number, pool: server.pool.clone(), pass })
             }
             Verdict::Refused { until } => Err(self.open(until, now)),
         }
     }
 
     /// An attempt at a server was answered, failed, or was given up.
-    pub fn answered(&mut self, id: u64, pass: Pass, outcome: Outcome, now: Instant) {
+    pub fn answered(&mut self, number: u64, pass: Pass, outcome: Outcome, now: Instant) {
         let (out, all) = self.out(now);
-        let Some(server) = self.all.iter_mut().find(|server| server.id == id) else { return };
+        let Some(server) = self.all.iter_mut().find(|server| server.number == number) else { return };
         let change = server.breaker.ended(pass, outcome, now, fastrand::f64());
         if change == Some(Change::Closed) {
             server.returned = Some(now);
@@ -206,24 +213,24 @@ impl Servers {
             }
             Outcome::Unjudged => {}
         }
-        self.tell(change, Some(id), now);
+        self.tell(change, Some(number), now);
     }
 
     /// The response to an attempt that was answered broke off.
-    pub fn broke_off(&mut self, id: u64, now: Instant) {
-        let Some(server) = self.all.iter_mut().find(|server| server.id == id) else { return };
+    pub fn broke_off(&mut self, number: u64, now: Instant) {
+        let Some(server) = self.all.iter_mut().find(|server| server.number == number) else { return };
         let change = server.breaker.fault(now, fastrand::f64());
-        self.tell(change, Some(id), now);
+        self.tell(change, Some(number), now);
         // What another server would have done better says nothing of all of them together.
-        if !self.has_another(&[], id, now) {
+        if !self.has_another(&[], number, now) {
             let change = self.breaker.fault(now, fastrand::f64());
             self.tell(change, None, now);
         }
     }
 
     /// An attempt at a server is over, its response included.
-    pub fn left(&mut self, id: u64) {
-        if let Some(server) = self.all.iter_mut().find(|server| server.id == id) {
+    pub fn left(&mut self, number: u64) {
+        if let Some(server) = self.all.iter_mut().find(|server| server.number == number) {
             server.busy = server.busy.saturating_sub(1);
         }
     }
@@ -231,9 +238,9 @@ impl Servers {
     /// Whether there is a server for one more attempt. Asking the same one again would
     /// double the work of one that is slow.
     pub fn has_another(&self, tried: &[u64], last: u64, now: Instant) -> bool {
-        self.all
-            .iter()
-            .any(|server| server.id != last && !tried.contains(&server.id) && server.may_be_asked(now))
+        self.all.iter().any(|server| {
+            server.number != last && !tried.contains(&server.number) && server.may_be_asked(now)
+        })
     }
 
     /// Whether one more attempt is within the budget; it is spent then.
@@ -252,22 +259,25 @@ impl Servers {
     ) {
         let first = !self.all.iter().any(|server| server.source == source);
         let configured = self.settings.servers.get(source).map_or(1, |server| server.weight);
-        let is_found =
-            |server: &Server| endpoints.iter().any(|endpoint| identity(source, endpoint) == server.id);
+        let is_found = |server: &Server| endpoints.iter().any(|endpoint| identity(endpoint) == server.id);
         self.all.retain(|server| server.source != source || is_found(server));
         for endpoint in endpoints {
-            let id = identity(source, endpoint);
+            let id = identity(endpoint);
             let weight = configured.saturating_mul(endpoint.weight).max(1);
             if let Some(server) = self.all.iter_mut().find(|server| server.id == id) {
-                (server.weight, server.endpoint) = (weight, endpoint.clone());
+                // Of two configured names that stand for the same server the first one counts.
+                if server.source == source {
+                    (server.weight, server.endpoint) = (weight, endpoint.clone());
+                }
                 continue;
             }
             let mut breaker = Breaker::new(self.settings.breaker);
-            if let Some(at) = self.forced.iter().position(|(forced, _)| *forced == id) {
-                breaker.force(Some(self.forced.swap_remove(at).1), now);
-            }
+            breaker.force(self.forced.get(&endpoint.address).copied(), now);
+            let number = self.next;
+            self.next += 1;
             self.all.push(Server {
                 id,
+                number,
                 source,
                 endpoint: endpoint.clone(),
                 weight,
@@ -284,12 +294,12 @@ impl Servers {
 
     /// Those that are to be probed.
     pub fn to_probe(&self) -> Vec<(u64, Endpoint, Pool)> {
-        self.all.iter().map(|server| (server.id, server.endpoint.clone(), server.pool.clone())).collect()
+        self.all.iter().map(|server| (server.number, server.endpoint.clone(), server.pool.clone())).collect()
     }
 
     /// A server's probe has ended like this.
-    pub fn probed(&mut self, id: u64, result: Result<(), String>, now: Instant) {
-        let Some(server) = self.all.iter_mut().find(|server| server.id == id) else { return };
+    pub fn probed(&mut self, number: u64, result: Result<(), String>, now: Instant) {
+        let Some(server) = self.all.iter_mut().find(|server| server.number == number) else { return };
         let Some(health) = &mut server.health else { return };
         let why = result.as_ref().err().cloned().unwrap_or_default();
         let change = health.probed(result, now);
@@ -311,24 +321,50 @@ impl Servers {
             self.breaker.force(forced, now);
             return 1;
         };
-        let meant = |server: &&mut Server| {
-            server.name() == wanted
-                || server.endpoint.host == wanted
-                || server.endpoint.address.ip().to_string() == wanted
-        };
-        self.all.iter_mut().filter(meant).map(|server| server.breaker.force(forced, now)).count()
+        let is_named =
+            |address: &SocketAddr| address.to_string() == wanted || address.ip().to_string() == wanted;
+        let mut meant = 0;
+        for server in &mut self.all {
+            if is_named(&server.endpoint.address) || server.endpoint.host == wanted {
+                server.breaker.force(forced, now);
+                meant += 1;
+                match forced {
+                    Some(forced) => self.forced.insert(server.endpoint.address, forced),
+                    None => self.forced.remove(&server.endpoint.address),
+                };
+            }
+        }
+        if forced.is_none() {
+            // Also one that is not there at the moment.
+            let before = self.forced.len();
+            self.forced.retain(|address, _| !is_named(address));
+            meant += before - self.forced.len();
+        }
+        meant
     }
 
     /// What was opened or closed by hand: of all of them together, and of which servers.
-    pub fn forced(&self) -> (Option<Forced>, Vec<(u64, Forced)>) {
-        let servers = self.all.iter().filter_map(|server| Some((server.id, server.breaker.forced()?)));
-        (self.breaker.forced(), servers.collect())
+    pub fn forced(&self) -> (Option<Forced>, BTreeMap<SocketAddr, Forced>) {
+        (self.breaker.forced(), self.forced.clone())
     }
 
     /// So it is from now on.
-    pub fn set_forced(&mut self, (all, servers): (Option<Forced>, Vec<(u64, Forced)>), now: Instant) {
+    pub fn set_forced(
+        &mut self,
+        (all, servers): (Option<Forced>, BTreeMap<SocketAddr, Forced>),
+        now: Instant,
+    ) {
         self.breaker.force(all, now);
+        for server in &mut self.all {
+            server.breaker.force(servers.get(&server.endpoint.address).copied(), now);
+        }
         self.forced = servers;
+    }
+
+    /// Where the configured server of this number is.
+    pub fn endpoints(&self, source: usize) -> Vec<Endpoint> {
+        let of_source = self.all.iter().filter(|server| server.source == source);
+        of_source.map(|server| server.endpoint.clone()).collect()
     }
 
     /// What has happened since this was asked last.
@@ -409,9 +445,9 @@ impl Servers {
         Failure::Open { why, retry_after: until.map(|until| until.saturating_duration_since(now)) }
     }
 
-    fn tell(&mut self, change: Option<Change>, id: Option<u64>, now: Instant) {
+    fn tell(&mut self, change: Option<Change>, number: Option<u64>, now: Instant) {
         let Some(change) = change else { return };
-        let server = id.map(|id| self.all.iter().find(|server| server.id == id));
+        let server = number.map(|number| self.all.iter().find(|server| server.number == number));
         let breaker = match server {
             None => &self.breaker,
             Some(Some(server)) => &server.breaker,
@@ -468,8 +504,8 @@ impl Server {
 }
 
 /// The same at every node and start, so that all of them agree whose a key is.
-fn identity(source: usize, endpoint: &Endpoint) -> u64 {
-    xxh3_64(format!("{source} {} {}", endpoint.address, endpoint.host).as_bytes())
+fn identity(endpoint: &Endpoint) -> u64 {
+    xxh3_64(format!("{} {}", endpoint.address, endpoint.host).as_bytes())
 }
 
 impl fmt::Display for News {

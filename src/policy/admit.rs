@@ -162,7 +162,9 @@ pub fn readmit(
 fn varies_on(fields: &Fields) -> VaryNames {
     match vary::names(fields) {
         VaryNames::Names(names)
-            if names.iter().any(|name| matches!(name.as_str(), "x-forwarded-for" | "forwarded" | "via")) =>
+            if names.iter().any(|name| {
+                matches!(name.as_str(), "x-forwarded-for" | "forwarded" | "via" | "cdn-loop")
+            }) =>
         {
             VaryNames::Star
         }

@@ -7,11 +7,13 @@
 pub mod admit;
 pub mod decide;
 pub mod fallback;
+pub mod hop;
 pub mod narrow;
 pub mod normalise;
 pub mod site;
 pub mod tags;
 
 pub use decide::{Decision, decide};
+pub use hop::{Hop, Loop};
 pub use normalise::{Presented, Received, Refusal};
 pub use site::{Rules, Sites};

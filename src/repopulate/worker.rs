@@ -34,6 +34,7 @@ use crate::invalidate::{Invalidator, Moment};
 use crate::message::{Body, Broken, Piece};
 use crate::observe::counters::Counters;
 use crate::origin::{Failure, Group, Limits, Outgoing};
+use crate::policy::Hop;
 use crate::policy::Sites;
 use crate::policy::admit::Moments;
 use crate::policy::site::Rules;
@@ -82,8 +83,8 @@ pub struct Parts {
     pub queues: Arc<dyn Queues>,
     /// Where edges are filled with what is large.
     pub places: Places,
-    /// Its name in `Via`.
-    pub node: String,
+    /// How the requests that it makes name it.
+    pub hop: Hop,
     /// Limits and times.
     pub settings: Settings,
     /// Wall time.
@@ -120,6 +121,8 @@ enum Got {
 enum Ended {
     /// The origin did not answer, or with something that is no fill.
     Failed { why: String, too_many: bool, retry_after: Option<Duration> },
+    /// The origin was not asked: it is left alone for so long, or has no place.
+    NotAsked { why: String, after: Duration },
     /// What it answered may not be stored.
     NotStorable(Arc<str>),
     /// The broker or the edge could not be told.
@@ -301,6 +304,11 @@ impl Worker {
                 self.outcome(origin, event, EndedAs::Answered, took, None).await;
                 self.untold(origin, event, &why).await
             }
+            Err(Ended::NotAsked { why, after }) => {
+                tracing::debug!(target: "forebay::worker", origin, %url, "later: {why}");
+                self.outcome(origin, event, EndedAs::NotAsked, took, None).await;
+                self.later(origin, event, after).await
+            }
             Err(Ended::NotStorable(reason)) => {
                 counters.worker_not_storable.up();
                 tracing::warn!(target: "forebay::worker", origin, %url, %reason, "the response may not be stored, so it cannot be served");
@@ -333,6 +341,17 @@ impl Worker {
         let url = event.wanted.url();
         tracing::warn!(target: "forebay::worker", origin, %url, "the edge could not be told: {why}");
         self.again_or_dead(origin, event, None, why).await
+    }
+
+    /// The same once more after a pause, for as long as it is of use: no attempt was made.
+    async fn later(&self, origin: &str, event: &MissEvent, after: Duration) -> Result<(), Unpublished> {
+        let Parts { queues, secrets, clock, .. } = &self.inner.parts;
+        let (now, pause) = (clock.now(), step(after).unwrap_or_else(|| PAUSES[PAUSES.len() - 1]));
+        queues.publish(Address::Retry(origin.to_owned(), pause), announce::letter(event, now)).await?;
+        let word = Word::Postponed { pause_ms: pause.as_millis() as u64 };
+        // Nobody may be there to hear it; then nobody waits for it either.
+        let _ = queues.publish(Address::Fills, fill::notice(secrets, event.wanted.clone(), word, now)).await;
+        Ok(())
     }
 
     /// Asks again after a pause, or gives up.
@@ -383,11 +402,11 @@ impl Worker {
         asked: &Asked,
         answered: &OnceLock<Instant>,
     ) -> Result<Got, Ended> {
-        let Parts { invalidator, clock, node, settings, secrets, .. } = &self.inner.parts;
+        let Parts { invalidator, clock, hop, settings, secrets, .. } = &self.inner.parts;
         let behind = self.inner.behind.load_full();
         let failed = |why: String| Ended::Failed { why, too_many: false, retry_after: None };
         let group = behind.origins.get(origin).ok_or_else(|| failed("there is no such origin".to_owned()))?;
-        let head = origin_request(&asked.presented, &asked.rules, node, Purpose::Store);
+        let head = origin_request(asked, hop, Purpose::Store);
         let Rules { first_byte_timeout, between_bytes_timeout, total_timeout, .. } = *asked.rules;
         let limits = Limits {
             first_byte: first_byte_timeout,
@@ -400,7 +419,13 @@ impl Worker {
         let exchange = group
             .exchange(Outgoing { head, body: None, upgrade: false, key: Arc::clone(&asked.key.text), limits })
             .await;
-        let exchange = exchange.map_err(|failure: Failure| failed(failure.to_string()))?;
+        let exchange = exchange.map_err(|failure| match &failure {
+            Failure::Open { retry_after, .. } | Failure::NoServer { retry_after, .. } => {
+                Ended::NotAsked { why: failure.to_string(), after: retry_after.unwrap_or_default() }
+            }
+            Failure::Saturated(_) => Ended::NotAsked { why: failure.to_string(), after: Duration::ZERO },
+            failure => failed(failure.to_string()),
+        })?;
         let received = clock.now();
         let (status, mut fields) = (exchange.head.status, exchange.head.fields);
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {

@@ -16,11 +16,16 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
+/// Meant for everybody on the way, so no sender may have them taken off (RFC 9110 7.6.1,
+/// RFC 8586 3): who could would hide a loop.
+const FOR_ALL: [&str; 2] = ["cdn-loop", "via"];
+
 /// Drops them, and whatever else `Connection` names.
 pub fn strip(fields: &mut Fields) {
     let named: Vec<Vec<u8>> = fields.members("connection").map(<[u8]>::to_vec).collect();
     fields.retain(|name, _| {
-        !HOP_BY_HOP.contains(&name) && !named.iter().any(|named| named.eq_ignore_ascii_case(name.as_bytes()))
+        let is_named = || named.iter().any(|named| named.eq_ignore_ascii_case(name.as_bytes()));
+        !HOP_BY_HOP.contains(&name) && (FOR_ALL.contains(&name) || !is_named())
     });
 }
 

@@ -11,7 +11,8 @@ use super::outcome::Outcome;
 use super::reply::{Reply, ReplyBody, ReplyContent, Tunnel};
 use super::{Walk, synth};
 use crate::fetch::{Failed, Flowing, Follower, Private, via_member};
-use crate::message::Body;
+use crate::invalidate::told;
+use crate::message::{Body, READ};
 use crate::policy::tags;
 use crate::rfc::cache_status::{CacheStatus, Fwd};
 use crate::rfc::fields::Fields;
@@ -56,7 +57,7 @@ pub(super) fn deliver(walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Rep
     let request = &walk.asked.presented;
     let mut fields = head.fields.clone();
     if !head.names.is_empty() {
-        tags::strip(&mut fields, &walk.asked.rules);
+        strip_tags(&mut fields, &walk);
     }
     if let Source::Flowing(response, _) = &source
         && !answer.collapsed
@@ -103,6 +104,12 @@ pub(super) fn deliver(walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Rep
     // A first-hand response carries no Age of its own (RFC 9111 5.1).
     if answer.hit || answer.collapsed || answer.outcome == Outcome::Revalidated || age > 0 {
         fields.set("age", age.to_string());
+    }
+    if let Some(read) = &walk.edge
+        && !is_outdated(head, &walk)
+    {
+        let first_hand = answer.outcome == Outcome::Miss && is_first_hand(&walk);
+        fields.set(READ, told(read, !first_hand));
     }
     let trailers = match &source {
         Source::Stored(response) => response.trailers.as_deref().cloned(),
@@ -169,7 +176,7 @@ pub(super) fn private(walk: Walk<'_>, private: Private, fwd: Fwd) -> Reply {
         detail: Some(why.reason()),
         ..CacheStatus::default()
     };
-    tags::strip(&mut fields, &walk.asked.rules);
+    strip_tags(&mut fields, &walk);
     // The origin was asked without the client's conditions, as what it sent might have
     // been for others as well.
     let request = &walk.asked.presented;
@@ -184,6 +191,7 @@ pub(super) fn private(walk: Walk<'_>, private: Private, fwd: Fwd) -> Reply {
             (status, length) = (StatusCode::PRECONDITION_FAILED, Some(0));
         }
     }
+    tell_edge(&mut fields, &walk);
     let without = is_without_content(&walk, status) || status == StatusCode::PRECONDITION_FAILED;
     let content = if without { ReplyContent::Empty } else { ReplyContent::Passed(body) };
     finish(walk, status, fields, length, content, Outcome::Miss, &cache_status, None)
@@ -199,11 +207,38 @@ pub(super) fn passed(
     tunnel: Option<Tunnel>,
     fwd: Fwd,
 ) -> Reply {
-    tags::strip(&mut fields, &walk.asked.rules);
+    strip_tags(&mut fields, &walk);
+    tell_edge(&mut fields, &walk);
     let cache_status = CacheStatus { cache: &walk.server.node, fwd: Some(fwd), ..CacheStatus::default() };
     let content =
         if is_without_content(&walk, status) { ReplyContent::Empty } else { ReplyContent::Passed(body) };
     finish(walk, status, fields, length, content, Outcome::Pass, &cache_status, tunnel)
+}
+
+/// An edge has to be purged by tags as well, whoever else may not see them.
+fn strip_tags(fields: &mut Fields, walk: &Walk<'_>) {
+    if walk.edge.is_none() {
+        tags::strip(fields, &walk.asked.rules);
+    }
+}
+
+/// Whether a purge that holds here means a response, be it only that it is stale.
+fn is_outdated(head: &Head, walk: &Walk<'_>) -> bool {
+    walk.server.store.invalidated_since(&walk.asked.key, Some(head), head.sequence).is_some()
+}
+
+/// Whether what this request was passed on for comes from the application itself, and so
+/// was made after the request arrived.
+fn is_first_hand(walk: &Walk<'_>) -> bool {
+    let fetcher = walk.server.upstreams.direct.as_ref();
+    fetcher.is_some_and(|fetcher| !fetcher.is_shielded(&walk.asked.rules))
+}
+
+/// Tells an edge how far this node had read before it passed the request on.
+fn tell_edge(fields: &mut Fields, walk: &Walk<'_>) {
+    if let Some(read) = walk.edge.as_ref().filter(|_| is_first_hand(walk)) {
+        fields.set(READ, told(read, false));
+    }
 }
 
 fn is_without_content(walk: &Walk<'_>, status: StatusCode) -> bool {

@@ -194,11 +194,11 @@ async fn write<'a>(
     content: Option<Content>,
     switched: Option<Switched>,
 ) -> Reply {
-    let Walk { server, asked, now, record, charged } = walk;
+    let Walk { server, asked, now, record, charged, edge } = walk;
     let Asked { presented, rules, key } = match Arc::try_unwrap(asked) {
         Ok(asked) => asked,
         // Nobody else has it yet.
-        Err(asked) => return synth::lost(Walk { server, asked, now, record, charged }),
+        Err(asked) => return synth::lost(Walk { server, asked, now, record, charged, edge }),
     };
     let writing = Arc::new(Rules { origin, ..Rules::clone(&rules) });
     let wanted = Wanted::of(&presented, &rules);
@@ -207,7 +207,7 @@ async fn write<'a>(
     let asked = Arc::new(Asked { presented, rules: writing, key });
     let invalidator = Arc::clone(&server.purging.invalidator);
     let changed = invalidate::Wanted { what: vec![selector(&wanted)], ..invalidate::Wanted::default() };
-    let mut walk = Walk { server, asked, now, record, charged };
+    let mut walk = Walk { server, asked, now, record, charged, edge };
     if let Err(why) = walk.enter(Errand::Pass, false) {
         return walk.shed(why, None);
     }

@@ -27,7 +27,8 @@ use http::{Method, StatusCode};
 
 use crate::clock::{self, Clock, Wall};
 use crate::fetch::{Asked, Fetched, Fetcher, Passed};
-use crate::message::Switched;
+use crate::invalidate::ReadTo;
+use crate::message::{READ, Switched};
 use crate::observe::access_log::AccessLog;
 use crate::observe::counters::Counters;
 use crate::observe::request_id;
@@ -102,6 +103,8 @@ struct Walk<'a> {
     record: Record,
     /// Whether the request counts as a miss of its client already.
     charged: bool,
+    /// How far this node had read, where the client is an edge of its cluster.
+    edge: Option<Box<ReadTo>>,
 }
 
 impl Server {
@@ -114,6 +117,11 @@ impl Server {
             return purge::purge(self, received, record).await;
         }
 
+        let edge = match received.fields.get(READ) {
+            // Only edges ask, so only their walks have room for it.
+            Some(asked) => Box::pin(self.purging.invalidator.asked_by_edge(asked)).await.map(Box::new),
+            None => None,
+        };
         let id = request_id::accept_or_new(received.fields.get("x-request-id"));
         record.request_id = id.clone();
         let mut presented = match normalise::normalise(received, &self.presentation) {
@@ -139,7 +147,7 @@ impl Server {
         }
         let key = CacheKey::new(presented.scheme, &presented.host, presented.port, &presented.path_and_query);
         let asked = Arc::new(Asked { presented, rules, key });
-        let mut walk = Walk { server: self, asked, now, record, charged: false };
+        let mut walk = Walk { server: self, asked, now, record, charged: false, edge };
         let fetcher = match (hides, &self.upstreams.direct) {
             (false, Some(fetcher)) => fetcher,
             (false, None) => return synth::lost(walk),
@@ -254,6 +262,7 @@ impl<'a> Walk<'a> {
         response.used(self.now);
         if why == Stale::WhileRevalidate
             && response.may_refresh(self.now)
+            && !fetcher.is_loop(&self.asked)
             && let Ok(place) = self.server.door.place(Errand::Refresh)
         {
             fetcher.refresh(&self.asked, Plan::refresh(response), seen, place);
@@ -269,6 +278,9 @@ impl<'a> Walk<'a> {
     /// Gets a response that may be stored. Where a stale one may answer instead,
     /// the client waits no longer than the route's `stale_deadline`.
     async fn fetch(mut self, fetcher: &Fetcher, plan: Plan, seen: Option<&Arc<Variants>>) -> Fetch<'a> {
+        if fetcher.is_loop(&self.asked) {
+            return Fetch::Done(synth::looped(self));
+        }
         let since = self.server.store.sequence();
         let fetching = fetcher.fetch(&self.asked, &plan, seen);
         let fallback = plan.stored.as_ref().filter(|_| plan.stale_on_error);
@@ -294,6 +306,9 @@ impl<'a> Walk<'a> {
         }
         Fetch::Done(match fetched {
             Fetched::Flowing { response, .. } if self.intercepts(response.head.status) => {
+                synth::intercepted(self, response.head.status)
+            }
+            Fetched::Freshened { response, .. } if self.intercepts(response.head.status) => {
                 synth::intercepted(self, response.head.status)
             }
             Fetched::Private(private) if self.intercepts(private.status) => {
@@ -343,6 +358,9 @@ impl<'a> Walk<'a> {
         content: Option<Content>,
         switched: Option<Switched>,
     ) -> Reply {
+        if fetcher.is_loop(&self.asked) {
+            return synth::looped(self);
+        }
         let since = self.server.store.sequence();
         let asked = Arc::clone(&self.asked);
         let mut passing = pin!(fetcher.pass(&asked, &pass, content));

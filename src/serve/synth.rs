@@ -100,6 +100,16 @@ pub(super) fn failed(walk: Walk<'_>, why: &Failed) -> Reply {
     reply
 }
 
+/// A request that goes round (RFC 8586, RFC 9209 2.3). Nothing that is stored answers,
+/// and no other page: whoever has sent it on is to see that there is no answer.
+pub(super) fn looped(walk: Walk<'_>) -> Reply {
+    let proxy_status = format!("{}; error=proxy_loop_detected", walk.server.node);
+    let text = "The request goes round: it has been here before.";
+    let mut reply = of_walk(walk, StatusCode::LOOP_DETECTED, text, "a loop".to_owned());
+    reply.fields.add("proxy-status", proxy_status);
+    reply
+}
+
 /// An answer of the origin that clients do not get to see.
 pub(super) fn intercepted(walk: Walk<'_>, status: StatusCode) -> Reply {
     let proxy_status = format!("{}; received-status={}", walk.server.node, status.as_u16());
@@ -153,6 +163,10 @@ fn last_resort(
         retry_after: after.map(jittered),
         may_reload: walk.asked.presented.method == Method::GET,
     };
+    if status.is_client_error() {
+        let form = Form::wanted(walk.asked.presented.fields.members("accept"));
+        return page.reply(walk.server, form, walk.record);
+    }
     page.or_fallback(walk)
 }
 
@@ -250,7 +264,14 @@ pub(super) fn shed(walk: Walk<'_>, why: Shed) -> Reply {
     };
     let proxy_status = format!("{}; error={error}; details=\"{}\"", walk.server.node, why.name());
     let is_head = walk.asked.presented.method == Method::HEAD;
-    let page = Page { status, text, outcome: Outcome::Shed, is_head, retry_after: Some(jittered(after)) };
+    let page = Page {
+        status,
+        text,
+        outcome: Outcome::Shed,
+        is_head,
+        retry_after: Some(jittered(after)),
+        may_reload: !is_head,
+    };
     let mut reply = if status == StatusCode::TOO_MANY_REQUESTS {
         // The client has no right to it, so nothing is put in its place.
         let form = Form::wanted(walk.asked.presented.fields.members("accept"));
@@ -341,8 +362,12 @@ impl Page<'_> {
                 self.with(server, file.kind, content, walk.record)
             }
             Fallback::Redirect(to) if matches!(asked.presented.method, Method::GET | Method::HEAD) => {
-                let page =
-                    Page { status: StatusCode::FOUND, text: "This page is elsewhere at the moment.", ..self };
+                let page = Page {
+                    status: StatusCode::FOUND,
+                    text: "This page is elsewhere at the moment.",
+                    retry_after: None,
+                    ..self
+                };
                 let mut reply = page.reply(server, form, walk.record);
                 reply.fields.add("location", to);
                 reply

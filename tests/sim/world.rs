@@ -18,10 +18,10 @@ use forebay::message::Piece;
 use forebay::observe::access_log::{self, AccessLog};
 use forebay::observe::counters::Counters;
 use forebay::origin::{self, Group};
-use forebay::policy::Received;
 use forebay::policy::site::{
     FieldNames, HostPattern, Mode, OriginId, PathPattern, Presentation, Route, Rules, Site, Sites,
 };
+use forebay::policy::{Hop, Received};
 use forebay::repopulate::pace::Pace;
 use forebay::repopulate::worker::{Behind, Parts, Worker};
 use forebay::repopulate::{Agreed, Announcer, Keeper, Secrets, Settings, Wants, budget, lease};
@@ -215,6 +215,7 @@ impl Common {
             origins: Arc::new(origin::Origins::by_system(Arc::clone(&counters)).expect("a resolver")),
             clock: clock.clone(),
             counters: Arc::clone(&counters),
+            id: name.into(),
         };
         let (sites, wanted) = (self.sites.clone(), Arc::clone(&wants));
         let keeper =
@@ -289,7 +290,7 @@ impl Common {
             invalidator,
             queues: self.queues(),
             places: Arc::new(|_| None),
-            node: "worker".to_owned(),
+            hop: Hop::new("worker".to_owned(), "w".to_owned()),
             settings: self.settings.clone(),
             clock,
             counters,

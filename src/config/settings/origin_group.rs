@@ -269,6 +269,13 @@ pub static ORIGIN: &[Setting<Origin>] = &[
         "How many of these have to be good; with fewer the server is sick, and is not asked.",
     ),
     Setting::new(
+        "shield",
+        Plain,
+        |origin: &mut Origin| &mut origin.settings.shield,
+        "Whether its servers are shields: nodes of the same cluster, which alone ask the application. A purge then \
+         reaches them first: what a shield sends that has not read it yet is not kept. docs/tiers.md tells more.",
+    ),
+    Setting::new(
         "max_idle",
         Count { least: 0, most: 1_000_000 },
         |origin: &mut Origin| &mut origin.settings.max_idle,

@@ -8,6 +8,7 @@ mod propagation;
 mod spread;
 mod storm;
 mod stream;
+mod tiers;
 
 use std::net::SocketAddr;
 

@@ -423,3 +423,23 @@ proptest! {
         let _ = config::read(FILE, "", &flags);
     }
 }
+
+#[test]
+fn a_shield_has_to_learn_of_the_same_purges() {
+    let shield = "[[origin]]\nurl = \"http://a:1\"\nshield = true\n";
+    check(
+        shield,
+        &[
+            "x.toml:3: origin.shield = true: a shield, and no broker by which it and this node learn of the same purges. \
+           Set broker.urls, the same as at the shield, or leave shield = true away and purge shields before edges.",
+        ],
+    );
+    let broker = "[broker]\nurls = [\"amqp://b\"]\n";
+    let hidden = "[rules]\nmode = \"hidden\"\n[hidden]\nsecrets = [\"0123456789abcdef0123456789abcdef\"]\n";
+    check(
+        &format!("{shield}rate = \"1/s\"\nconcurrency = 1\n{broker}{hidden}"),
+        &["x.toml:3: origin.shield = true: a shield as the origin of a hidden route. \
+           Leave shield = true away there, or mode = \"hidden\": what workers get is for all edges already."],
+    );
+    good(&format!("{shield}{broker}"));
+}

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use forebay::config::{self, Flags};
+use forebay::origin::balance::Policy;
 use forebay::policy::site::{HonourRequest, SetCookie};
 use forebay::{admin, fetch, listen, origin, policy, store};
 
@@ -83,9 +84,12 @@ fn every_example_passes_the_check() {
             checked += 1;
         }
     }
-    assert!(checked >= 4, "{checked}");
+    assert!(checked >= 6, "{checked}");
     let cluster = config::load(Some(&conf("cluster.toml")), &Flags::default()).expect("good");
     assert_eq!((cluster.broker.urls.len(), cluster.cluster), (1, forebay::cluster::Settings::default()));
+    let edge = config::load(Some(&conf("edge.toml")), &Flags::default()).expect("good");
+    let shields = &edge.origins[0];
+    assert_eq!((shields.servers.len(), shields.balance, shields.shield), (2, Policy::Hash, true));
 }
 
 #[test]

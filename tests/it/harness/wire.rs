@@ -1,7 +1,7 @@
 //! A wire between two ends that can be cut, and that can swallow what it is given.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,22 +22,37 @@ enum State {
 #[derive(Clone)]
 pub struct Wire {
     address: SocketAddr,
+    target: Arc<Mutex<SocketAddr>>,
     state: Arc<watch::Sender<State>>,
 }
 
 impl Wire {
     /// A wire that is whole.
     pub async fn to(target: SocketAddr) -> Wire {
+        let wire = Self::to_later().await;
+        wire.lead_to(target);
+        wire
+    }
+
+    /// A wire that leads nowhere yet.
+    pub async fn to_later() -> Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let state = Arc::new(watch::Sender::new(State::Whole));
-        let states = Arc::clone(&state);
+        let target = Arc::new(Mutex::new(SocketAddr::from(([127, 0, 0, 1], 0))));
+        let (states, targets) = (Arc::clone(&state), Arc::clone(&target));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                let target = *targets.lock().expect("no panic");
                 tokio::spawn(carry(stream, target, states.subscribe()));
             }
         });
-        Wire { address, state }
+        Wire { address, target, state }
+    }
+
+    /// New connections lead here from now on.
+    pub fn lead_to(&self, target: SocketAddr) {
+        *self.target.lock().expect("no panic") = target;
     }
 
     /// The near end.

@@ -33,7 +33,7 @@ async fn the_origin_sees_the_worker_and_no_client() {
     assert_eq!((seen.method.as_str(), seen.target.as_str()), ("GET", "/a?q=1"));
     let mut names: Vec<&str> = seen.fields.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["host", "via", "x-forwarded-host", "x-forwarded-proto", "x-request-id"]);
+    assert_eq!(names, ["cdn-loop", "host", "via", "x-forwarded-host", "x-forwarded-proto", "x-request-id"]);
     assert_eq!(seen.field("host"), Some("www.example.org"));
     assert_eq!(seen.field("via"), Some("1.1 forebay"));
 }

@@ -6,4 +6,5 @@ mod faults;
 mod groups;
 mod names;
 mod slow;
+mod tiers;
 mod tls;
