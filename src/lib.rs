@@ -88,7 +88,7 @@
 //! - **A fill is as old as what its worker knew.** Whoever gets a response for an edge
 //!   says how far it had read that stream, and which moment of the edge it was told of
 //!   ([`invalidate::Moment`]); what the edge has invalidated since counts as later.
-//! - **An origin costs only itself.** Each [origin](origin) has its own connections, bulkhead
+//! - **An origin costs only itself.** Each [`origin`] has its own connections, bulkhead
 //!   and breakers; a request is under way from its place in the bulkhead to the last byte of
 //!   its response. What judges servers (breaker, health, outlier, balance, budget of further
 //!   attempts) is pure, and is told the time; one lock an origin is held for it, never over an

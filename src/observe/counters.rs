@@ -189,10 +189,10 @@ table! {
     client_malformed: Counter "forebay_client_malformed_total" {""} "Connections that ended because a request could not be parsed.";
 
     // The door to the origins.
-    shed_rate: Counter "forebay_shed_total" {"reason=\"rate\""} "Times that an origin was not asked because of a limit of [shed]: miss_rate, max_requests, max_buffered, or a refresh that was to leave room below these. Whoever waited got something stale, or 429 or 503.";
-    shed_requests: Counter "forebay_shed_total" {"reason=\"requests\""} "Times that an origin was not asked because of a limit of [shed]: miss_rate, max_requests, max_buffered, or a refresh that was to leave room below these. Whoever waited got something stale, or 429 or 503.";
-    shed_bytes: Counter "forebay_shed_total" {"reason=\"bytes\""} "Times that an origin was not asked because of a limit of [shed]: miss_rate, max_requests, max_buffered, or a refresh that was to leave room below these. Whoever waited got something stale, or 429 or 503.";
-    shed_refreshes: Counter "forebay_shed_total" {"reason=\"refresh\""} "Times that an origin was not asked because of a limit of [shed]: miss_rate, max_requests, max_buffered, or a refresh that was to leave room below these. Whoever waited got something stale, or 429 or 503.";
+    shed_rate: Counter "forebay_shed_total" {"reason=\"rate\""} "Times that an origin was not asked because of a limit at the door: miss_rate, max_requests, max_buffered, or a refresh that was to leave room below these. Whoever waited got something stale, or 429 or 503.";
+    shed_requests: Counter "forebay_shed_total" {"reason=\"requests\""} "Times that an origin was not asked because of a limit at the door: miss_rate, max_requests, max_buffered, or a refresh that was to leave room below these. Whoever waited got something stale, or 429 or 503.";
+    shed_bytes: Counter "forebay_shed_total" {"reason=\"bytes\""} "Times that an origin was not asked because of a limit at the door: miss_rate, max_requests, max_buffered, or a refresh that was to leave room below these. Whoever waited got something stale, or 429 or 503.";
+    shed_refreshes: Counter "forebay_shed_total" {"reason=\"refresh\""} "Times that an origin was not asked because of a limit at the door: miss_rate, max_requests, max_buffered, or a refresh that was to leave room below these. Whoever waited got something stale, or 429 or 503.";
     shed_places: Gauge "forebay_shed_places" {""} "Requests and refreshes under way that are not answered from the cache; shed.max_requests bounds them.";
     shed_clients: Gauge "forebay_shed_clients" {""} "Clients whose misses are remembered for shed.miss_rate; 50,000 at most.";
 

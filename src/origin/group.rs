@@ -514,7 +514,9 @@ impl futures_util::Stream for UnderWay {
             Poll::Pending | Poll::Ready(Some(Ok(_))) => {}
             Poll::Ready(None) => drop(self.until_end.take()),
             // What has taken too long in all may have waited for its reader.
-            Poll::Ready(Some(Err(Broken::Overdue(_)))) => drop(self.until_end.take()),
+            Poll::Ready(Some(Err(Broken::Overdue(_)))) if !self.body.is_its_fault() => {
+                drop(self.until_end.take());
+            }
             Poll::Ready(Some(Err(_))) => {
                 if let Some((attempt, _)) = self.until_end.take() {
                     attempt.broke_off();

@@ -26,6 +26,9 @@ pub(super) struct Timed {
     /// Whether the reader is waiting, so that the pause is running. Time in which
     /// nobody asks is the reader's own and not the origin's.
     waiting: bool,
+    /// Since when it waits, and for how long it has waited before.
+    since: Instant,
+    waited: Duration,
     ended: bool,
     counters: Arc<Counters>,
 }
@@ -41,9 +44,17 @@ impl Timed {
             deadline,
             pause: Box::pin(tokio::time::sleep_until(deadline)),
             waiting: false,
+            since: deadlines.started,
+            waited: Duration::ZERO,
             ended: false,
             counters,
         }
+    }
+
+    /// Whether most of the time was spent waiting for the origin, and not for the reader.
+    pub fn is_its_fault(&self) -> bool {
+        let now = if self.waiting { self.since.elapsed() } else { Duration::ZERO };
+        (self.waited + now) * 2 >= self.total
     }
 }
 
@@ -57,7 +68,10 @@ impl futures_util::Stream for Timed {
         }
         match this.body.poll_next_unpin(cx) {
             Poll::Ready(Some(Ok(piece))) => {
-                this.waiting = false;
+                if this.waiting {
+                    this.waiting = false;
+                    this.waited += this.since.elapsed();
+                }
                 Poll::Ready(Some(Ok(piece)))
             }
             Poll::Ready(end) => {
@@ -69,7 +83,7 @@ impl futures_util::Stream for Timed {
             }
             Poll::Pending => {
                 if !this.waiting {
-                    this.waiting = true;
+                    (this.waiting, this.since) = (true, Instant::now());
                     this.pause.as_mut().reset((Instant::now() + this.between).min(this.deadline));
                 }
                 std::task::ready!(this.pause.as_mut().poll(cx));
