@@ -373,6 +373,7 @@ impl Inner {
                 Err(broken) => broken,
                 Ok(never) => match never {},
             };
+            self.invalidator.unlinks();
             let was_linked = self.reading.lock().trouble.is_none();
             let trouble = broken.to_string();
             self.counters.cluster_connected.set(0);

@@ -279,8 +279,8 @@ const LISTEN: &[Setting<Config>] = &[
         Count { least: 1, most: 10_000_000 },
         |config: &mut Config| &mut config.listen.max_connections_per_address,
         "The most open connections of one address, or of one IPv6 network of /64. One more is closed at once. \
-         The default keeps one machine from taking all places, and leaves room for more than a hundred browsers \
-         behind one address. Proxies in `trusted_proxies` are not counted. \"off\" sets no limit.",
+         The default is half of the default of max_connections: one machine does not take all places, and a \
+         balancer that is not named in `trusted_proxies` is not held up at once. Proxies in `trusted_proxies` are not counted. \"off\" sets no limit.",
     )
     .at_restart(),
     Setting::new(

@@ -92,8 +92,9 @@ pub(super) async fn fly(
 
 /// The statuses that count as a failure of the origin, where something better is
 /// stored (RFC 5861 section 4).
+/// A loop is the fault of one request, and says nothing of the origin.
 pub(super) fn is_failure(status: StatusCode) -> bool {
-    status.is_server_error()
+    status.is_server_error() && status != StatusCode::LOOP_DETECTED
 }
 
 /// There is no response: those who wait are told, and the origin is left alone
@@ -289,7 +290,7 @@ fn rival(
 /// of the request that it answers: another client's credentials, or an odd field of
 /// its own.
 fn speaks_for_all(status: StatusCode) -> bool {
-    !is_failure(status)
+    !status.is_server_error()
         && (!status.is_client_error() || status == StatusCode::NOT_FOUND || status == StatusCode::GONE)
 }
 

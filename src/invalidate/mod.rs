@@ -440,6 +440,13 @@ impl Invalidator {
         }
     }
 
+    /// The link to the stream is broken.
+    pub fn unlinks(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.course.unlink();
+        }
+    }
+
     /// This node has applied all that stands in the stream up to this place; `here` says
     /// that it has read what it had written itself when it linked up, and gives its turn.
     pub fn has_read(&self, read: ReadTo, here: Option<u64>) {

@@ -12,11 +12,14 @@
 //! something only to a node that has read the same message there.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
+
+use crate::clock::monotonic;
 
 /// A moment: what had been invalidated by then is older than the response.
 #[derive(Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize, JsonSchema)]
@@ -74,6 +77,10 @@ impl Moment {
 const REMEMBERED: usize = 16_384;
 /// How many messages are remembered with their ids.
 const TRAIL: usize = 16_384;
+/// By then everybody has been told again of what stood in the end of a stream that was lost.
+const TOLD_AGAIN: Duration = Duration::from_secs(600);
+/// Of what nobody is told nobody ever hears; what was kept from before has lived its life then.
+const NEVER_TOLD: Duration = Duration::from_secs(86_400);
 /// So many messages arrive within a moment.
 const FEW: u64 = 64;
 
@@ -106,9 +113,9 @@ struct Noted {
     /// It means what was asked for before the invalidation of this number.
     before: u64,
     place: Place,
-    /// Whether it need not stand in the stream at all: whoever has read that far knows that
+    /// Until when it need not stand in the stream at all: whoever has read that far knows that
     /// it was before, and may not know what it means.
-    displaced: bool,
+    displaced: Option<Instant>,
 }
 
 /// What is known of an invalidation's place in the stream.
@@ -131,7 +138,7 @@ impl Course {
     /// `before`.
     pub fn note(&self, number: u64, before: u64, place: Place) {
         let mut followed = self.followed.lock();
-        followed.note(Noted { number, before: before.min(number), place, displaced: false });
+        followed.note(Noted { number, before: before.min(number), place, displaced: None });
         while followed.noted.len() > REMEMBERED
             && let Some(Place::At(offset)) = followed.noted.front().map(|noted| noted.place)
         {
@@ -165,7 +172,7 @@ impl Course {
             let followed = &mut *followed;
             for noted in &mut followed.noted {
                 if matches!(noted.place, Place::At(_)) {
-                    (noted.place, noted.displaced) = (Place::Guess, true);
+                    (noted.place, noted.displaced) = (Place::Guess, Some(monotonic() + TOLD_AGAIN));
                     followed.open = true;
                 }
             }
@@ -173,7 +180,7 @@ impl Course {
         }
         followed.caught_up = false;
         // Until all of it has been read nobody knows what it is.
-        followed.note(Noted { number: turn, before: turn, place: Place::Guess, displaced: false });
+        followed.note(Noted { number: turn, before: turn, place: Place::Guess, displaced: None });
     }
 
     /// This node has applied everything up to this place. `here` is the number that it
@@ -199,7 +206,9 @@ impl Course {
                     Place::At(_) | Place::Own => false,
                 };
                 if placed {
-                    noted.displaced |= noted.place == Place::Untold;
+                    if noted.place == Place::Untold {
+                        noted.displaced = Some(monotonic() + NEVER_TOLD);
+                    }
                     noted.place = Place::At(offset);
                 }
                 followed.open |= noted.place == Place::Untold;
@@ -229,6 +238,11 @@ impl Course {
         let followed = self.followed.lock();
         let oldest = followed.noted.front().map_or(u64::MAX, |noted| noted.number);
         number < oldest || followed.noted.iter().any(|noted| noted.number == number || noted.before == number)
+    }
+
+    /// The link is broken: nothing arrives.
+    pub fn unlink(&self) {
+        self.followed.lock().caught_up = false;
     }
 
     /// Whether this node is behind somebody who has read so far, in the same stream, by a
@@ -269,7 +283,9 @@ impl Course {
             return Some(0);
         }
         let unread = followed.noted.iter().filter(|noted| match noted.place {
-            Place::At(offset) => offset > read.offset || (kept && noted.displaced),
+            Place::At(offset) => {
+                offset > read.offset || (kept && noted.displaced.is_some_and(|until| monotonic() < until))
+            }
             Place::Own | Place::Untold | Place::Guess => true,
         });
         let first = unread.map(|noted| noted.before).min();

@@ -45,8 +45,8 @@ impl Default for Settings {
         Settings {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             max_connections: 10_000,
-            // A tenth: no single machine can take all places, and a browser opens six, so that
-            // more than a hundred readers can share an address.
+            // Half: no single machine takes all places, and a balancer that is not named among
+            // the trusted proxies is not held up at once.
             max_connections_per_address: Some(5000),
             idle_timeout: Duration::from_secs(60),
             header_timeout: Duration::from_secs(10),

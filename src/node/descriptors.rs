@@ -25,10 +25,10 @@ pub(super) fn raise(max_connections: usize) {
             }
         }
     }
-    if current < max_connections as u64 {
+    if current < (max_connections as u64).saturating_add(OWN) {
         tracing::warn!(
             target: "forebay::node",
-            "{current} file descriptors are allowed, which is less than listen.max_connections = {max_connections}: \
+            "{current} file descriptors are allowed, which is too few for listen.max_connections = {max_connections} and the origins: \
              raise the limit (ulimit -n, or LimitNOFILE of systemd), or lower max_connections to half of it"
         );
     }

@@ -70,10 +70,11 @@ impl Hop {
             return Some(Loop::TooOften);
         }
         // Whoever of this name has passed the request on has left a member of its own in
-        // CDN-Loop. The default name says nothing: there may be any number of them.
-        let unexplained = passed.saturating_sub(count(CDN_ID));
-        let most = if self.name == DEFAULT_NAME { MOST_VISITS - 1 } else { 0 };
-        (unexplained > most).then_some(Loop::Via)
+        // CDN-Loop; then the rest of Via is what a client may have written. The default name
+        // says nothing: there may be any number of them.
+        let others = count(CDN_ID);
+        let most = if self.name == DEFAULT_NAME || others > 0 { MOST_VISITS - 1 } else { 0 };
+        (passed.saturating_sub(others) > most).then_some(Loop::Via)
     }
 
     /// The hash in a key is seeded, so nobody can read a target from it.
@@ -159,6 +160,8 @@ mod tests {
         assert_eq!(seen("edge-1", &[("Via", "1.1 edge-11")]), None);
         let explained = [("Via", "1.1 edge-1"), ("CDN-Loop", "forebay;node=77-88")];
         assert_eq!(seen("edge-1", &explained), None, "a node of the same name");
+        let forged = [("Via", "1.1 edge-1, 1.1 edge-1"), ("CDN-Loop", "forebay;node=77-88")];
+        assert_eq!(seen("edge-1", &forged), None, "a client may write what it likes before an edge");
         assert_eq!(seen(DEFAULT_NAME, &[("Via", "1.1 forebay, 1.1 forebay")]), None);
         let many = ["1.1 forebay"; 8].join(", ");
         assert_eq!(seen(DEFAULT_NAME, &[("Via", &many)]), Some(Loop::Via));

@@ -228,7 +228,10 @@ pub fn client_of(peer: IpAddr, fields: &Fields, presentation: &Presentation) -> 
 /// it saw, so the list is believed from its end on, as far as it is trusted and
 /// can be read.
 fn told_client(fields: &Fields, presentation: &Presentation) -> Option<IpAddr> {
-    let members: Vec<&[u8]> = fields.members("x-forwarded-for").collect();
+    let mut members: Vec<&[u8]> = fields.members("x-forwarded-for").collect();
+    if members.is_empty() {
+        members = fields.members("forwarded").filter_map(forwarded_for).collect();
+    }
     let mut told = None;
     for member in members.into_iter().rev() {
         let Some(address) = std::str::from_utf8(member).ok().and_then(address_of) else { break };
@@ -240,9 +243,19 @@ fn told_client(fields: &Fields, presentation: &Presentation) -> Option<IpAddr> {
     told
 }
 
-/// An address, with a port or without.
+/// The value of `for` in a member of `Forwarded`, without quotes (RFC 7239 4).
+fn forwarded_for(member: &[u8]) -> Option<&[u8]> {
+    let pair = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii).find_map(|pair| {
+        let (name, value) = pair.split_at_checked(4)?;
+        name.eq_ignore_ascii_case(b"for=").then_some(value)
+    })?;
+    Some(pair.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(pair))
+}
+
+/// An address, with a port or without; of IPv6 perhaps in brackets.
 fn address_of(text: &str) -> Option<IpAddr> {
-    text.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()))
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()))
 }
 
 /// Whether the forwarding fields of this address are believed.

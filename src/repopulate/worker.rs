@@ -57,6 +57,9 @@ pub const PAUSES: [Duration; 6] = [
 /// Between two attempts to read work.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// An origin that is not asked now is left alone for so long at least.
+const LEAST_REST: Duration = Duration::from_secs(1);
+
 /// How often a worker says that it is still at a piece of work.
 const STILL_AT_IT: Duration = Duration::from_secs(pace::LOST_AFTER.as_secs() / 4);
 
@@ -121,8 +124,6 @@ enum Got {
 enum Ended {
     /// The origin did not answer, or with something that is no fill.
     Failed { why: String, too_many: bool, retry_after: Option<Duration> },
-    /// The origin was not asked: it is left alone for so long, or has no place.
-    NotAsked { why: String, after: Duration },
     /// What it answered may not be stored.
     NotStorable(Arc<str>),
     /// The broker or the edge could not be told.
@@ -304,11 +305,6 @@ impl Worker {
                 self.outcome(origin, event, EndedAs::Answered, took, None).await;
                 self.untold(origin, event, &why).await
             }
-            Err(Ended::NotAsked { why, after }) => {
-                tracing::debug!(target: "forebay::worker", origin, %url, "later: {why}");
-                self.outcome(origin, event, EndedAs::NotAsked, took, None).await;
-                self.later(origin, event, after).await
-            }
             Err(Ended::NotStorable(reason)) => {
                 counters.worker_not_storable.up();
                 tracing::warn!(target: "forebay::worker", origin, %url, %reason, "the response may not be stored, so it cannot be served");
@@ -341,17 +337,6 @@ impl Worker {
         let url = event.wanted.url();
         tracing::warn!(target: "forebay::worker", origin, %url, "the edge could not be told: {why}");
         self.again_or_dead(origin, event, None, why).await
-    }
-
-    /// The same once more after a pause, for as long as it is of use: no attempt was made.
-    async fn later(&self, origin: &str, event: &MissEvent, after: Duration) -> Result<(), Unpublished> {
-        let Parts { queues, secrets, clock, .. } = &self.inner.parts;
-        let (now, pause) = (clock.now(), step(after).unwrap_or_else(|| PAUSES[PAUSES.len() - 1]));
-        queues.publish(Address::Retry(origin.to_owned(), pause), announce::letter(event, now)).await?;
-        let word = Word::Postponed { pause_ms: pause.as_millis() as u64 };
-        // Nobody may be there to hear it; then nobody waits for it either.
-        let _ = queues.publish(Address::Fills, fill::notice(secrets, event.wanted.clone(), word, now)).await;
-        Ok(())
     }
 
     /// Asks again after a pause, or gives up.
@@ -420,10 +405,14 @@ impl Worker {
             .exchange(Outgoing { head, body: None, upgrade: false, key: Arc::clone(&asked.key.text), limits })
             .await;
         let exchange = exchange.map_err(|failure| match &failure {
+            // It is left alone, and so nothing is released either.
             Failure::Open { retry_after, .. } | Failure::NoServer { retry_after, .. } => {
-                Ended::NotAsked { why: failure.to_string(), after: retry_after.unwrap_or_default() }
+                let retry_after = Some(retry_after.unwrap_or_default().max(LEAST_REST));
+                Ended::Failed { why: failure.to_string(), too_many: true, retry_after }
             }
-            Failure::Saturated(_) => Ended::NotAsked { why: failure.to_string(), after: Duration::ZERO },
+            Failure::Saturated(_) => {
+                Ended::Failed { why: failure.to_string(), too_many: true, retry_after: Some(LEAST_REST) }
+            }
             failure => failed(failure.to_string()),
         })?;
         let received = clock.now();

@@ -263,9 +263,11 @@ impl<'a> Walk<'a> {
         if why == Stale::WhileRevalidate
             && response.may_refresh(self.now)
             && !fetcher.is_loop(&self.asked)
+            && let plan = Plan::refresh(response)
+            && !fetcher.would_follow(&self.asked, &plan, seen)
             && let Ok(place) = self.server.door.place(Errand::Refresh)
         {
-            fetcher.refresh(&self.asked, Plan::refresh(response), seen, place);
+            fetcher.refresh(&self.asked, plan, seen, place);
         }
         self.stored(response, Outcome::Stale, Some(why.name()))
     }

@@ -108,6 +108,16 @@ impl Clients {
         bucket.take(allowance.rate, most, now)
     }
 
+    /// Takes one of what the client has left, or will have: it has had it already. Its debt
+    /// is never larger than what it may spend at once.
+    pub fn owe(&mut self, client: IpAddr, allowance: Allowance, now: Instant) {
+        if self.take(client, allowance, now).is_err()
+            && let Some(bucket) = self.buckets.get_mut(&allowance.prefixes.of(client))
+        {
+            bucket.tokens = (bucket.tokens - 1.0).max(-f64::from(allowance.burst.max(1)));
+        }
+    }
+
     /// Puts one back that the client has not used.
     pub fn give_back(&mut self, client: IpAddr, prefixes: Prefixes) {
         if let Some(bucket) = self.buckets.get_mut(&prefixes.of(client)) {

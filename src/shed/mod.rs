@@ -189,8 +189,7 @@ impl Door {
     pub fn charge_late(&self, client: IpAddr, now: Instant) {
         let Some(rate) = self.settings.miss_rate else { return };
         let allowance = Allowance { rate, burst: self.settings.miss_burst, prefixes: self.settings.prefixes };
-        // Where nothing is left to take, the client is refused the next one as it is.
-        let _ = self.state.clients.lock().take(client, allowance, now);
+        self.state.clients.lock().owe(client, allowance, now);
     }
 }
 
