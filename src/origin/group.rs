@@ -212,6 +212,8 @@ impl Group {
         let hash = settings.hash(&head, &key);
         // The first attempt costs no room here.
         let mut tried = Vec::new();
+        // A server's own error is better than none of ours.
+        let mut earlier = None;
         loop {
             let picked = shared.servers.lock().pick(&tried, hash, monotonic());
             let picked = picked.map_err(|failure| shared.unresolved().unwrap_or(failure))?;
@@ -235,6 +237,7 @@ impl Group {
                 && !deadlines.left().is_zero();
             if again && shared.may_retry(&tried, picked.number) {
                 tried.push(picked.number);
+                earlier = answered.ok().map(|answer| (answer, attempt)).or(earlier);
                 continue;
             }
             // What might have been had of another server says nothing of all of them together.
@@ -244,7 +247,11 @@ impl Group {
                 }
                 outcome => whole.judge(outcome),
             };
-            let answer = answered?;
+            let (answer, attempt) = match (answered, earlier) {
+                (Ok(answer), _) => (answer, attempt),
+                (Err(_), Some(earlier)) => earlier,
+                (Err(failure), None) => return Err(failure),
+            };
             if answer.switched.is_some() {
                 // A tunnel is no request any more.
                 return Ok(Exchange {

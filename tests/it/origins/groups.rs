@@ -68,6 +68,14 @@ async fn what_fails_at_one_server_is_asked_of_another_and_only_what_may_be() {
     assert_eq!(statuses, [200, 502], "content is never sent twice");
     servers[0].otherwise(|_, _| response("503 Service Unavailable", &[], "broken"));
     assert_eq!(answers(&world, 2).await, ["b"; 2]);
+    servers[1].otherwise(|_, _| vec![Step::Reset]);
+    let mut both = Vec::new();
+    for n in 0..2 {
+        let reply = world.get(&format!("/both/{n}")).await;
+        both.push((reply.status, reply.text().to_owned()));
+    }
+    assert!(both.contains(&(503, "broken".to_owned())), "a server's own error is better than none: {both:?}");
+    servers[1].otherwise(|_, _| ok("no-store", "b"));
     servers[0].otherwise(|_, _| response("500 Oops", &[("Cache-Control", "no-store")], "ours"));
     assert_eq!(answers(&world, 2).await.iter().filter(|one| *one == "500").count(), 1, "500 is an answer");
 }
