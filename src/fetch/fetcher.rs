@@ -226,8 +226,15 @@ impl Fetcher {
     }
 
     /// Gets a response that may be stored, together with everyone who wants the
-    /// same one. `seen` is what the request found in the store.
-    pub async fn fetch(&self, asked: &Arc<Asked>, plan: &Plan, seen: Option<&Arc<Variants>>) -> Fetched {
+    /// same one. `seen` is what the request found in the store; its `place` is held until what
+    /// it begins is done, be its client there or not.
+    pub async fn fetch(
+        &self,
+        asked: &Arc<Asked>,
+        plan: &Plan,
+        seen: Option<&Arc<Variants>>,
+        place: Option<Arc<Place>>,
+    ) -> Fetched {
         let mut secondary = seen.map_or(0, |variants| known_secondary(variants, asked));
         let mut plan = plan.clone();
         let limits = self.limits(&asked.rules);
@@ -239,7 +246,7 @@ impl Fetcher {
             let now = self.clock().now();
             let usable = |response: &Flowing| may_answer_others(&response.head, &asked.rules, now);
             match self.shared.flights.join(&asked.key, secondary, seen, self.store(), limits, usable) {
-                Joined::Lead(lease) => return self.lead(asked, plan, lease).await,
+                Joined::Lead(lease) => return self.lead(asked, plan, lease, place).await,
                 Joined::LookAgain => return Fetched::LookAgain,
                 Joined::Full => return Fetched::Failed(Failed::Full),
                 Joined::Follow(follower) => match self.follow(asked, follower).await {
@@ -256,7 +263,7 @@ impl Fetcher {
             }
         }
         match self.shared.flights.alone(&asked.key, self.store(), limits) {
-            Some(lease) => self.lead(asked, plan, lease).await,
+            Some(lease) => self.lead(asked, plan, lease, place).await,
             None => Fetched::Failed(Failed::Full),
         }
     }
@@ -375,10 +382,14 @@ impl Fetcher {
     }
 
     /// Begins a flight and takes the leader's seat in it.
-    async fn lead(&self, asked: &Arc<Asked>, plan: Plan, lease: Lease) -> Fetched {
+    async fn lead(&self, asked: &Arc<Asked>, plan: Plan, lease: Lease, place: Option<Arc<Place>>) -> Fetched {
         let mut seat = lease.seat();
         let (private, for_us) = oneshot::channel();
-        tokio::spawn(fly::fly(self.clone(), Arc::clone(asked), plan, lease, Some(private)));
+        let flight = fly::fly(self.clone(), Arc::clone(asked), plan, lease, Some(private));
+        tokio::spawn(async move {
+            let _place = place;
+            flight.await;
+        });
         match seat.landing().await {
             Landing::Flowing { response, .. } => Fetched::Flowing { response, seat, collapsed: false },
             Landing::Freshened { response, kept, .. } => {

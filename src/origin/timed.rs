@@ -1,7 +1,8 @@
 //! A response's body under the deadlines of its exchange.
 //!
-//! What always holds: an origin that pauses for too long, or takes too long in all, breaks
-//! the body; time in which nobody reads is the reader's own and counts for nobody.
+//! What always holds: an origin that pauses for too long breaks the body, and time in which
+//! nobody reads is the reader's own; but nobody reads for longer than the whole may take, for
+//! a body on its way holds a place at its origin.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -67,6 +68,11 @@ impl futures_util::Stream for Timed {
             return Poll::Ready(None);
         }
         match this.body.poll_next_unpin(cx) {
+            Poll::Ready(Some(Ok(_))) if Instant::now() >= this.deadline => {
+                this.ended = true;
+                this.counters.origin_timeout_total.up();
+                Poll::Ready(Some(Err(Broken::Overdue(this.total))))
+            }
             Poll::Ready(Some(Ok(piece))) => {
                 if this.waiting {
                     this.waiting = false;

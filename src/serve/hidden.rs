@@ -108,7 +108,7 @@ pub(super) async fn serve(
             waited = true;
             // Whoever waits is under way; where too many are, nobody else does.
             if let Ok(place) = walk.server.door.place(Errand::Pass) {
-                walk.record.place = Some(place);
+                walk.record.place = Some(Arc::new(place));
                 hidden.announcer.wants().wait(key, walk.asked.rules.wait).await;
                 walk.record.place = None;
                 walk.now = walk.server.clock.now();

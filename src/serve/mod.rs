@@ -204,7 +204,7 @@ impl<'a> Walk<'a> {
     fn enter(&mut self, errand: Errand, follows: bool) -> Result<(), Shed> {
         let door = &self.server.door;
         if self.record.place.is_none() {
-            self.record.place = Some(door.place(errand)?);
+            self.record.place = Some(Arc::new(door.place(errand)?));
         }
         if !self.charged && !follows {
             door.charge(self.record.client, clock::monotonic())?;
@@ -284,7 +284,7 @@ impl<'a> Walk<'a> {
             return Fetch::Done(synth::looped(self));
         }
         let since = self.server.store.sequence();
-        let fetching = fetcher.fetch(&self.asked, &plan, seen);
+        let fetching = fetcher.fetch(&self.asked, &plan, seen, self.record.place.clone());
         let fallback = plan.stored.as_ref().filter(|_| plan.stale_on_error);
         let fetched = match fallback {
             None => fetching.await,

@@ -81,7 +81,7 @@ pub struct Record {
     /// What stood in the way of a better outcome.
     pub failure: Option<String>,
     /// Held for as long as the request is under way, unless the cache answers it.
-    pub place: Option<Place>,
+    pub place: Option<Arc<Place>>,
 }
 
 /// What the access log has for a status where the client left before there was one;

@@ -68,6 +68,18 @@ async fn at_the_cap_hits_and_stale_answers_flow_and_misses_are_refused() {
 }
 
 #[tokio::test]
+async fn what_clients_have_left_behind_holds_its_place_until_it_is_done() {
+    let (world, gate, clients) = full_world("[shed]\nmax_requests = 4", 4).await;
+    drop(clients);
+    world.until("all of them to be gone", |counters| counters.requests_under_way.get() == 0).await;
+    assert_eq!(world.counters().shed_places.get(), 4, "their fetches go on");
+    assert_eq!(world.get("/miss").await.status, 503);
+    gate.open();
+    world.until("no place to be held", |counters| counters.shed_places.get() == 0).await;
+    assert_eq!(world.get("/miss").await.status, 404);
+}
+
+#[tokio::test]
 async fn refreshes_are_refused_first() {
     let (world, gate, mut clients) = full_world("[shed]\nmax_requests = 5", 4).await;
     let mut client = world.client("client").await;
@@ -85,16 +97,6 @@ async fn refreshes_are_refused_first() {
     world.origin.wait_for("/grace", 2).await;
     world.until("the refresh to end", |c| c.shed_places.get() == 0).await;
     assert!(client.get("/grace").await.is_hit());
-}
-
-#[tokio::test]
-async fn whoever_leaves_gives_its_place_up() {
-    let (world, gate, clients) = full_world("[shed]\nmax_requests = 2", 2).await;
-    assert_eq!(world.get("/miss").await.status, 503);
-    drop(clients);
-    world.until("the places to be free", |c| c.shed_places.get() == 0).await;
-    assert_eq!(world.get("/miss").await.status, 404);
-    gate.open();
 }
 
 #[tokio::test]
