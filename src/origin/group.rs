@@ -173,7 +173,9 @@ impl Group {
     pub async fn exchange(&self, outgoing: Outgoing) -> Result<Exchange, Failure> {
         let shared = &self.inner.shared;
         let outcome = match &shared.script {
-            None => self.request(outgoing).await,
+            // A large future, with all that connecting needs: whoever only might ask does not
+            // carry it about.
+            None => Box::pin(self.request(outgoing)).await,
             Some(script) => script(outgoing).await,
         };
         if let Err(failure) = &outcome {
