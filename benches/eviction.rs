@@ -19,7 +19,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 const KEYS: usize = 100_000;
-const REQUESTS: usize = 2_000_000;
+const REQUESTS: usize = 1_000_000;
 /// What moka takes for each of its entries.
 const ENTRY: u32 = 256;
 

@@ -52,7 +52,7 @@ fn store(keys: &[CacheKey]) -> Store {
 }
 
 /// One after the other, and then from the beginning.
-fn turns(keys: &[CacheKey]) -> impl FnMut() -> &CacheKey {
+fn turns<'a>(keys: &'a [CacheKey]) -> impl FnMut() -> &'a CacheKey {
     let mut at = 0;
     move || {
         at = (at + 1) % keys.len();

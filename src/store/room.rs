@@ -14,8 +14,10 @@
 //! returned. A removal does not wait for moka: the table is the truth.
 //!
 //! moka is told of one hit in [`SAMPLE`], and of one miss in as many, so that what it
-//! counts is in proportion. Hits of what is in the window are told from it as well, for
-//! moka counts what it does not know, too.
+//! counts is in proportion; also of what is still in the window, for it counts what it
+//! does not know, too. Where everything is admitted, who came last counts and not how
+//! often: there moka is told of every hit, and has all of the room. As long as it holds
+//! nothing it is told nothing.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -54,6 +56,8 @@ pub(super) struct Room {
     /// In units.
     limit: u64,
     main_limit: u64,
+    /// moka is told of one look in so many.
+    sample: u32,
 }
 
 /// Weights of all that is stored, in units.
@@ -89,7 +93,8 @@ impl Held {
 impl Room {
     pub fn new(settings: &Settings, counters: Arc<Counters>, table: Arc<Table>) -> Self {
         let limit = settings.memory / UNIT;
-        let main_limit = limit - limit * WINDOW / 100;
+        let (window, sample) = if settings.admit_all { (0, 1) } else { (WINDOW, SAMPLE) };
+        let main_limit = limit - limit * window / 100;
         let held: Arc<Held> = Arc::default();
         let main = Cache::builder()
             .max_capacity(main_limit)
@@ -109,12 +114,15 @@ impl Room {
                 }
             })
             .build_with_hasher(BuildHasherDefault::default());
-        Room { table, main, window: Mutex::default(), held, limit, main_limit }
+        Room { table, main, window: Mutex::default(), held, limit, main_limit, sample }
     }
 
     /// Notes that a key was looked for, now and then.
     pub fn looked_for(&self, key: &CacheKey) {
-        if fastrand::u32(..SAMPLE) == 0 {
+        if self.held.main.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        if self.sample == 1 || fastrand::u32(..self.sample) == 0 {
             drop(self.main.get(&key.short()));
         }
     }
