@@ -189,7 +189,7 @@ fn whole_hit(c: &mut Criterion) {
     group.bench_function("1 KiB", |b| {
         b.iter(|| {
             runtime.block_on(async {
-                let request = Request { received: received(), content: None, switched: None };
+                let request = Request { received: received(), content: None };
                 let mut reply = server.serve(request).await;
                 assert_eq!(reply.status, StatusCode::OK);
                 while reply.body.next().await.is_some() {}

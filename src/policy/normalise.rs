@@ -71,6 +71,18 @@ pub enum Refusal {
     /// RFC 6585 5.
     #[error("the header section is larger than allowed")]
     HeaderTooLarge,
+    /// RFC 9112 3.
+    #[error("the request line is no request line of HTTP/1")]
+    BadRequestLine,
+    /// RFC 9110 15.6.6.
+    #[error("the version of HTTP is neither 1.0 nor 1.1")]
+    UnknownVersion,
+    /// RFC 9112 2.2: other readers may see no end of a line there.
+    #[error("a line ends with a line feed alone")]
+    BareLineFeed,
+    /// RFC 9112 5.
+    #[error("a line of the header section is no field")]
+    BadFieldLine,
     /// RFC 9112 3.2.
     #[error("the request target is in no form that HTTP knows")]
     BadTarget,
@@ -86,6 +98,9 @@ pub enum Refusal {
     /// RFC 9112 6.3.
     #[error("the request has more than one Content-Length, or is framed in more than one way")]
     AmbiguousLength,
+    /// RFC 9110 8.6.
+    #[error("the Content-Length is no number")]
+    BadLength,
     /// RFC 9112 6.1: the origin is not told of a coding, as it holds for one hop only.
     #[error("the request has a transfer coding other than chunked")]
     UnknownCoding,

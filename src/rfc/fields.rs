@@ -79,7 +79,7 @@ impl Fields {
         if !is_token(name.as_bytes()) {
             return Err(BadField::Name);
         }
-        let value = value.trim_ascii();
+        let value = trim(value);
         if value.iter().any(|&b| (b < 0x20 && b != b'\t') || b == 0x7f) {
             return Err(BadField::Value);
         }
@@ -184,6 +184,18 @@ impl Fields {
         self.lines.iter().map(|line| line.whole().len()).sum()
     }
 
+    /// Appends all lines, each with its CRLF.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        if self.written_len() == self.bytes.len() {
+            // Nothing has been removed: the buffer is what is to be written.
+            out.extend_from_slice(&self.bytes);
+            return;
+        }
+        for line in &self.lines {
+            out.extend_from_slice(&self.bytes[line.whole()]);
+        }
+    }
+
     /// Heap bytes held, for the store's budget.
     pub fn heap_bytes(&self) -> usize {
         self.bytes.capacity() + self.lines.capacity() * size_of::<Line>()
@@ -229,6 +241,14 @@ impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
 fn name_of(bytes: &[u8], line: Line) -> &str {
     // Names are tokens, checked by `push`, and tokens are ASCII.
     std::str::from_utf8(&bytes[line.name()]).unwrap_or_default()
+}
+
+/// Without the white space around it; a CR is none (RFC 9110 5.6.3).
+fn trim(value: &[u8]) -> &[u8] {
+    let is_other = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let Some(start) = value.iter().position(is_other) else { return &[] };
+    let end = value.iter().rposition(is_other).map_or(start, |last| last + 1);
+    value.get(start..end).unwrap_or_default()
 }
 
 /// Whether these bytes are a token (RFC 9110 5.6.2).
@@ -294,6 +314,7 @@ mod tests {
         assert_eq!(fields.push("a b", b"x"), Err(BadField::Name));
         assert_eq!(fields.push("", b"x"), Err(BadField::Name));
         assert_eq!(fields.push("a", b"x\r\ny: z"), Err(BadField::Value));
+        assert_eq!(fields.push("a", b"x\r"), Err(BadField::Value));
         assert!(fields.is_empty());
     }
 

@@ -24,16 +24,14 @@ pub struct Reply {
     pub length: Option<u64>,
     /// Whether the connection ends with this reply.
     pub close: bool,
-    /// After a 101: the two ends to be joined.
+    /// After a 101: what the client is to be joined with.
     pub tunnel: Option<Tunnel>,
 }
 
-/// The two ends of a tunnel.
+/// The other end of a tunnel.
 pub struct Tunnel {
     /// The origin's end.
     pub origin: Switched,
-    /// The client's end.
-    pub client: Switched,
     /// The protocol that both have agreed on.
     pub protocol: Vec<u8>,
 }

@@ -37,7 +37,12 @@ pub(super) fn refused(server: &Server, refusal: Refusal, mut record: Record) -> 
         Refusal::Connect => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::WrongScheme => StatusCode::MISDIRECTED_REQUEST,
         Refusal::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
-        Refusal::BadTarget
+        Refusal::UnknownVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+        Refusal::BadRequestLine
+        | Refusal::BareLineFeed
+        | Refusal::BadFieldLine
+        | Refusal::BadLength
+        | Refusal::BadTarget
         | Refusal::NoHost
         | Refusal::TwoHosts
         | Refusal::BadHost
