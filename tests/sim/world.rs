@@ -328,8 +328,7 @@ impl Edge {
         let (name, shadow) = (self.name.clone(), Arc::clone(shadow));
         async move {
             let applied = applied.load(Ordering::Relaxed);
-            let mut reply =
-                server.serve(Request { received: request(thing), content: None, switched: None }).await;
+            let mut reply = server.serve(Request { received: request(thing), content: None }).await;
             if !matches!(reply.status, StatusCode::OK | StatusCode::NOT_FOUND) {
                 return Got::Nothing(reply.status);
             }
