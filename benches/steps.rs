@@ -154,6 +154,7 @@ fn server(store: Arc<Store>, clock: Clock) -> Server {
         },
         store,
         node: "forebay".to_owned(),
+        via: "1.1 forebay".to_owned(),
         clock,
         counters: Arc::clone(&counters),
         access_log: AccessLog::start(&config.access_log, counters).expect("no log"),

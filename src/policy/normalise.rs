@@ -5,6 +5,7 @@
 //! no field that would let two readers understand it differently. What the cache
 //! looks at is what the origin is sent.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::{Method, Version};
@@ -142,7 +143,7 @@ pub fn normalise(received: Received, presentation: &Presentation) -> Result<Pres
     connection::strip(&mut fields);
     let from_trusted_proxy = is_trusted(peer, presentation);
     if !from_trusted_proxy {
-        fields.retain(|name, _| name != "forwarded" && !name.starts_with("x-forwarded-"));
+        fields.retain(|name, _| name != b"forwarded" && !name.starts_with(b"x-forwarded-"));
     }
     let mut scheme = if encrypted { "https" } else { "http" };
     if from_trusted_proxy && let Some(told) = fields.get("x-forwarded-proto") {
@@ -168,13 +169,18 @@ pub fn normalise(received: Received, presentation: &Presentation) -> Result<Pres
         .transpose()?;
     let authority = from_target.or(from_field).ok_or(Refusal::NoHost)?;
     let port = authority.port.unwrap_or(if scheme == "https" { 443 } else { 80 });
-    let path_and_query = match path {
-        "*" => "*".to_owned(),
-        path => uri::canonical_path_and_query(path).into_owned(),
+    let canonical = match path {
+        "*" => None,
+        path => match uri::canonical_path_and_query(path) {
+            Cow::Borrowed(same) if same.len() == target.len() => None,
+            canonical => Some(canonical.into_owned()),
+        },
     };
+    // Mostly the target is canonical as it stands.
+    let path_and_query = canonical.unwrap_or(target);
     let client = client_of(peer, &fields, presentation);
     if OVERRIDES.iter().any(|name| fields.contains(name)) {
-        fields.retain(|name, _| !OVERRIDES.contains(&name));
+        fields.retain(|name, _| !OVERRIDES.iter().any(|other| other.as_bytes() == name));
     }
     Ok(Presented {
         method,

@@ -81,10 +81,10 @@ pub(super) async fn serve(
     loop {
         let (found, decision) = first.take().unwrap_or_else(|| walk.look());
         let (stored, may_be_stale) = match decision {
-            Decision::Deliver(response) => return walk.hit(&response),
+            Decision::Deliver(response) => return walk.hit(response),
             Decision::DeliverStale(response, why) => {
                 announce(&walk, &hidden, Reason::Stale, Some(&response));
-                return stale(walk, &response, why);
+                return stale(walk, response, why);
             }
             Decision::NotCached => return synth::not_cached(walk),
             Decision::Fetch(plan) => (plan.stored, plan.stale_on_error),
@@ -94,7 +94,7 @@ pub(super) async fn serve(
             let is_error = response.head.status.as_u16() >= 400;
             if may_be_stale || (walk.asked.rules.serve_forbidden_stale && !is_error) {
                 announce(&walk, &hidden, Reason::Stale, Some(response));
-                return stale(walk, response, Stale::Hidden);
+                return stale(walk, Arc::clone(response), Stale::Hidden);
             }
         }
         if !walk.asked.rules.lists(walk.asked.presented.path()) {
@@ -118,7 +118,7 @@ pub(super) async fn serve(
 }
 
 /// Serves what is stale; it has been told that it is.
-fn stale<'a>(walk: Walk<'a>, response: &Arc<StoredResponse>, why: Stale) -> Reply {
+fn stale(walk: Walk<'_>, response: Arc<StoredResponse>, why: Stale) -> Reply {
     response.used(walk.now);
     walk.stored(response, Outcome::Stale, Some(why.name()))
 }

@@ -47,7 +47,7 @@ use crate::stored::{CacheKey, StoredResponse, Variants};
 use deliver::{Answer, Source};
 pub use outcome::{Outcome, Record};
 pub use purge::{Again, Purging, Settings as PurgeSettings};
-pub use reply::{Reply, ReplyBody, Tunnel};
+pub use reply::{Base, Reply, ReplyBody, Tunnel};
 
 /// How often a request is decided anew because what is stored has changed.
 const MOST_TURNS: usize = 4;
@@ -74,8 +74,10 @@ pub struct Server {
     pub door: Door,
     /// Purging by clients.
     pub purging: Purging,
-    /// This node's name in `Via` and `Cache-Status`.
+    /// This node's name in `Cache-Status` and `Proxy-Status`.
     pub node: String,
+    /// Its member of `Via` for responses (RFC 9110 7.6.3).
+    pub via: String,
     /// Wall time.
     pub clock: Clock,
     /// Everything that is counted.
@@ -158,11 +160,10 @@ impl Server {
         };
         let (found, decision) = walk.look();
         match decision {
-            Decision::Deliver(response) if !walk.is_with_content_in_vain() => {
-                Begun::Done(walk.hit(&response))
-            }
+            Decision::Deliver(response) if !walk.is_with_content_in_vain() => Begun::Done(walk.hit(response)),
             decision => {
-                let Walk { asked, record, .. } = walk;
+                let Walk { mut asked, record, .. } = walk;
+                tell_id(&mut asked, &record);
                 let errand = Waits::Fetch(asked, now, (found, decision));
                 Begun::On(Started { errand, record, content })
             }
@@ -183,7 +184,10 @@ impl Server {
                     None => None,
                 };
                 match self.walk(received, now, record, edge) {
-                    Ok(walk) => walk.act(content, None).await,
+                    Ok(mut walk) => {
+                        tell_id(&mut walk.asked, &walk.record);
+                        walk.act(content, None).await
+                    }
                     Err(reply) => reply,
                 }
             }
@@ -220,13 +224,11 @@ impl Server {
         mut record: Record,
         edge: Option<Box<ReadTo>>,
     ) -> Result<Walk<'_>, Reply> {
-        let id = request_id::accept_or_new(received.fields.get("x-request-id"));
-        record.request_id = id.clone();
+        record.request_id = request_id::accept_or_new(received.fields.get("x-request-id"));
         let mut presented = match normalise::normalise(received, &self.presentation) {
             Ok(presented) => presented,
             Err(refusal) => return Err(synth::refused(self, refusal, record)),
         };
-        presented.fields.set("x-request-id", &id);
         record.client = presented.client;
 
         let Some(site) = self.sites.site(&presented.host) else {
@@ -248,7 +250,16 @@ impl Server {
     }
 }
 
+/// Whoever is asked is to know the request by the same id.
+fn tell_id(asked: &mut Arc<Asked>, record: &Record) {
+    // Nobody else has it yet.
+    if let Some(asked) = Arc::get_mut(asked) {
+        asked.presented.fields.set("x-request-id", &record.request_id);
+    }
+}
+
 /// What became of a fetch.
+#[expect(clippy::large_enum_variant, reason = "it is looked at once and never kept")]
 enum Fetch<'a> {
     Done(Reply),
     LookAgain(Walk<'a>),
@@ -271,9 +282,9 @@ impl<'a> Walk<'a> {
         for turn in 0.. {
             let (found, decision) = first.take().unwrap_or_else(|| self.look());
             match decision {
-                Decision::Deliver(response) => return self.hit(&response),
+                Decision::Deliver(response) => return self.hit(response),
                 Decision::DeliverStale(response, why) => {
-                    return self.stale(fetcher, &response, why, found.as_ref());
+                    return self.stale(fetcher, response, why, found.as_ref());
                 }
                 Decision::NotCached => return synth::not_cached(self),
                 Decision::Pass(pass) => {
@@ -330,11 +341,11 @@ impl<'a> Walk<'a> {
         self.record.failure = Some(format!("shed: {}", why.name()));
         let Some(stored) = stale else { return synth::shed(self, why) };
         stored.used(self.now);
-        self.stored(stored, Outcome::Stale, Some(Stale::Shed.name()))
+        self.stored(Arc::clone(stored), Outcome::Stale, Some(Stale::Shed.name()))
     }
 
     /// A fresh stored response answers.
-    fn hit(self, response: &Arc<StoredResponse>) -> Reply {
+    fn hit(self, response: Arc<StoredResponse>) -> Reply {
         response.used(self.now);
         self.stored(response, Outcome::Hit, None)
     }
@@ -342,7 +353,7 @@ impl<'a> Walk<'a> {
     /// A stored response answers, for this reason if it is stale.
     fn stored(
         mut self,
-        response: &Arc<StoredResponse>,
+        response: Arc<StoredResponse>,
         outcome: Outcome,
         detail: Option<&'static str>,
     ) -> Reply {
@@ -366,7 +377,7 @@ impl<'a> Walk<'a> {
     fn stale(
         self,
         fetcher: &Fetcher,
-        response: &Arc<StoredResponse>,
+        response: Arc<StoredResponse>,
         why: Stale,
         seen: Option<&Arc<Variants>>,
     ) -> Reply {
@@ -374,7 +385,7 @@ impl<'a> Walk<'a> {
         if why == Stale::WhileRevalidate
             && response.may_refresh(self.now)
             && !fetcher.is_loop(&self.asked)
-            && let plan = Plan::refresh(response)
+            && let plan = Plan::refresh(&response)
             && !fetcher.would_follow(&self.asked, &plan, seen)
             && let Ok(place) = self.server.door.place(Errand::Refresh)
         {
@@ -407,7 +418,7 @@ impl<'a> Walk<'a> {
                     self.server.counters.stale_deadline.up();
                     self.now = self.server.clock.now();
                     fetcher.is_late(stored);
-                    return Fetch::Done(self.stale(fetcher, stored, Stale::Deadline, None));
+                    return Fetch::Done(self.stale(fetcher, Arc::clone(stored), Stale::Deadline, None));
                 }
             },
         };
@@ -449,14 +460,14 @@ impl<'a> Walk<'a> {
                     collapsed,
                     ..Answer::default()
                 };
-                deliver::deliver(self, Source::Stored(&response), answer)
+                deliver::deliver(self, Source::Stored(response), answer)
             }
             Fetched::Private(private) => deliver::private(self, private, plan.fwd),
             Fetched::LookAgain => return Fetch::LookAgain(self),
             Fetched::Failed(why) => match fallback.filter(|stored| self.may_use(stored, since)) {
                 Some(stored) => {
                     self.record.failure = Some(why.to_string());
-                    self.stale(fetcher, stored, Stale::OnError, None)
+                    self.stale(fetcher, Arc::clone(stored), Stale::OnError, None)
                 }
                 None => synth::failed(self, &why),
             },
@@ -482,7 +493,7 @@ impl<'a> Walk<'a> {
                     self.server.counters.stale_deadline.up();
                     fetcher.refresh_failed(&self.asked, stored);
                     self.now = self.server.clock.now();
-                    return self.stale(fetcher, stored, Stale::Deadline, None);
+                    return self.stale(fetcher, Arc::clone(stored), Stale::Deadline, None);
                 }
             },
         };
@@ -506,7 +517,7 @@ impl<'a> Walk<'a> {
                 Some(stored) => {
                     fetcher.refresh_failed(&self.asked, stored);
                     self.record.failure = Some(why.to_string());
-                    self.stale(fetcher, stored, Stale::OnError, None)
+                    self.stale(fetcher, Arc::clone(stored), Stale::OnError, None)
                 }
                 None => synth::failed(self, &why),
             },

@@ -246,6 +246,7 @@ impl Common {
             door: Door::new(shed::Settings::default(), shared.budget.clone(), Arc::clone(&counters)),
             purging: Purging { settings: Default::default(), invalidator },
             node: name.to_owned(),
+            via: format!("1.1 {name}"),
             clock,
             counters: Arc::clone(&counters),
             access_log: AccessLog::start(&off, Arc::clone(&counters)).expect("no log"),

@@ -53,7 +53,7 @@ use crate::observe::counters::Counters;
 use crate::origin::Content;
 use crate::policy::site::Presentation;
 use crate::policy::{Received, Refusal};
-use crate::serve::{Begun, Reply, ReplyBody, Request, Tunnel};
+use crate::serve::{Base, Begun, Reply, ReplyBody, Request, Tunnel};
 
 /// How much is read at once.
 const READ: usize = 16 * 1024;
@@ -553,6 +553,14 @@ impl Drop for Open<'_> {
 impl Sending {
     /// Takes the next piece of the body, if there is one.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Framing::Length(_) = self.framing
+            && let Some(()) =
+                self.body.take_slice(out::COPIED, |slice| self.out.slice(&mut self.framing, slice))
+        {
+            self.ended = true;
+            self.broken = self.framing != Framing::Length(0);
+            return Poll::Ready(());
+        }
         match ready!(self.body.poll_next_unpin(cx)) {
             Some(Ok(Piece::Bytes(bytes))) => {
                 self.out.body(&mut self.framing, bytes);
@@ -622,7 +630,12 @@ fn body_framing(reply: &Reply, reader: Reader) -> Framing {
 }
 
 fn write_head(out: &mut Out, reply: &Reply, version: Version, framing: Framing, keeps: bool) {
-    out.head(reply.status, &reply.fields);
+    let base = match &reply.base {
+        Base::None => None,
+        Base::Body => reply.body.stored().map(|response| &response.head.fields),
+        Base::Head(head) => Some(&head.fields),
+    };
+    out.head(reply.status, base.into_iter().chain([&reply.fields]));
     if framing == Framing::Chunked {
         out.field("transfer-encoding", b"chunked");
     }

@@ -17,7 +17,7 @@ use tokio::io::AsyncWrite;
 use crate::rfc::fields::Fields;
 
 /// Up to so many bytes are copied behind the head, which costs less than a second slice.
-const COPIED: usize = 16 * 1024;
+pub const COPIED: usize = 16 * 1024;
 /// So many bytes are gathered for one write.
 const GATHERED: usize = 512 * 1024;
 /// So many slices one write has at most.
@@ -62,14 +62,16 @@ impl Out {
     }
 
     /// The head of a reply, up to its last field.
-    pub fn head(&mut self, status: StatusCode, fields: &Fields) {
+    pub fn head<'a>(&mut self, status: StatusCode, fields: impl Iterator<Item = &'a Fields>) {
         // The version is ours, whatever the client's is (RFC 9110 2.5).
         self.buffer.extend_from_slice(b"HTTP/1.1 ");
         self.buffer.extend_from_slice(status.as_str().as_bytes());
         self.buffer.push(b' ');
         self.buffer.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
         self.buffer.extend_from_slice(b"\r\n");
-        fields.write(&mut self.buffer);
+        for fields in fields {
+            fields.write(&mut self.buffer);
+        }
     }
 
     /// One more field.
@@ -104,6 +106,15 @@ impl Out {
                 self.push(piece);
                 self.bytes(b"\r\n");
             }
+        }
+    }
+
+    /// The bytes of a body that is framed by its length.
+    pub fn slice(&mut self, framing: &mut Framing, slice: &[u8]) {
+        if let Framing::Length(left) = framing {
+            let slice = slice.get(..usize::try_from(*left).unwrap_or(usize::MAX)).unwrap_or(slice);
+            *left -= slice.len() as u64;
+            self.bytes(slice);
         }
     }
 
