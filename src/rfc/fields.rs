@@ -76,24 +76,27 @@ impl Fields {
     /// Appends a line. The name is lower-cased, white space around the value is
     /// dropped; anything that would not survive being written is refused.
     pub fn push(&mut self, name: &str, value: &[u8]) -> Result<(), BadField> {
-        if !is_token(name.as_bytes()) {
-            return Err(BadField::Name);
-        }
         let value = trim(value);
         // All bytes are looked at, which is faster than to stop at the first bad one.
         if value.iter().fold(false, |bad, &b| bad | ((b < 0x20) & (b != b'\t')) | (b == 0x7f)) {
             return Err(BadField::Value);
         }
-        let name_at = u32::try_from(self.bytes.len()).map_err(|_| BadField::Size)?;
-        let name_len = u32::try_from(name.len()).map_err(|_| BadField::Size)?;
-        let value_len = u32::try_from(value.len()).map_err(|_| BadField::Size)?;
-        if u32::try_from(self.bytes.len() + name.len() + value.len() + 4).is_err() {
+        let at = self.bytes.len();
+        if u32::try_from(at + name.len() + value.len() + 4).is_err() {
             return Err(BadField::Size);
         }
-        let at = self.bytes.len();
+        let (name_at, name_len, value_len) = (at as u32, name.len() as u32, value.len() as u32);
         self.bytes.reserve(name.len() + value.len() + 4);
-        self.bytes.extend_from_slice(name.as_bytes());
-        self.bytes[at..].make_ascii_lowercase();
+        let mut is_token = !name.is_empty();
+        self.bytes.extend(name.bytes().map(|byte| {
+            let lower = LOWER[usize::from(byte)];
+            is_token &= lower != 0;
+            lower
+        }));
+        if !is_token {
+            self.bytes.truncate(at);
+            return Err(BadField::Name);
+        }
         self.bytes.extend_from_slice(b": ");
         self.bytes.extend_from_slice(value);
         self.bytes.extend_from_slice(b"\r\n");
@@ -302,15 +305,17 @@ fn trim(value: &[u8]) -> &[u8] {
 
 /// Whether these bytes are a token (RFC 9110 5.6.2).
 pub fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&b| TOKEN[b as usize])
+    !bytes.is_empty() && bytes.iter().all(|&b| LOWER[usize::from(b)] != 0)
 }
 
-/// [`is_token_byte`] of every byte.
-static TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
+/// Of every byte that may stand in a token its lower case, of others zero.
+static LOWER: [u8; 256] = {
+    let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
-        table[byte] = is_token_byte(byte as u8);
+        if is_token_byte(byte as u8) {
+            table[byte] = (byte as u8).to_ascii_lowercase();
+        }
         byte += 1;
     }
     table
