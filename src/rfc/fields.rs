@@ -28,6 +28,11 @@ impl Line {
         at..at + self.name_len as usize
     }
 
+    /// Whether it has this name; most that have another one differ in length already.
+    fn is_named(self, bytes: &[u8], name: &str) -> bool {
+        self.name_len as usize == name.len() && bytes[self.name()].eq_ignore_ascii_case(name.as_bytes())
+    }
+
     /// The value begins behind the name and `": "`.
     fn value(self) -> Range<usize> {
         let at = self.name_at as usize + self.name_len as usize + 2;
@@ -80,7 +85,8 @@ impl Fields {
             return Err(BadField::Name);
         }
         let value = value.trim_ascii();
-        if value.iter().any(|&b| (b < 0x20 && b != b'\t') || b == 0x7f) {
+        // All of it is looked at: that is many bytes at a time, and a bad one is rare.
+        if value.iter().fold(false, |bad, &b| bad | ((b < 0x20) & (b != b'\t')) | (b == 0x7f)) {
             return Err(BadField::Value);
         }
         let name_at = u32::try_from(self.bytes.len()).map_err(|_| BadField::Size)?;
@@ -89,7 +95,9 @@ impl Fields {
         if u32::try_from(self.bytes.len() + name.len() + value.len() + 4).is_err() {
             return Err(BadField::Size);
         }
-        self.bytes.extend(name.bytes().map(|b| b.to_ascii_lowercase()));
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes[at..].make_ascii_lowercase();
         self.bytes.extend_from_slice(b": ");
         self.bytes.extend_from_slice(value);
         self.bytes.extend_from_slice(b"\r\n");
@@ -112,7 +120,8 @@ impl Fields {
 
     /// Drops every line of this name.
     pub fn remove(&mut self, name: &str) {
-        self.retain(|n, _| !n.eq_ignore_ascii_case(name));
+        let bytes = &self.bytes;
+        self.lines.retain(|line| !line.is_named(bytes, name));
     }
 
     /// Keeps the lines for which `keep(name, value)` holds.
@@ -123,7 +132,7 @@ impl Fields {
 
     /// The value of the first line of this name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        let line = self.lines.iter().find(|line| name_of(&self.bytes, **line).eq_ignore_ascii_case(name))?;
+        let line = self.lines.iter().find(|line| line.is_named(&self.bytes, name))?;
         Some(&self.bytes[line.value()])
     }
 
@@ -136,8 +145,7 @@ impl Fields {
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone + 'a {
         self.lines
             .iter()
-            .filter(move |line| line.name_len as usize == name.len())
-            .filter(move |line| self.bytes[line.name()].eq_ignore_ascii_case(name.as_bytes()))
+            .filter(move |line| line.is_named(&self.bytes, name))
             .map(|line| &self.bytes[line.value()])
     }
 
@@ -238,8 +246,24 @@ pub fn is_token(bytes: &[u8]) -> bool {
 
 /// Whether this byte may stand in a token (RFC 9110 5.6.2).
 pub fn is_token_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+    TOKEN[usize::from(b)]
 }
+
+/// Which bytes may stand in a token.
+static TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let (others, mut at) = (b"!#$%&'*+-.^_`|~", 0);
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 /// The members of one list-valued line: split at commas outside quoted strings,
 /// trimmed, empty ones left out (RFC 9110 5.6.1.2).
