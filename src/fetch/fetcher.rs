@@ -23,7 +23,7 @@ use crate::policy::decide::{Pass, PassReason, Plan, may_answer_others};
 use crate::policy::site::Rules;
 use crate::policy::{Hop, Loop, Presented};
 use crate::rfc::cache_status::Fwd;
-use crate::rfc::fields::Fields;
+use crate::rfc::fields::{Fields, members_of};
 use crate::rfc::freshen::{self, HeadEffect};
 use crate::rfc::vary::SecondaryKey;
 use crate::rfc::{connection, groups, storable, unsafe_method};
@@ -337,7 +337,16 @@ impl Fetcher {
                 return Ok(self.maybe_keep_post(asked, status, fields, length, exchange.body, moments));
             }
         }
-        let switched = exchange.switched.zip(protocol);
+        let offered = |protocol: &[u8]| {
+            let members = asked.presented.upgrade.as_deref().into_iter().flat_map(members_of);
+            members.into_iter().any(|member| member.eq_ignore_ascii_case(protocol))
+        };
+        let switched = exchange.switched.zip(protocol.filter(|protocol| offered(protocol)));
+        if status == StatusCode::SWITCHING_PROTOCOLS && switched.is_none() {
+            // The client could take what follows for anything.
+            let why = "a 101 to a protocol that was not asked for".to_owned();
+            return Err(Failed::Origin(Failure::Malformed(why)));
+        }
         Ok(Passed::Answer { status, fields, length, body: exchange.body, switched })
     }
 

@@ -2,9 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Settings;
-use super::http1::{Conversation, Terms};
+use super::http1::{Conversation, Drain, Terms};
 use super::places::{Full, Place, Places};
 use crate::observe::counters::Counters;
 use crate::observe::trace::Seldom;
@@ -56,7 +54,7 @@ pub async fn listen(
         let Some(place) = gate.place(peer.ip()) else { continue };
         terms.counters.client_connections.up();
         let peer = peer.ip().to_canonical();
-        connections.spawn(converse(Arc::clone(&terms), stream, peer, place, drain.clone()));
+        connections.spawn(converse(Arc::clone(&terms), stream, peer, place, Drain::new(drain.clone())));
     }
     drop(listener);
     let rest = async { while connections.join_next().await.is_some() {} };
@@ -129,23 +127,8 @@ async fn told(drain: &mut watch::Receiver<bool>) {
 }
 
 /// One connection from its first byte to its last.
-async fn converse(
-    terms: Arc<Terms>,
-    stream: TcpStream,
-    peer: IpAddr,
-    place: Place,
-    mut drain: watch::Receiver<bool>,
-) {
+async fn converse(terms: Arc<Terms>, stream: TcpStream, peer: IpAddr, place: Place, drain: Drain) {
     // Replies are written whole; waiting to join small writes only adds delay.
     let _ = stream.set_nodelay(true);
-    let draining = AtomicBool::new(false);
-    let mut conversation = pin!(Conversation::new(&terms, &draining, stream, peer, place).run());
-    tokio::select! {
-        biased;
-        () = conversation.as_mut() => {}
-        () = told(&mut drain) => {
-            draining.store(true, Ordering::Relaxed);
-            conversation.await;
-        }
-    }
+    Conversation::new(&terms, drain, stream, peer, place).run().await;
 }

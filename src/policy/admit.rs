@@ -258,6 +258,10 @@ fn cleaned(mut fields: Fields, directives: &ResponseDirectives, received: Wall) 
     let mut withheld = Fields::new();
     for name in fields_not_to_store(directives) {
         let name = name.to_ascii_lowercase();
+        // This node says them itself, to whomever.
+        if matches!(name.as_str(), "content-length" | "date" | "age" | "x-request-id") {
+            continue;
+        }
         for value in fields.get_all(&name) {
             withheld.add(&name, value);
         }

@@ -139,7 +139,10 @@ pub fn normalise(received: Received, presentation: &Presentation) -> Result<Pres
         return Err(Refusal::AmbiguousLength);
     }
     // From here on the cache looks at nothing that the origin will not be sent.
-    let upgrade = connection::upgrade(&fields).map(<[u8]>::to_vec);
+    // HTTP/1.0 knows no other protocols (RFC 9110 7.8), and where content ends that belongs to
+    // neither of the two would be a matter of opinion.
+    let may_upgrade = version >= Version::HTTP_11 && !has_body;
+    let upgrade = connection::upgrade(&fields).filter(|_| may_upgrade).map(<[u8]>::to_vec);
     connection::strip(&mut fields);
     let from_trusted_proxy = is_trusted(peer, presentation);
     if !from_trusted_proxy {

@@ -75,16 +75,7 @@ pub enum ReplyContent {
 
 impl ReplyBody {
     /// A body whose end is recorded.
-    pub fn new(content: ReplyContent, mut record: Record) -> Self {
-        let is_empty = match &content {
-            ReplyContent::Empty => true,
-            ReplyContent::Stored(_, range, _) => range.is_empty(),
-            _ => false,
-        };
-        if is_empty {
-            // Nobody asks for a body that there is not.
-            record.complete();
-        }
+    pub fn new(content: ReplyContent, record: Record) -> Self {
         ReplyBody { content, record }
     }
 
@@ -108,12 +99,10 @@ impl ReplyBody {
         let taken = take(piece.get(place)?);
         range.start += len;
         self.record.sent(len);
-        self.record.complete();
         Some(taken)
     }
 
-    /// Notes that the client has been given all that was promised, where nobody
-    /// asks for the end.
+    /// Notes that the client has been given all that was promised.
     pub fn complete(&mut self) {
         self.record.complete();
     }
@@ -126,8 +115,7 @@ impl Stream for ReplyBody {
         let this = &mut *self;
         let piece = std::task::ready!(this.content.poll_piece(cx));
         match &piece {
-            // Behind a trailer section nobody asks for the end.
-            None | Some(Ok(Piece::Trailers(_))) => this.record.complete(),
+            None | Some(Ok(Piece::Trailers(_))) => {}
             Some(Ok(Piece::Bytes(bytes))) => this.record.sent(bytes.len() as u64),
             Some(Err(broken)) => this.record.broken(*broken),
         }

@@ -102,6 +102,8 @@ pub(super) fn failed(walk: Walk<'_>, why: &Failed) -> Reply {
     let proxy_status = format!("{}; {}", walk.server.node, proxy_error(why));
     let mut reply = last_resort(walk, status, text, after, why.to_string());
     reply.fields.add("proxy-status", proxy_status);
+    // Where the content that broke off ends, nobody knows.
+    reply.close = matches!(why, Failed::Origin(Failure::RequestBroken));
     reply
 }
 

@@ -41,6 +41,8 @@ enum State {
     /// A line of the trailer section.
     Trailer,
     Done,
+    /// Refused: nothing after it is understood.
+    Bad,
 }
 
 /// What stands next in the bytes given.
@@ -60,10 +62,20 @@ pub enum Step {
 pub struct BadChunk;
 
 impl Decoder {
-    /// Reads on from `at`; the bytes before it have been dealt with.
-    pub fn step(&mut self, bytes: &[u8], mut at: usize) -> Result<Step, BadChunk> {
+    /// Reads on from `at`; the bytes before it have been dealt with. What was refused once
+    /// stays so.
+    pub fn step(&mut self, bytes: &[u8], at: usize) -> Result<Step, BadChunk> {
+        let step = self.read(bytes, at);
+        if step.is_err() {
+            self.state = State::Bad;
+        }
+        step
+    }
+
+    fn read(&mut self, bytes: &[u8], mut at: usize) -> Result<Step, BadChunk> {
         loop {
             match self.state {
+                State::Bad => return Err(BadChunk),
                 State::Content(left) => {
                     let here = bytes.len() - at.min(bytes.len());
                     if here == 0 {
@@ -267,8 +279,33 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(proptest::sample::select(b"0123af;\r\n\r\nx: ".to_vec()), 0..200)) {
-            let _ = decode(&[&bytes]);
+        fn what_is_refused_stays_refused_wherever_it_is_cut(
+            bytes in proptest::collection::vec(proptest::sample::select(b"0123af;\r\n\r\nx: ".to_vec()), 0..200),
+            cut in 0..200usize,
+        ) {
+            let (first, second) = bytes.split_at(cut.min(bytes.len()));
+            let whole = decode(&[&bytes]);
+            prop_assert_eq!(decode(&[first, second]), whole.clone());
+            if whole.is_err() {
+                let mut decoder = Decoder::default();
+                let mut refused = false;
+                for piece in [first, second, b"\r\n0\r\n\r\n", b"0\r\n\r\nGET / HTTP/1.1\r\n\r\n"] {
+                    let mut at = 0;
+                    loop {
+                        let step = decoder.step(piece, at);
+                        prop_assert!(!refused || step.is_err());
+                        match step {
+                            Ok(Step::Content(range)) => at = range.end,
+                            Ok(_) => break,
+                            Err(BadChunk) => {
+                                refused = true;
+                                break;
+                            }
+                        }
+                    }
+                }
+                prop_assert!(refused);
+            }
         }
     }
 }

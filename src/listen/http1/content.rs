@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::StreamExt;
-use futures_util::future::FutureExt;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
@@ -53,6 +52,8 @@ struct Shared {
     state: Mutex<State>,
     /// The task of the connection.
     connection: AtomicWaker,
+    /// The task of whoever reads the content.
+    reader: AtomicWaker,
 }
 
 #[derive(Default)]
@@ -134,6 +135,14 @@ impl Upload {
     /// The answer is complete: whoever still reads is to leave off.
     pub fn give_up(&self) {
         self.shared.state.lock().given_up = true;
+        self.shared.reader.wake();
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // Whoever keeps the content beyond its connection would keep the socket open.
+        self.give_up();
     }
 }
 
@@ -148,8 +157,9 @@ impl Source {
                 Next::Bad => return false,
                 Next::Content(bytes) => discarded += bytes.len(),
                 Next::More => {
+                    self.rest.reserve(READ / 4);
                     // Who waits to be told to send it may send it or not.
-                    if self.expects || !matches!(self.read_more().now_or_never(), Some(Ok(1..))) {
+                    if self.expects || !matches!(self.read.try_read_buf(&mut self.rest), Ok(1..)) {
                         return false;
                     }
                 }
@@ -262,6 +272,8 @@ impl futures_util::Stream for Incoming {
                 Next::Bad => return this.broken(Broken::CutOff),
                 Next::More => {}
             }
+            // Before the state is looked at, so that no change of it is missed.
+            this.shared.reader.register(cx.waker());
             let wants_continue = std::mem::take(&mut source.expects);
             {
                 let mut state = this.shared.state.lock();

@@ -13,9 +13,9 @@
 //!   client is not counted;
 //! - no request is read before the reply to the one before it has been written.
 //!
-//! A client that shuts down its sending side while its request waits for an origin counts
-//! as one that has left, as with other proxies: it cannot be told from one that closed.
-//! What the store answers it gets all the same.
+//! A client that shuts down its sending side while its request waits for an origin, or for
+//! more of a body, counts as one that has left, as with other proxies: it cannot be told from
+//! one that closed. What the store answers it gets all the same.
 //!
 //! Cancel safety: when the client leaves, its walk is dropped at whatever await it stands.
 
@@ -31,15 +31,16 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, BytesMut};
 use futures_util::StreamExt;
 use http::{Method, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use self::content::{News, Source, Upload};
@@ -80,15 +81,15 @@ pub(super) struct Terms {
 /// One connection.
 pub(super) struct Conversation<'a> {
     terms: &'a Terms,
-    draining: &'a AtomicBool,
+    drain: Drain,
     peer: IpAddr,
     place: Place,
     /// Here unless it is lent to content.
     read: Option<OwnedReadHalf>,
     upload: Option<Upload>,
-    write: OwnedWriteHalf,
+    write: Writer,
     /// What has arrived of what comes next.
-    arrived: Vec<u8>,
+    arrived: BytesMut,
     /// What has to be written before the reply.
     interim: Vec<u8>,
     /// Content was left unread, so where the next request begins is not known.
@@ -108,8 +109,24 @@ enum After {
     GoesOn,
     /// It is closed.
     Close,
-    /// It is reset: only that tells a body that breaks off from one that is complete.
-    Reset,
+}
+
+/// The writing half.
+struct Writer {
+    /// Here until it is dropped.
+    half: Option<OwnedWriteHalf>,
+    /// A body is on its way whose end is that of the connection: until it is complete, the
+    /// connection can only be reset, for only that tells one that breaks off.
+    resets: bool,
+}
+
+/// Whether the node closes, as one connection sees it.
+pub(super) struct Drain {
+    told: watch::Receiver<bool>,
+    /// Wakes the connection when it is told. It is looked at once: a task has one waker, and
+    /// to look again would take a lock that all connections share.
+    wakes: Pin<Box<dyn Future<Output = ()> + Send>>,
+    is_registered: bool,
 }
 
 /// What follows on a connection.
@@ -159,23 +176,17 @@ struct Gone;
 
 impl<'a> Conversation<'a> {
     /// The conversation over this socket, in its place among the connections.
-    pub fn new(
-        terms: &'a Terms,
-        draining: &'a AtomicBool,
-        stream: TcpStream,
-        peer: IpAddr,
-        place: Place,
-    ) -> Self {
+    pub fn new(terms: &'a Terms, drain: Drain, stream: TcpStream, peer: IpAddr, place: Place) -> Self {
         let (read, write) = stream.into_split();
         Conversation {
             terms,
-            draining,
+            drain,
             peer,
             place,
             read: Some(read),
             upload: None,
-            write,
-            arrived: Vec::new(),
+            write: Writer { half: Some(write), resets: false },
+            arrived: BytesMut::new(),
             interim: Vec::new(),
             is_lost: false,
             timer: Timer::default(),
@@ -198,15 +209,8 @@ impl<'a> Conversation<'a> {
                 }
                 Next::End => After::Close,
             };
-            match after {
-                After::GoesOn => {}
-                After::Close => return,
-                After::Reset => {
-                    let _ = self.write.as_ref().set_zero_linger();
-                    // Without a word of goodbye.
-                    self.write.forget();
-                    return;
-                }
+            if after == After::Close {
+                return;
             }
         }
     }
@@ -222,12 +226,6 @@ impl<'a> Conversation<'a> {
             return Poll::Ready(next);
         }
         loop {
-            if self.arrived.is_empty() {
-                if self.draining.load(Ordering::Relaxed) {
-                    return Poll::Ready(Next::End);
-                }
-                self.arrived = Vec::new();
-            }
             let Some(read) = &mut self.read else { return Poll::Ready(Next::End) };
             let (arrived, limits) = (&mut self.arrived, &self.limits);
             let polled = SCRATCH.with_borrow_mut(|scratch| {
@@ -244,7 +242,7 @@ impl<'a> Conversation<'a> {
                 }
                 arrived.extend_from_slice(bytes);
                 let (next, used) = take_head(arrived, &mut waiting.scan, limits);
-                arrived.drain(..used);
+                arrived.advance(used);
                 Poll::Ready(Ok::<_, io::Error>(next))
             });
             match polled {
@@ -259,6 +257,13 @@ impl<'a> Conversation<'a> {
                     return Poll::Ready(Next::End);
                 }
                 Poll::Pending => {
+                    if self.arrived.is_empty() {
+                        self.arrived = BytesMut::new();
+                        // Whatever has arrived by now is answered.
+                        if self.drain.poll_told(cx) {
+                            return Poll::Ready(Next::End);
+                        }
+                    }
                     ready!(self.poll_patience(cx, waiting));
                     return Poll::Ready(Next::End);
                 }
@@ -272,7 +277,7 @@ impl<'a> Conversation<'a> {
             return None;
         }
         let (next, used) = take_head(&self.arrived, scan, &self.limits);
-        self.arrived.drain(..used);
+        self.arrived.advance(used);
         next
     }
 
@@ -369,23 +374,25 @@ impl<'a> Conversation<'a> {
             if let Poll::Ready(reply) = going.as_mut().poll(cx) {
                 return Poll::Ready(Ok(reply));
             }
-            self.poll_client(cx).map(Err)
+            self.poll_client(cx, true).map(Err)
         })
         .await
     }
 
     /// Sees to the client while something else is waited for. Completes when it has left.
-    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
+    /// That its content is wanted can be said only before the reply begins.
+    fn poll_client(&mut self, cx: &mut Context<'_>, before_reply: bool) -> Poll<Gone> {
         while let Some(upload) = &self.upload
             && let Poll::Ready(news) = upload.poll_news(cx)
         {
             match news {
-                News::Continue => self.interim.extend_from_slice(CONTINUE),
+                News::Continue if before_reply => self.interim.extend_from_slice(CONTINUE),
+                News::Continue => {}
                 News::Back(source) => self.reclaim(source),
             }
         }
         while !self.interim.is_empty() {
-            match Pin::new(&mut self.write).poll_write(cx, &self.interim) {
+            match self.write.poll_write(cx, &self.interim) {
                 Poll::Ready(Ok(written @ 1..)) => drop(self.interim.drain(..written)),
                 Poll::Ready(_) => return Poll::Ready(Gone),
                 Poll::Pending => break,
@@ -412,7 +419,7 @@ impl<'a> Conversation<'a> {
     fn reclaim(&mut self, mut source: Source) {
         self.upload = None;
         if source.discard() {
-            self.arrived = source.rest.to_vec();
+            self.arrived = source.rest;
         } else {
             self.is_lost = true;
         }
@@ -422,30 +429,31 @@ impl<'a> Conversation<'a> {
     /// Writes a reply.
     async fn send(&mut self, reply: Reply, reader: Reader) -> After {
         let framing = body_framing(&reply, reader);
-        let keeps = reader.keeps
-            && !reply.close
-            && framing != Framing::Close
-            && !self.draining.load(Ordering::Relaxed);
+        let keeps = reader.keeps && !reply.close && framing != Framing::Close && !self.drain.is_told();
         let mut out = Out::new(&std::mem::take(&mut self.interim));
         write_head(&mut out, &reply, reader.version, framing, keeps);
-        let Reply { body, tunnel, .. } = reply;
+        let Reply { body, tunnel, status, .. } = reply;
         let ended = matches!(framing, Framing::None | Framing::Length(0));
         let trailers = reader.trailers;
+        self.write.resets = framing == Framing::Close;
         let mut sending = Sending { out, body, framing, trailers, ended, broken: false, stuck: None };
         if std::future::poll_fn(|cx| self.poll_send(cx, &mut sending)).await.is_err() {
             return After::Close;
         }
-        let broken = sending.broken;
+        if sending.broken {
+            return After::Close;
+        }
+        self.write.resets = false;
+        sending.body.complete();
         drop(sending);
         if let Some(tunnel) = tunnel {
             self.tunnel(tunnel).await;
             return After::Close;
         }
-        if broken {
-            return if framing == Framing::Close { After::Reset } else { After::Close };
-        }
         self.end_content();
-        if self.upload.is_some() || self.is_lost || !keeps {
+        // What follows a switch to nothing could be anything.
+        let is_lost = self.is_lost || status == StatusCode::SWITCHING_PROTOCOLS;
+        if self.upload.is_some() || is_lost || !keeps {
             self.linger().await;
             return After::Close;
         }
@@ -455,11 +463,14 @@ impl<'a> Conversation<'a> {
     fn poll_send(&mut self, cx: &mut Context<'_>, sending: &mut Sending) -> Poll<Result<(), Gone>> {
         loop {
             let mut waits = false;
-            while !sending.ended && !waits && !sending.out.is_full() {
+            // While the client takes nothing, nothing is got for it.
+            let most = if sending.body.stored().is_some() { out::STORED } else { out::FLOWING };
+            while !sending.ended && !waits && sending.stuck.is_none() && !sending.out.is_full(most) {
                 waits = sending.poll_body(cx).is_pending();
             }
             while !sending.out.is_empty() {
-                match sending.out.poll_write(cx, &mut self.write) {
+                let Some(half) = &mut self.write.half else { return Poll::Ready(Err(Gone)) };
+                match sending.out.poll_write(cx, half) {
                     Poll::Ready(Ok(())) => sending.stuck = None,
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Gone)),
                     Poll::Pending => {
@@ -474,7 +485,7 @@ impl<'a> Conversation<'a> {
                 return Poll::Ready(Ok(()));
             }
             if waits {
-                return self.poll_client(cx).map(Err);
+                return self.poll_client(cx, false).map(Err);
             }
         }
     }
@@ -499,7 +510,8 @@ impl<'a> Conversation<'a> {
             return;
         }
         let until_closed = async {
-            if self.write.shutdown().await.is_err() {
+            let Some(write) = &mut self.write.half else { return };
+            if write.shutdown().await.is_err() {
                 return;
             }
             while let Some(upload) = &self.upload {
@@ -525,8 +537,8 @@ impl<'a> Conversation<'a> {
     /// Leaves HTTP: bytes go both ways.
     async fn tunnel(&mut self, tunnel: Tunnel) {
         let Some(origin) = tunnel.origin.await else { return };
-        let Some(read) = self.read.take() else { return };
-        let client = tokio::io::join(read, &mut self.write);
+        let (Some(read), Some(write)) = (self.read.take(), &mut self.write.half) else { return };
+        let client = tokio::io::join(read, write);
         match tunnel::join(client, &self.arrived, origin, self.terms.settings.tunnel_timeout).await {
             tunnel::End::Closed => {}
             tunnel::End::Silent => self.terms.counters.client_timeout_tunnel.up(),
@@ -541,6 +553,53 @@ impl<'a> Open<'a> {
     fn new(counters: &'a Counters) -> Self {
         counters.client_connections_open.up();
         Open(counters)
+    }
+}
+
+impl Drain {
+    /// To be told by this; it has not been yet.
+    pub fn new(told: watch::Receiver<bool>) -> Self {
+        let mut other = told.clone();
+        // When nobody is left who could tell, it is time as well.
+        let wakes = async move { drop(other.wait_for(|told| *told).await) };
+        Drain { told, wakes: Box::pin(wakes), is_registered: false }
+    }
+
+    /// Whether the node closes.
+    fn is_told(&self) -> bool {
+        self.told.has_changed().unwrap_or(true)
+    }
+
+    /// The same, and wakes this task when it comes to that.
+    fn poll_told(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.is_registered {
+            self.is_registered = true;
+            if self.wakes.as_mut().poll(cx).is_ready() {
+                return true;
+            }
+        }
+        self.is_told()
+    }
+}
+
+impl Writer {
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.half {
+            Some(half) => Pin::new(half).poll_write(cx, bytes),
+            None => Poll::Ready(Ok(0)),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(half) = self.half.take()
+            && self.resets
+        {
+            let _ = half.as_ref().set_zero_linger();
+            // Without a word of goodbye.
+            half.forget();
+        }
     }
 }
 
@@ -566,7 +625,6 @@ impl Sending {
                 self.out.body(&mut self.framing, bytes);
                 if self.framing == Framing::Length(0) {
                     // Nobody asks for the end.
-                    self.body.complete();
                     self.ended = true;
                 }
             }

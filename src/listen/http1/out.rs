@@ -14,12 +14,15 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::io::AsyncWrite;
 
+use crate::rfc::connection;
 use crate::rfc::fields::Fields;
 
 /// Up to so many bytes are copied behind the head, which costs less than a second slice.
 pub const COPIED: usize = 16 * 1024;
-/// So many bytes are gathered for one write.
-const GATHERED: usize = 512 * 1024;
+/// So many bytes are gathered for one write, where they are held by the store anyhow.
+pub const STORED: usize = 512 * 1024;
+/// So many where nobody else would hold them.
+pub const FLOWING: usize = 64 * 1024;
 /// So many slices one write has at most.
 const SLICES: usize = 16;
 /// A buffer that has grown beyond this is not kept.
@@ -89,6 +92,10 @@ impl Out {
 
     /// A piece of a body that is framed so.
     pub fn body(&mut self, framing: &mut Framing, mut piece: Bytes) {
+        if piece.is_empty() {
+            // It would be the last chunk.
+            return;
+        }
         match framing {
             Framing::None => {}
             Framing::Close => self.push(piece),
@@ -122,6 +129,8 @@ impl Out {
     pub fn last_chunk(&mut self, trailers: Option<&Fields>) {
         self.bytes(b"0\r\n");
         if let Some(trailers) = trailers {
+            let mut trailers = trailers.clone();
+            trailers.retain(|name, _| std::str::from_utf8(name).is_ok_and(connection::may_be_trailer));
             let mut written = Vec::with_capacity(trailers.written_len());
             trailers.write(&mut written);
             self.bytes(&written);
@@ -156,9 +165,9 @@ impl Out {
         self.at == self.buffer.len() && self.pieces.is_empty()
     }
 
-    /// Whether so much waits to be written that nothing is to be added.
-    pub fn is_full(&self) -> bool {
-        self.waiting + self.buffer.len() - self.at >= GATHERED || self.pieces.len() >= SLICES - 4
+    /// Whether so much waits to be written, `most` or more, that nothing is to be added.
+    pub fn is_full(&self, most: usize) -> bool {
+        self.waiting + self.buffer.len() - self.at >= most || self.pieces.len() >= SLICES - 4
     }
 
     /// Writes what the socket takes. An error is the connection's.
@@ -196,6 +205,9 @@ impl Out {
         wrote -= of_buffer;
         if self.at == self.buffer.len() {
             self.buffer.clear();
+            self.at = 0;
+        } else if self.at > COPIED {
+            self.buffer.drain(..self.at);
             self.at = 0;
         }
         while wrote > 0

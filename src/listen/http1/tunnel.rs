@@ -1,14 +1,14 @@
 //! A connection that has left HTTP: bytes go both ways until one side closes, or both
 //! are silent for too long.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use futures_util::future::{Either, select};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// How a tunnel came to its end.
 #[derive(Debug)]
@@ -21,25 +21,57 @@ pub enum End {
     Broken(io::Error),
 }
 
-/// Joins the two ends. `early` is what the client has sent already.
+/// How long the other side may be silent when one has closed.
+const HALF: Duration = Duration::from_secs(30);
+
+/// Joins the two ends. `early` is what the client has sent already. When one side closes, the
+/// other one may say the rest.
 pub async fn join(
-    client: impl AsyncRead + AsyncWrite + Unpin,
+    client: impl AsyncRead + AsyncWrite,
     early: &[u8],
-    mut origin: impl AsyncRead + AsyncWrite + Unpin,
+    origin: impl AsyncRead + AsyncWrite,
     patience: Duration,
 ) -> End {
     let moved = Arc::new(AtomicU64::new(0));
-    let mut client = Watched { end: client, moved: Arc::clone(&moved) };
-    let joined = async {
-        origin.write_all(early).await?;
-        tokio::io::copy_bidirectional(&mut client, &mut origin).await
+    let (from_client, to_client) = tokio::io::split(client);
+    let (from_origin, to_origin) = tokio::io::split(origin);
+    let up = pin!(copy(from_client, to_origin, early, Arc::clone(&moved)));
+    let down = pin!(copy(from_origin, to_client, &[], Arc::clone(&moved)));
+    let first = tokio::select! {
+        first = select(up, down) => first,
+        () = silence(&moved, patience) => return End::Silent,
     };
+    let (outcome, rest) = match first {
+        Either::Left((outcome, down)) => (outcome, Either::Left(down)),
+        Either::Right((outcome, up)) => (outcome, Either::Right(up)),
+    };
+    if let Err(error) = outcome {
+        return End::Broken(error);
+    }
     tokio::select! {
-        outcome = joined => match outcome {
-            Ok(_) => End::Closed,
-            Err(error) => End::Broken(error),
-        },
-        () = silence(&moved, patience) => End::Silent,
+        outcome = rest => outcome.map_or_else(End::Broken, |()| End::Closed),
+        () = silence(&moved, patience.min(HALF)) => End::Closed,
+    }
+}
+
+/// Copies what comes from one end to the other, and closes that at the end.
+async fn copy(
+    from: impl AsyncRead,
+    to: impl AsyncWrite,
+    early: &[u8],
+    moved: Arc<AtomicU64>,
+) -> io::Result<()> {
+    let (mut from, mut to) = (pin!(from), pin!(to));
+    to.write_all(early).await?;
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        if read == 0 {
+            return to.shutdown().await;
+        }
+        moved.fetch_add(1, Ordering::Relaxed);
+        to.write_all(buffer.get(..read).unwrap_or_default()).await?;
+        moved.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -54,59 +86,5 @@ async fn silence(moved: &AtomicU64, patience: Duration) {
         let now = moved.load(Ordering::Relaxed);
         silent = if now == before { silent + step } else { Duration::ZERO };
         before = now;
-    }
-}
-
-/// One end, and how often something has moved through it.
-struct Watched<T> {
-    end: T,
-    moved: Arc<AtomicU64>,
-}
-
-impl<T> Watched<T> {
-    fn moved<R>(&self, outcome: Poll<R>) -> Poll<R> {
-        if outcome.is_ready() {
-            self.moved.fetch_add(1, Ordering::Relaxed);
-        }
-        outcome
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.end).poll_read(cx, buf);
-        self.moved(outcome)
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.end).poll_write(cx, buf);
-        self.moved(outcome)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.end).poll_write_vectored(cx, bufs);
-        self.moved(outcome)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.end.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.end).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.end).poll_shutdown(cx)
     }
 }

@@ -151,3 +151,26 @@ async fn chunks_that_are_none_end_the_request() {
     unharmed(&world).await;
     assert_eq!(world.counters().invalidated_by_method.get(), 0);
 }
+
+#[tokio::test]
+async fn chunks_that_are_none_stay_so_wherever_they_are_cut() {
+    let world = World::start("").await;
+    for (first, second) in [
+        ("3\r\nabc\r\n0\r\nbad", "\r\n"),
+        ("zz", "5\r\nhello\r\n0\r\n\r\n"),
+        ("3\r\nabcX", "\r\n0\r\n\r\n"),
+        ("3\r\nabc\r\n0\r\nX: y\0", "\r\n\r\n"),
+    ] {
+        let mut client = world.client("hostile").await;
+        let head = "POST /x HTTP/1.1\r\nHost: www.example.org\r\nTransfer-Encoding: chunked\r\n\r\n";
+        client.send(format!("{head}{first}").as_bytes()).await;
+        // The first part is likely to be read by itself.
+        tokio::task::yield_now().await;
+        client.send(format!("{second}{SMUGGLED}").as_bytes()).await;
+        let reply = client.reply(false).await;
+        assert_eq!((reply.status, reply.field("connection")), (400, Some("close")), "{first:?}");
+        assert!(client.is_closed().await, "{first:?}");
+    }
+    world.until("all exchanges to end", |c| c.origin_connections_open.get() == 0).await;
+    unharmed(&world).await;
+}
