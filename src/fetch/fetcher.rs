@@ -315,7 +315,7 @@ impl Fetcher {
         let received = self.clock().now();
         let status = exchange.head.status;
         let mut fields = exchange.head.fields;
-        let later_than = self.later_than(&asked.rules, &mut fields, sequence).await;
+        let later_than = self.later_than(asked, &mut fields, requested, sequence).await;
         let moments = Moments { requested, received, sequence: later_than };
         let length = fly::content_length(&fields, status);
         let protocol = connection::upgrade(&fields).map(<[u8]>::to_vec);

@@ -20,8 +20,12 @@ pub fn initial_age(fields: &Fields, requested: Wall, received: Wall) -> u64 {
 
 /// The `Age` field: the first member of the first line, if it is a number
 /// (RFC 9111 5.1).
+pub fn given(fields: &Fields) -> Option<u64> {
+    fields.members("age").next().and_then(delta_seconds)
+}
+
 fn age_value(fields: &Fields) -> u64 {
-    fields.members("age").next().and_then(delta_seconds).unwrap_or(0)
+    given(fields).unwrap_or(0)
 }
 
 /// The current age in milliseconds.
