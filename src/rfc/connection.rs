@@ -23,9 +23,10 @@ const FOR_ALL: [&str; 2] = ["cdn-loop", "via"];
 /// Drops them, and whatever else `Connection` names.
 pub fn strip(fields: &mut Fields) {
     let named: Vec<Vec<u8>> = fields.members("connection").map(<[u8]>::to_vec).collect();
+    let is_among = |names: &[&str], name: &[u8]| names.iter().any(|other| other.as_bytes() == name);
     fields.retain(|name, _| {
-        let is_named = || named.iter().any(|named| named.eq_ignore_ascii_case(name.as_bytes()));
-        !HOP_BY_HOP.contains(&name) && (FOR_ALL.contains(&name) || !is_named())
+        let is_named = || named.iter().any(|named| named.eq_ignore_ascii_case(name));
+        !is_among(&HOP_BY_HOP, name) && (is_among(&FOR_ALL, name) || !is_named())
     });
 }
 

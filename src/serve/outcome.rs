@@ -137,12 +137,12 @@ impl Record {
     }
 
     /// Notes the head of the reply.
-    pub fn head(&mut self, outcome: Outcome, status: StatusCode, cache_status: &str) {
+    pub fn head(&mut self, outcome: Outcome, status: StatusCode, cache_status: &[u8]) {
         self.outcome = outcome;
         if let Some((_, line)) = &mut self.log {
             line.status = status.as_u16();
             line.time_to_head = self.started.elapsed();
-            line.cache_status = cache_status.to_owned();
+            line.cache_status = String::from_utf8_lossy(cache_status).into_owned();
         }
     }
 
