@@ -195,6 +195,17 @@ pub enum Failed {
     Lost,
 }
 
+impl Failed {
+    /// Whether the origin was not asked at all.
+    pub fn is_unasked(&self) -> bool {
+        match self {
+            Failed::Origin(failure) => failure.is_unasked(),
+            Failed::Full => true,
+            Failed::Status(_) | Failed::Unasked304 | Failed::Waited(_) | Failed::Lost => false,
+        }
+    }
+}
+
 impl Fetcher {
     /// A fetcher for these origins; `shields` is what those of them that are shields need.
     pub fn new(
