@@ -513,7 +513,16 @@ impl Drop for Attempt {
 /// A response's body, whose request is under way until it has ended.
 struct UnderWay {
     body: Timed,
+    /// Ends after the body, whose connection is closed by then: nobody gets the place of a
+    /// request that its server may still be at.
     until_end: Option<(Attempt, Whole)>,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.body.close();
+        drop(self.until_end.take());
+    }
 }
 
 impl futures_util::Stream for UnderWay {

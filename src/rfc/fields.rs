@@ -73,6 +73,12 @@ impl Fields {
         Fields { bytes: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines) }
     }
 
+    /// Takes all lines out, and keeps the room that they had.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.lines.clear();
+    }
+
     /// Appends a line. The name is lower-cased, white space around the value is
     /// dropped; anything that would not survive being written is refused.
     pub fn push(&mut self, name: &str, value: &[u8]) -> Result<(), BadField> {

@@ -49,7 +49,7 @@ enum Part {
 }
 
 /// A response that may be shared, as this client is to have it.
-pub(super) fn deliver(walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Reply {
+pub(super) fn deliver(mut walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Reply {
     let (head, length): (&Head, Option<u64>) = match &source {
         Source::Stored(response) => (&response.head, Some(response.body.len())),
         Source::Flowing(response, _) => (&response.head, response.length),
@@ -95,7 +95,8 @@ pub(super) fn deliver(walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Rep
         (None, Source::Stored(_)) => Base::Body,
         (None, Source::Flowing(response, _)) => Base::Head(Arc::clone(&response.head)),
     };
-    let mut fields = changed.unwrap_or_else(|| Fields::with_capacity(8, 256));
+    let (is_head, version) = (request.method == Method::HEAD, request.version);
+    let mut fields = changed.unwrap_or_else(|| walk.room());
     if let Source::Flowing(response, _) = &source
         && !answer.collapsed
     {
@@ -103,7 +104,6 @@ pub(super) fn deliver(walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Rep
             fields.add(name, value);
         }
     }
-    let is_head = request.method == Method::HEAD;
     let (part, boundary) = match part {
         Part::Many(ranges) => (Part::Many(ranges), Some(format!("{:032x}", fastrand::u128(..)))),
         part => (part, None),
@@ -135,7 +135,7 @@ pub(super) fn deliver(walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Rep
         (Part::Nothing, _) => ReplyContent::Empty,
         (Part::Whole, Source::Stored(response)) => {
             // Trailers can only be sent without a length (RFC 9112 7.1.2).
-            if trailers.is_some() && request.version >= http::Version::HTTP_11 {
+            if trailers.is_some() && version >= http::Version::HTTP_11 {
                 length = None;
             }
             let whole = 0..response.body.len();

@@ -316,6 +316,15 @@ impl<'a> Walk<'a> {
         (found, decision)
     }
 
+    /// Room for the fields of the reply: that which the request's had, where nobody else has
+    /// the request.
+    fn room(&mut self) -> Fields {
+        let request = Arc::get_mut(&mut self.asked);
+        let mut room = request.map(|asked| std::mem::take(&mut asked.presented.fields)).unwrap_or_default();
+        room.clear();
+        room
+    }
+
     /// Whether it has content that nobody could pass on, on a hidden route.
     fn is_with_content_in_vain(&self) -> bool {
         self.asked.presented.has_body && self.asked.rules.mode == Mode::Hidden

@@ -10,7 +10,7 @@ use super::Server;
 use crate::clock::Wall;
 use crate::message::Broken;
 use crate::observe::access_log::{AccessLog, Entry};
-use crate::observe::counters::{Count, Counters};
+use crate::observe::counters::{Counters, Spread};
 use crate::policy::Received;
 use crate::shed::Place;
 
@@ -46,7 +46,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Its row in the table of counters.
-    fn count(self, counters: &Counters) -> &Count {
+    fn count(self, counters: &Counters) -> &Spread {
         match self {
             Outcome::Hit => &counters.requests_hit,
             Outcome::Stale => &counters.requests_stale,

@@ -108,6 +108,10 @@ impl Scan {
 /// Room for what a request line has beside its target, and for the head's last line.
 const REQUEST_LINE: usize = 256;
 
+/// At least so many bytes are kept for the fields, as those of the reply are put in the same
+/// place afterwards.
+const ROOM: usize = 384;
+
 /// Reads a head that [`Scan`] has found: its lines, each with its CRLF, and the empty one.
 pub fn parse(head: &[u8], limits: &Limits) -> Result<Head, Refusal> {
     let mut lines = Lines { rest: head };
@@ -115,7 +119,7 @@ pub fn parse(head: &[u8], limits: &Limits) -> Result<Head, Refusal> {
     if lines.rest.len() > limits.fields + 2 {
         return Err(Refusal::HeaderTooLarge);
     }
-    let mut fields = Fields::with_capacity(16, lines.rest.len());
+    let mut fields = Fields::with_capacity(16, lines.rest.len().max(ROOM));
     for line in lines {
         if line.is_empty() {
             break;
