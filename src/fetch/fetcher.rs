@@ -195,6 +195,17 @@ pub enum Failed {
     Lost,
 }
 
+impl Failed {
+    /// Whether the origin was not asked at all.
+    pub fn is_unasked(&self) -> bool {
+        match self {
+            Failed::Origin(failure) => failure.is_unasked(),
+            Failed::Full => true,
+            Failed::Status(_) | Failed::Unasked304 | Failed::Waited(_) | Failed::Lost => false,
+        }
+    }
+}
+
 impl Fetcher {
     /// A fetcher for these origins; `shields` is what those of them that are shields need.
     pub fn new(
@@ -315,7 +326,7 @@ impl Fetcher {
         let received = self.clock().now();
         let status = exchange.head.status;
         let mut fields = exchange.head.fields;
-        let later_than = self.later_than(&asked.rules, &mut fields, sequence).await;
+        let later_than = self.later_than(asked, &mut fields, requested, sequence).await;
         let moments = Moments { requested, received, sequence: later_than };
         let length = fly::content_length(&fields, status);
         let protocol = connection::upgrade(&fields).map(<[u8]>::to_vec);

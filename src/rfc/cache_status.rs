@@ -1,7 +1,5 @@
 //! `Cache-Status` (RFC 9211): what a cache did with a request, in one member.
 
-use std::io::Write;
-
 /// This cache's member of the list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CacheStatus<'a> {
@@ -80,13 +78,14 @@ impl CacheStatus<'_> {
             text.extend_from_slice(b"; fwd=");
             text.extend_from_slice(fwd.token().as_bytes());
         }
-        // Writing to memory does not fail.
         if let Some(status) = self.fwd_status {
-            let _ = write!(text, "; fwd-status={status}");
+            text.extend_from_slice(b"; fwd-status=");
+            push_number(text, status.into());
         }
         if let Some(ttl) = self.ttl {
             // The integers of structured fields have fifteen digits.
-            let _ = write!(text, "; ttl={}", ttl.clamp(-999_999_999_999_999, 999_999_999_999_999));
+            text.extend_from_slice(b"; ttl=");
+            push_number(text, ttl.clamp(-999_999_999_999_999, 999_999_999_999_999));
         }
         if self.stored {
             text.extend_from_slice(b"; stored");
@@ -102,6 +101,22 @@ impl CacheStatus<'_> {
             text.extend_from_slice(b"; detail=");
             push_name(text, detail);
         }
+    }
+}
+
+/// In decimal digits.
+fn push_number(text: &mut Vec<u8>, number: i64) {
+    if number < 0 {
+        text.push(b'-');
+    }
+    let number = number.unsigned_abs();
+    let mut divisor = 1;
+    while number / divisor >= 10 {
+        divisor *= 10;
+    }
+    while divisor > 0 {
+        text.push(b'0' + (number / divisor % 10) as u8);
+        divisor /= 10;
     }
 }
 
@@ -125,4 +140,27 @@ fn push_string(text: &mut Vec<u8>, content: &str) {
         text.push(byte);
     }
     text.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_whole_and_have_fifteen_digits_at_most() {
+        let most = "999999999999999";
+        for (ttl, text) in [
+            (0, "0".to_owned()),
+            (-1, "-1".to_owned()),
+            (9, "9".to_owned()),
+            (10, "10".to_owned()),
+            (-3600, "-3600".to_owned()),
+            (i64::MAX, most.to_owned()),
+            (i64::MIN, format!("-{most}")),
+        ] {
+            let status =
+                CacheStatus { cache: "a", ttl: Some(ttl), fwd_status: Some(304), ..CacheStatus::default() };
+            assert_eq!(status.write(), format!("a; fwd-status=304; ttl={text}"));
+        }
+    }
 }

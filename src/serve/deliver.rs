@@ -119,7 +119,8 @@ pub(super) fn deliver(mut walk: Walk<'_>, source: Source<'_>, answer: Answer) ->
     if let Some(read) = &walk.edge
         && !is_outdated(head, &walk)
     {
-        let first_hand = answer.outcome == Outcome::Miss && is_first_hand(&walk);
+        // Whoever has joined a fetch of another client has what was asked for earlier.
+        let first_hand = answer.outcome == Outcome::Miss && !answer.collapsed && is_first_hand(&walk);
         fields.add(READ, told(read, !first_hand));
     }
     let trailers = match &source {

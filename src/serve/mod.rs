@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use http::{Method, StatusCode, Version};
 
 use crate::clock::{self, Clock, Wall};
-use crate::fetch::{Asked, Fetched, Fetcher, Passed};
+use crate::fetch::{Asked, Failed, Fetched, Fetcher, Passed};
 use crate::invalidate::ReadTo;
 use crate::message::READ;
 use crate::observe::access_log::AccessLog;
@@ -344,6 +344,14 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Gives back what the client was charged with where the origin was not asked after all.
+    fn excuse(&mut self, why: &Failed) {
+        if self.charged && why.is_unasked() {
+            self.server.door.give_back(self.record.client);
+            self.charged = false;
+        }
+    }
+
     /// The origin is not asked for this client now: what is stale answers, where it may.
     fn shed(mut self, why: Shed, stale: Option<&Arc<StoredResponse>>) -> Reply {
         self.record.place = None;
@@ -473,13 +481,16 @@ impl<'a> Walk<'a> {
             }
             Fetched::Private(private) => deliver::private(self, private, plan.fwd),
             Fetched::LookAgain => return Fetch::LookAgain(self),
-            Fetched::Failed(why) => match fallback.filter(|stored| self.may_use(stored, since)) {
-                Some(stored) => {
-                    self.record.failure = Some(why.to_string());
-                    self.stale(fetcher, Arc::clone(stored), Stale::OnError, None)
+            Fetched::Failed(why) => {
+                self.excuse(&why);
+                match fallback.filter(|stored| self.may_use(stored, since)) {
+                    Some(stored) => {
+                        self.record.failure = Some(why.to_string());
+                        self.stale(fetcher, Arc::clone(stored), Stale::OnError, None)
+                    }
+                    None => synth::failed(self, &why),
                 }
-                None => synth::failed(self, &why),
-            },
+            }
         })
     }
 
@@ -522,14 +533,17 @@ impl<'a> Walk<'a> {
                 };
                 deliver::deliver(self, Source::Flowing(&response, seat), answer)
             }
-            Err(why) => match fallback.filter(|stored| self.may_use(stored, since)) {
-                Some(stored) => {
-                    fetcher.refresh_failed(&self.asked, stored);
-                    self.record.failure = Some(why.to_string());
-                    self.stale(fetcher, Arc::clone(stored), Stale::OnError, None)
+            Err(why) => {
+                self.excuse(&why);
+                match fallback.filter(|stored| self.may_use(stored, since)) {
+                    Some(stored) => {
+                        fetcher.refresh_failed(&self.asked, stored);
+                        self.record.failure = Some(why.to_string());
+                        self.stale(fetcher, Arc::clone(stored), Stale::OnError, None)
+                    }
+                    None => synth::failed(self, &why),
                 }
-                None => synth::failed(self, &why),
-            },
+            }
         }
     }
 }
