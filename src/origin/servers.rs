@@ -196,13 +196,13 @@ impl Servers {
 
     /// An attempt at a server was answered, failed, or was given up.
     pub fn answered(&mut self, number: u64, pass: Pass, outcome: Outcome, now: Instant) {
-        let (out, all) = self.out(now);
+        // How the others stand matters only to one that fails.
+        let (out, all) = if outcome == Outcome::Failure { self.out(now) } else { (0, 0) };
         let Some(server) = self.all.iter_mut().find(|server| server.number == number) else { return };
         let change = server.breaker.ended(pass, outcome, now, fastrand::f64());
         if change == Some(Change::Closed) {
             server.returned = Some(now);
         }
-        let name = server.name();
         match outcome {
             Outcome::Success => server.outlier.success(),
             Outcome::Failure => {
@@ -211,7 +211,7 @@ impl Servers {
                     server.outlier.eject(now);
                     let until = server.outlier.ejected_until(now).unwrap_or(now);
                     let time = until.saturating_duration_since(now);
-                    self.news.push(News::Ejected { server: name.clone(), time });
+                    self.news.push(News::Ejected { server: server.name(), time });
                 }
             }
             Outcome::Unjudged => {}
