@@ -154,6 +154,7 @@ fn server(store: Arc<Store>, clock: Clock) -> Server {
         },
         store,
         node: "forebay".to_owned(),
+        via: "1.1 forebay".to_owned(),
         clock,
         counters: Arc::clone(&counters),
         access_log: AccessLog::start(&config.access_log, counters).expect("no log"),
@@ -189,7 +190,7 @@ fn whole_hit(c: &mut Criterion) {
     group.bench_function("1 KiB", |b| {
         b.iter(|| {
             runtime.block_on(async {
-                let request = Request { received: received(), content: None, switched: None };
+                let request = Request { received: received(), content: None };
                 let mut reply = server.serve(request).await;
                 assert_eq!(reply.status, StatusCode::OK);
                 while reply.body.next().await.is_some() {}

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::Version;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
@@ -25,7 +26,7 @@ use crate::admin::{self, Auth, Control};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Me, NodeName, Reached, Tiers, View, message, position};
 use crate::config::{Config, Faults, NodeSettings, reload};
-use crate::fetch::{Common, Fetcher, Flights};
+use crate::fetch::{self, Common, Fetcher, Flights};
 use crate::invalidate::{Accepted, Entry, Invalidator, Journal, JournalError, Recovered, Wanted};
 use crate::listen::{self, Current};
 use crate::observe::access_log::AccessLog;
@@ -355,6 +356,7 @@ fn build(
         door,
         purging: Purging { settings: config.purge.clone(), invalidator: Arc::clone(invalidator) },
         node: config.node.name.clone(),
+        via: fetch::via_member(Version::HTTP_11, &config.node.name),
         clock: common.clock.clone(),
         counters: Arc::clone(&common.counters),
         access_log: access_log.clone(),

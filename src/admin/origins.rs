@@ -63,14 +63,14 @@ pub(super) fn force(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byt
             return refuse(StatusCode::BAD_REQUEST, &format!("the content is not understood: {error}"), cure);
         }
     };
-    let name = call.head.uri.path().rsplit('/').nth(1).unwrap_or_default();
+    let name = call.named();
     let forced = match wanted.state {
         Wanted::Open => Some(Forced::Open),
         Wanted::Closed => Some(Forced::Closed),
         Wanted::Auto => None,
     };
     let cure = "GET /v1/origins shows those that this node asks, and their servers.";
-    match control.force(name, wanted.server.as_deref(), forced) {
+    match control.force(&name, wanted.server.as_deref(), forced) {
         None => refuse(StatusCode::NOT_FOUND, &format!("this node asks no origin `{name}`"), cure),
         Some(0) => refuse(StatusCode::NOT_FOUND, "the origin has no such server", cure),
         Some(changed) => {
@@ -80,7 +80,7 @@ pub(super) fn force(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byt
                 Some(Forced::Closed) => "closed",
                 None => "auto",
             };
-            tracing::info!(target: "forebay::origin", origin = name, server, state, by = %call.caller.name, "a breaker is decided by hand");
+            tracing::info!(target: "forebay::origin", origin = %name, server, state, by = %call.caller.name, "a breaker is decided by hand");
             ok(&json!(Changed { changed }))
         }
     }

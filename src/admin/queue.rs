@@ -46,7 +46,7 @@ pub(super) fn dead(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byte
     if let Some(refusal) = refused(call, control) {
         return refusal;
     }
-    match control.dead(origin(call), MOST) {
+    match control.dead(&call.named(), MOST) {
         Ok(dead) => ok(&json!(Dead { dead })),
         Err(error) => no_answer(&error),
     }
@@ -65,15 +65,10 @@ pub(super) fn replay(call: &Call<'_>, control: &dyn Control) -> Response<Full<By
             return refuse(StatusCode::BAD_REQUEST, &format!("the content is not understood: {error}"), cure);
         }
     };
-    match control.replay(origin(call), &wanted.ids) {
+    match control.replay(&call.named(), &wanted.ids) {
         Ok(replayed) => ok(&json!(Replayed { replayed })),
         Err(error) => no_answer(&error),
     }
-}
-
-/// The last segment of the path but one.
-fn origin<'a>(call: &Call<'a>) -> &'a str {
-    call.head.uri.path().rsplit('/').nth(1).unwrap_or_default()
 }
 
 /// The refusal where there is no such queue: none is made for a slip of the pen.
@@ -81,10 +76,10 @@ fn refused(call: &Call<'_>, control: &dyn Control) -> Option<Response<Full<Bytes
     if control.queue().is_none() {
         return Some(nothing_hidden());
     }
-    let name = origin(call);
+    let name = call.named();
     let cure = "Write the name of an origin of the configuration, as in [[origin]] name = \"...\".";
     let unknown = || refuse(StatusCode::NOT_FOUND, &format!("there is no origin `{name}`"), cure);
-    (!control.has_origin(name)).then(unknown)
+    (!control.has_origin(&name)).then(unknown)
 }
 
 fn nothing_hidden() -> Response<Full<Bytes>> {

@@ -29,6 +29,7 @@ use super::calls::{self, Does};
 use super::{Control, asyncapi, origins, purge, queue, warm};
 use crate::invalidate::wire;
 use crate::rfc::host::{Authority, parse_authority};
+use crate::rfc::uri::text_of;
 
 /// A call as it arrived.
 pub(super) struct Call<'a> {
@@ -40,6 +41,13 @@ pub(super) struct Call<'a> {
     pub own_port: u16,
     /// Who calls.
     pub caller: &'a Caller,
+}
+
+impl Call<'_> {
+    /// The text of the last segment of the path but one: what the call names.
+    pub fn named(&self) -> String {
+        text_of(self.head.uri.path().rsplit('/').nth(1).unwrap_or_default())
+    }
 }
 
 /// Whom a port listens to.

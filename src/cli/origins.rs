@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::count;
 use super::operator::{Node, ask, told};
 use super::queue::time;
+use crate::rfc::uri::segment;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -55,7 +56,8 @@ pub(super) fn origins(origins: &Origins) -> ExitCode {
         What::Auto => "auto",
     };
     let body = json!({ "state": wanted, "server": server });
-    told(node, ask(node, "POST", &format!("/v1/origins/{origin}/breaker"), Some(&body)), |answer| {
+    let path = format!("/v1/origins/{}/breaker", segment(origin));
+    told(node, ask(node, "POST", &path, Some(&body)), |answer| {
         let changed = answer.get("changed")?.as_u64()?;
         Some(format!("{} of {origin} set to {wanted}\n", count(changed, "breaker")))
     })

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::count;
 use super::operator::{Node, ask, told};
+use crate::rfc::uri::segment;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -32,13 +33,15 @@ pub(super) struct Queue {
 pub(super) fn queue(queue: &Queue) -> ExitCode {
     let Queue { dead: of_dead, replay, id, node } = queue;
     if let Some(origin) = of_dead {
-        return told(node, ask(node, "GET", &format!("/v1/queue/{origin}/dead"), None), dead);
+        let path = format!("/v1/queue/{}/dead", segment(origin));
+        return told(node, ask(node, "GET", &path, None), dead);
     }
     let Some(origin) = replay else {
         return told(node, ask(node, "GET", "/v1/queue", None), state);
     };
     let body = json!({ "ids": id });
-    told(node, ask(node, "POST", &format!("/v1/queue/{origin}/replay"), Some(&body)), |answer| {
+    let path = format!("/v1/queue/{}/replay", segment(origin));
+    told(node, ask(node, "POST", &path, Some(&body)), |answer| {
         let replayed = answer.get("replayed")?.as_u64()?;
         Some(format!("told {} once more\n", count(replayed, "event")))
     })

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use crate::fetch::Shields;
-use crate::invalidate::Invalidator;
+use crate::fetch::{OfShield, Shields};
+use crate::invalidate::{Answered, Invalidator};
 
 /// The shields of a node, for its fetches.
 pub struct Tiers {
@@ -26,7 +26,8 @@ impl Shields for Tiers {
         self.invalidator.asks_shield()
     }
 
-    fn later_than<'a>(&'a self, told: &'a [u8]) -> BoxFuture<'a, u64> {
-        self.invalidator.later_than(told).boxed()
+    fn later_than(&self, kept: OfShield) -> BoxFuture<'_, u64> {
+        let OfShield { told, key, groups, made } = kept;
+        async move { self.invalidator.later_than(&Answered { told, key, groups, made }).await }.boxed()
     }
 }

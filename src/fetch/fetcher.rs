@@ -23,7 +23,7 @@ use crate::policy::decide::{Pass, PassReason, Plan, may_answer_others};
 use crate::policy::site::Rules;
 use crate::policy::{Hop, Loop, Presented};
 use crate::rfc::cache_status::Fwd;
-use crate::rfc::fields::Fields;
+use crate::rfc::fields::{Fields, members_of};
 use crate::rfc::freshen::{self, HeadEffect};
 use crate::rfc::vary::SecondaryKey;
 use crate::rfc::{connection, groups, storable, unsafe_method};
@@ -195,6 +195,17 @@ pub enum Failed {
     Lost,
 }
 
+impl Failed {
+    /// Whether the origin was not asked at all.
+    pub fn is_unasked(&self) -> bool {
+        match self {
+            Failed::Origin(failure) => failure.is_unasked(),
+            Failed::Full => true,
+            Failed::Status(_) | Failed::Unasked304 | Failed::Waited(_) | Failed::Lost => false,
+        }
+    }
+}
+
 impl Fetcher {
     /// A fetcher for these origins; `shields` is what those of them that are shields need.
     pub fn new(
@@ -315,7 +326,7 @@ impl Fetcher {
         let received = self.clock().now();
         let status = exchange.head.status;
         let mut fields = exchange.head.fields;
-        let later_than = self.later_than(&asked.rules, &mut fields, sequence).await;
+        let later_than = self.later_than(asked, &mut fields, requested, sequence).await;
         let moments = Moments { requested, received, sequence: later_than };
         let length = fly::content_length(&fields, status);
         let protocol = connection::upgrade(&fields).map(<[u8]>::to_vec);
@@ -337,7 +348,16 @@ impl Fetcher {
                 return Ok(self.maybe_keep_post(asked, status, fields, length, exchange.body, moments));
             }
         }
-        let switched = exchange.switched.zip(protocol);
+        let offered = |protocol: &[u8]| {
+            let members = asked.presented.upgrade.as_deref().into_iter().flat_map(members_of);
+            members.into_iter().any(|member| member.eq_ignore_ascii_case(protocol))
+        };
+        let switched = exchange.switched.zip(protocol.filter(|protocol| offered(protocol)));
+        if status == StatusCode::SWITCHING_PROTOCOLS && switched.is_none() {
+            // The client could take what follows for anything.
+            let why = "a 101 to a protocol that was not asked for".to_owned();
+            return Err(Failed::Origin(Failure::Malformed(why)));
+        }
         Ok(Passed::Answer { status, fields, length, body: exchange.body, switched })
     }
 

@@ -61,7 +61,8 @@ pub(super) async fn fly(
         Ok(exchange) => exchange,
         Err(failure) => return failed(&fetcher, &asked, &plan, &lease, Failed::Origin(failure)),
     };
-    let sequence = fetcher.later_than(&asked.rules, &mut exchange.head.fields, lease.sequence()).await;
+    let fields = &mut exchange.head.fields;
+    let sequence = fetcher.later_than(&asked, fields, requested, lease.sequence()).await;
     let moments = Moments { requested, received, sequence };
     let status = exchange.head.status;
     if let Some(stored) = plan.stored.as_ref().filter(|_| !is_failure(status))

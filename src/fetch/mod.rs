@@ -20,7 +20,7 @@ pub use fetcher::{Asked, Common, Failed, Fetched, Fetcher, Passed, Private};
 pub use flights::{Flights, Follower, Joined, Limits};
 pub use fly::Flowing;
 pub use request::{Purpose, request as origin_request, via_member};
-pub use shield::Shields;
+pub use shield::{OfShield, Shields};
 
 /// Limits of collapsing and streaming.
 #[derive(Clone, PartialEq, Eq, Debug)]

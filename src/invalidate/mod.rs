@@ -29,7 +29,8 @@ pub use journal::{Journal, JournalError, Recovered};
 use moment::{Course, Place};
 pub use moment::{Heard, Moment, ReadTo};
 pub use outbox::Outbox;
-pub use shield::told;
+use shield::Turns;
+pub use shield::{Answered, told};
 pub use target::Unclear;
 
 /// What somebody wants to be invalidated.
@@ -102,6 +103,8 @@ struct Membership {
     /// Those of other nodes that the journal was given, where nobody has waited for the
     /// disk yet. An error stays: then the journal lacks something.
     unwritten: Mutex<Result<Vec<Appending>, JournalError>>,
+    /// When which number was the last one, as answers of shields came.
+    turns: Mutex<Turns>,
     /// Held by whoever waits for the disk, so that nobody takes for written what another
     /// one still waits for.
     writing: Mutex<()>,
@@ -180,6 +183,7 @@ impl Invalidator {
                 outbox,
                 applied: Mutex::default(),
                 course: Course::default(),
+                turns: Mutex::default(),
                 unwritten: Mutex::new(Ok(Vec::new())),
                 writing: Mutex::default(),
             }
@@ -563,6 +567,7 @@ fn log(what: &[Selector], by: &str, soft: bool, done: &store::Invalidated) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::monotonic;
 
     fn tags(count: usize, length: usize) -> Vec<Selector> {
         let text = "t".repeat(length);
@@ -669,5 +674,31 @@ mod tests {
         let (store, edge) = node("edge");
         store.invalidate_for(&key("/x"), store.sequence());
         assert!(edge.moment_for(&key("/x")).unread && !edge.moment_for(&key("/y")).unread);
+    }
+
+    #[tokio::test]
+    async fn what_a_shield_has_kept_is_later_than_a_write_only_if_its_age_says_so() {
+        let (store, edge) = node("edge");
+        let answered = |key: &CacheKey, kept| Answered {
+            told: told(&read(2), kept).into_bytes(),
+            key: key.clone(),
+            groups: Vec::new(),
+            made: None,
+        };
+        let (x, y) = (key("/x"), key("/y"));
+        let number = store.invalidate_for(&x, store.sequence()).expect("the latest");
+        assert_eq!(edge.later_than(&answered(&x, true)).await, number - 1);
+        assert_eq!(edge.later_than(&answered(&y, true)).await, number);
+        assert_eq!(edge.later_than(&answered(&x, false)).await, number, "it was asked for after that");
+        let made = Some(monotonic());
+        assert_eq!(edge.later_than(&Answered { made, ..answered(&x, true) }).await, number);
+        let made = made.and_then(|made| made.checked_sub(Duration::from_secs(60)));
+        assert_eq!(edge.later_than(&Answered { made, ..answered(&x, true) }).await, number - 1);
+
+        let group = Selector::Group { authority: "http://a:80".to_owned(), group: "g".to_owned() };
+        let done = store.invalidate(&[group], Strength::Forced, Wall::default(), |_| {}).expect("a name");
+        let in_group = Answered { groups: vec!["g".to_owned()], ..answered(&y, true) };
+        assert_eq!(edge.later_than(&in_group).await, done.sequence - 1);
+        assert_eq!(edge.later_than(&answered(&y, true)).await, done.sequence);
     }
 }

@@ -240,6 +240,13 @@ impl Course {
         number < oldest || followed.noted.iter().any(|noted| noted.number == number || noted.before == number)
     }
 
+    /// Whether an invalidation of this number is remembered as one that stands in the stream,
+    /// or will.
+    pub fn remembers(&self, number: u64) -> bool {
+        let followed = self.followed.lock();
+        followed.noted.iter().any(|noted| noted.number == number || noted.before == number)
+    }
+
     /// The link is broken: nothing arrives.
     pub fn unlink(&self) {
         self.followed.lock().caught_up = false;

@@ -5,14 +5,21 @@
 //! moment for them, and says with its answer up to where nothing means it. What the edge
 //! has invalidated after that counts as later than the answer.
 //!
+//! What requests with unsafe methods have invalidated does not stand in the stream, and
+//! another shield than the one that such a request went by may have kept what was before.
+//! So what a shield had kept is later than that only where its age says so.
+//!
 //! What always holds: only whoever knows the id of the stream's first message, which the
 //! nodes of the cluster alone do, is told anything.
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Invalidator, ReadTo};
+use crate::clock::monotonic;
+use crate::stored::CacheKey;
 
 /// How long one of them waits for what the other one has read already. With a broker in
 /// reach it is there within milliseconds; without one nobody is to wait for it.
@@ -26,6 +33,52 @@ struct Told {
     /// See [`Moment::kept`](super::Moment::kept).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     kept: bool,
+}
+
+/// An answer of a shield, as far as it says what invalidations it is later than.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// What the shield has told with it.
+    pub told: Vec<u8>,
+    /// What it answers.
+    pub key: CacheKey,
+    /// The groups that it belongs to (RFC 9875).
+    pub groups: Vec<String>,
+    /// The application made it, or confirmed it, at this time or later. None where that is
+    /// not known.
+    pub made: Option<Instant>,
+}
+
+/// So many turns are remembered; the oldest go first.
+const TURNS: usize = 4096;
+/// Ages are whole seconds.
+const APART: Duration = Duration::from_secs(1);
+
+/// When which number was the last one of all invalidations here.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    seen: VecDeque<(Instant, u64)>,
+}
+
+impl Turns {
+    /// Now this number is the last one.
+    fn note(&mut self, now: Instant, number: u64) {
+        if let Some((at, last)) = self.seen.back()
+            && (*last == number || now.saturating_duration_since(*at) < APART)
+        {
+            return;
+        }
+        if self.seen.len() >= TURNS {
+            self.seen.pop_front();
+        }
+        self.seen.push_back((now, number));
+    }
+
+    /// A number that had been given out at that time, and all before it; 0 if none is known.
+    fn at(&self, time: Instant) -> u64 {
+        let later = self.seen.partition_point(|(at, _)| *at <= time);
+        later.checked_sub(1).and_then(|last| self.seen.get(last)).map_or(0, |(_, number)| *number)
+    }
 }
 
 /// What an edge is told with an answer that nothing means up to this place, in the form
@@ -50,13 +103,30 @@ impl Invalidator {
         self.read_to()
     }
 
-    /// The number of the last invalidation here that an answer is later than with which a
-    /// shield has told this: of all that come before it, too, it is. 0 where that cannot be
-    /// said.
-    pub async fn later_than(&self, told: &[u8]) -> u64 {
-        let Ok(Told { read, kept }) = serde_json::from_slice(told) else { return 0 };
+    /// The number of the last invalidation here that this answer of a shield is later than:
+    /// of all that come before it, too, it is. 0 where that cannot be said.
+    pub async fn later_than(&self, answered: &Answered) -> u64 {
+        let Ok(Told { read, kept }) = serde_json::from_slice(&answered.told) else { return 0 };
         self.wait_for(&read).await;
-        self.covered(&read, kept).unwrap_or_default()
+        let covered = self.covered(&read, kept).unwrap_or_default();
+        if !kept {
+            // It was asked for after this node had asked.
+            return covered;
+        }
+        self.alone_after(answered).map_or(covered, |alone| covered.min(alone.saturating_sub(1)))
+    }
+
+    /// The number of the last invalidation that means what was answered, does not stand in
+    /// the stream, and may have been after it.
+    fn alone_after(&self, answered: &Answered) -> Option<u64> {
+        let cluster = self.cluster.as_ref()?;
+        let turn = {
+            let mut turns = cluster.turns.lock();
+            turns.note(monotonic(), self.store.sequence());
+            answered.made.map_or(0, |made| turns.at(made))
+        };
+        let last = self.store.last_forced(&answered.key, &answered.groups);
+        (last > turn && !cluster.course.remembers(last)).then_some(last)
     }
 
     async fn wait_for(&self, read: &ReadTo) {
@@ -81,6 +151,24 @@ fn ascii(json: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_turn_is_known_from_when_it_was_seen_first_and_the_oldest_are_forgotten() {
+        let (start, mut turns) = (monotonic(), Turns::default());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        for (seconds, number) in [(10, 3), (10, 4), (12, 4), (20, 4), (30, 9)] {
+            turns.note(after(seconds), number);
+        }
+        for (seconds, number) in [(0, 0), (9, 0), (10, 3), (11, 3), (12, 4), (29, 4), (30, 9), (99, 9)] {
+            assert_eq!(turns.at(after(seconds)), number, "{seconds}");
+        }
+        let many = TURNS as u64 + 10;
+        (0..many).for_each(|turn| turns.note(after(100 + turn), 100 + turn));
+        assert_eq!(
+            (turns.seen.len(), turns.at(after(30)), turns.at(after(100 + many))),
+            (TURNS, 0, 99 + many)
+        );
+    }
 
     #[test]
     fn what_is_told_is_a_field_value_and_is_read_again() {

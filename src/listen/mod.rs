@@ -8,14 +8,15 @@
 //!
 //! What it never does: look at what a request means.
 
-mod connection;
+pub mod http1;
+
+mod accept;
 mod places;
-mod timed;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-pub use connection::{Current, listen};
+pub use accept::{Current, listen};
 
 /// The clients' port and what a connection may cost.
 #[derive(Clone, PartialEq, Eq, Debug)]

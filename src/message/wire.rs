@@ -48,60 +48,89 @@ pub fn map_from(fields: &Fields) -> HeaderMap {
 /// been read (a reader that knows the length asks no further), and never when the
 /// body broke off or was dropped early.
 pub fn body_from(incoming: Incoming, on_end: impl FnOnce() + Send + Unpin + 'static) -> Body {
-    if incoming.is_end_stream() {
+    let arriving = Arriving::new(incoming);
+    if arriving.is_whole() {
         on_end();
         return super::empty();
     }
-    FromWire { incoming, on_end: Some(on_end) }.boxed()
+    FromWire { arriving, on_end: Some(on_end) }.boxed()
 }
 
-struct FromWire<F> {
-    incoming: Incoming,
-    on_end: Option<F>,
+/// The library's body, read piece by piece.
+pub struct Arriving {
+    /// Until its last piece has been read.
+    incoming: Option<Incoming>,
 }
 
-impl<F: FnOnce()> FromWire<F> {
-    fn ended(&mut self) {
-        if let Some(on_end) = self.on_end.take() {
-            on_end();
-        }
+impl Arriving {
+    /// Nothing of it has been read so far.
+    pub fn new(incoming: Incoming) -> Self {
+        Arriving { incoming: Some(incoming).filter(|incoming| !incoming.is_end_stream()) }
     }
-}
 
-impl<F: FnOnce() + Unpin> futures_util::Stream for FromWire<F> {
-    type Item = Result<Piece, Broken>;
+    /// A body without content.
+    pub fn empty() -> Self {
+        Arriving { incoming: None }
+    }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    /// Whether its last piece has been read, so that nothing comes after it.
+    pub fn is_whole(&self) -> bool {
+        self.incoming.is_none()
+    }
+
+    /// The next piece. To be asked for no more after one that broke off.
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
         loop {
-            let frame = match std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+            let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+            let frame = match std::task::ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
                 None => {
-                    self.ended();
-                    return Poll::Ready(None);
+                    self.incoming = None;
+                    continue;
                 }
-                Some(Err(_)) => {
-                    self.on_end = None;
-                    return Poll::Ready(Some(Err(Broken::CutOff)));
-                }
+                Some(Err(_)) => return Poll::Ready(Some(Err(Broken::CutOff))),
                 Some(Ok(frame)) => frame,
             };
             match frame.into_data() {
-                Ok(bytes) if bytes.is_empty() => continue,
-                Ok(bytes) if self.incoming.is_end_stream() => {
-                    self.ended();
-                    return Poll::Ready(Some(Ok(Piece::Bytes(bytes))));
+                Ok(bytes) => {
+                    if incoming.is_end_stream() {
+                        self.incoming = None;
+                    }
+                    if !bytes.is_empty() {
+                        return Poll::Ready(Some(Ok(Piece::Bytes(bytes))));
+                    }
                 }
-                Ok(bytes) => return Poll::Ready(Some(Ok(Piece::Bytes(bytes)))),
                 Err(frame) => {
                     let Ok(map) = frame.into_trailers() else { continue };
                     let Ok(trailers) = fields_from(&map) else {
                         return Poll::Ready(Some(Err(Broken::CutOff)));
                     };
                     // Nothing comes after it, and some readers do not ask whether.
-                    self.ended();
+                    self.incoming = None;
                     return Poll::Ready(Some(Ok(Piece::Trailers(trailers))));
                 }
             }
         }
+    }
+}
+
+struct FromWire<F> {
+    arriving: Arriving,
+    on_end: Option<F>,
+}
+
+impl<F: FnOnce() + Unpin> futures_util::Stream for FromWire<F> {
+    type Item = Result<Piece, Broken>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let piece = std::task::ready!(self.arriving.poll_piece(cx));
+        if matches!(piece, Some(Err(_))) {
+            self.on_end = None;
+        } else if self.arriving.is_whole()
+            && let Some(on_end) = self.on_end.take()
+        {
+            on_end();
+        }
+        Poll::Ready(piece)
     }
 }
 

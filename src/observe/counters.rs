@@ -2,9 +2,12 @@
 //!
 //! Each row is a field of [`Counters`]: its kind, its name and labels as
 //! Prometheus sees them, and its help text, which is its only documentation.
-//! Rows of one name stand together. Counting is one relaxed atomic addition.
+//! Rows of one name stand together. Counting is one relaxed atomic addition; what every
+//! request counts is counted by each thread in a place of its own, so that no two threads
+//! write the same word for each request, and summed up when it is read.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// What a row measures.
@@ -60,6 +63,74 @@ impl Count {
     }
 }
 
+/// How many places a number has that is [counted apart](Spread): threads beyond so many share.
+const PLACES: usize = 16;
+
+/// What one thread writes alone: as large as what processors fetch at once.
+#[derive(Default, Debug)]
+#[repr(align(128))]
+struct Apart<T>(T);
+
+/// The place of this thread.
+fn place() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static PLACE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % PLACES;
+    }
+    PLACE.with(|place| *place)
+}
+
+/// A number that every request counts: a counter or a gauge.
+#[derive(Default, Debug)]
+pub struct Spread([Apart<Count>; PLACES]);
+
+impl Spread {
+    /// One more.
+    pub fn up(&self) {
+        self.here().up();
+    }
+
+    /// One less, which another thread may have counted; gauges only.
+    pub fn down(&self) {
+        self.here().down();
+    }
+
+    /// `n` more.
+    pub fn add(&self, n: u64) {
+        self.here().add(n);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        // What one thread has counted up and another one down wraps around in both.
+        self.0.iter().fold(0, |sum, place| sum.wrapping_add(place.0.get()))
+    }
+
+    fn here(&self) -> &Count {
+        &self.0[place()].0
+    }
+}
+
+/// Durations that every request counts.
+#[derive(Default, Debug)]
+pub struct SpreadHistogram([Apart<Histogram>; PLACES]);
+
+impl SpreadHistogram {
+    /// Counts one duration.
+    pub fn record(&self, took: Duration) {
+        self.0[place()].0.record(took);
+    }
+
+    /// All of them together, for now.
+    pub fn sum(&self) -> Histogram {
+        let sum = Histogram::default();
+        for Apart(place) in &self.0 {
+            sum.add(place);
+        }
+        sum
+    }
+}
+
 /// Counts in a gauge for as long as it lives.
 #[derive(Debug)]
 pub struct Held<'a>(&'a Count);
@@ -84,6 +155,14 @@ pub struct Histogram {
     sum_micros: AtomicU64,
 }
 
+impl Clone for Histogram {
+    fn clone(&self) -> Self {
+        let copy = Histogram::default();
+        copy.add(self);
+        copy
+    }
+}
+
 impl Histogram {
     /// Counts one duration.
     pub fn record(&self, took: Duration) {
@@ -91,6 +170,14 @@ impl Histogram {
         let bucket = BOUNDS_MICROS.partition_point(|&bound| bound < micros);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// Counts all that the other one has counted.
+    fn add(&self, other: &Histogram) {
+        for (bucket, count) in self.buckets.iter().zip(other.buckets()) {
+            bucket.fetch_add(count, Ordering::Relaxed);
+        }
+        self.sum_micros.fetch_add(other.sum_micros.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// How many durations fell into each bucket (not cumulated).
@@ -105,16 +192,16 @@ impl Histogram {
 }
 
 /// The value of a row.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub enum Value<'a> {
     /// Of a counter or a gauge.
     Number(u64),
     /// Of a histogram.
-    Durations(&'a Histogram),
+    Durations(Cow<'a, Histogram>),
 }
 
 /// One row of the table, as [`Counters::rows`] shows it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Row<'a> {
     /// What it measures.
     pub kind: Kind,
@@ -138,23 +225,35 @@ macro_rules! cell {
     (Histogram) => {
         Histogram
     };
+    (Counter spread) => {
+        Spread
+    };
+    (Gauge spread) => {
+        Spread
+    };
+    (Histogram spread) => {
+        SpreadHistogram
+    };
 }
 
 macro_rules! value {
     (Histogram, $cell:expr) => {
-        Value::Durations(&$cell)
+        Value::Durations(Cow::Borrowed(&$cell))
     };
-    ($kind:ident, $cell:expr) => {
+    (Histogram spread, $cell:expr) => {
+        Value::Durations(Cow::Owned($cell.sum()))
+    };
+    ($kind:ident $($spread:ident)?, $cell:expr) => {
         Value::Number($cell.get())
     };
 }
 
 macro_rules! table {
-    ($( $field:ident: $kind:ident $name:literal {$labels:literal} $help:literal; )*) => {
+    ($( $field:ident: $kind:ident $($spread:ident)? $name:literal {$labels:literal} $help:literal; )*) => {
         /// Everything that is counted; each field's text is its row's help.
         #[derive(Default, Debug)]
         pub struct Counters {
-            $( #[doc = $help] pub $field: cell!($kind), )*
+            $( #[doc = $help] pub $field: cell!($kind $($spread)?), )*
         }
 
         impl Counters {
@@ -165,7 +264,7 @@ macro_rules! table {
                     name: $name,
                     labels: $labels,
                     help: $help,
-                    value: value!($kind, self.$field),
+                    value: value!($kind $($spread)?, self.$field),
                 }, )*]
             }
         }
@@ -197,23 +296,23 @@ table! {
     shed_clients: Gauge "forebay_shed_clients" {""} "Clients whose misses are remembered for shed.miss_rate; 50,000 at most.";
 
     // Requests, by the outcome named in Cache-Status (RFC 9211).
-    requests_hit: Counter "forebay_requests_total" {"outcome=\"hit\""} "Requests, by outcome.";
-    requests_stale: Counter "forebay_requests_total" {"outcome=\"stale\""} "Requests, by outcome.";
-    requests_revalidated: Counter "forebay_requests_total" {"outcome=\"revalidated\""} "Requests, by outcome.";
-    requests_miss: Counter "forebay_requests_total" {"outcome=\"miss\""} "Requests, by outcome.";
-    requests_collapsed: Counter "forebay_requests_total" {"outcome=\"collapsed\""} "Requests, by outcome.";
-    requests_pass: Counter "forebay_requests_total" {"outcome=\"pass\""} "Requests, by outcome.";
-    requests_queued: Counter "forebay_requests_total" {"outcome=\"queued\""} "Requests, by outcome.";
-    requests_purge: Counter "forebay_requests_total" {"outcome=\"purge\""} "Requests, by outcome.";
-    requests_refused: Counter "forebay_requests_total" {"outcome=\"refused\""} "Requests, by outcome.";
-    requests_shed: Counter "forebay_requests_total" {"outcome=\"shed\""} "Requests, by outcome.";
-    requests_failed: Counter "forebay_requests_total" {"outcome=\"failed\""} "Requests, by outcome.";
-    requests_left: Counter "forebay_requests_total" {"outcome=\"left\""} "Requests, by outcome.";
-    requests_under_way: Gauge "forebay_requests_under_way" {""} "Requests from clients whose answer is not complete.";
+    requests_hit: Counter spread "forebay_requests_total" {"outcome=\"hit\""} "Requests, by outcome.";
+    requests_stale: Counter spread "forebay_requests_total" {"outcome=\"stale\""} "Requests, by outcome.";
+    requests_revalidated: Counter spread "forebay_requests_total" {"outcome=\"revalidated\""} "Requests, by outcome.";
+    requests_miss: Counter spread "forebay_requests_total" {"outcome=\"miss\""} "Requests, by outcome.";
+    requests_collapsed: Counter spread "forebay_requests_total" {"outcome=\"collapsed\""} "Requests, by outcome.";
+    requests_pass: Counter spread "forebay_requests_total" {"outcome=\"pass\""} "Requests, by outcome.";
+    requests_queued: Counter spread "forebay_requests_total" {"outcome=\"queued\""} "Requests, by outcome.";
+    requests_purge: Counter spread "forebay_requests_total" {"outcome=\"purge\""} "Requests, by outcome.";
+    requests_refused: Counter spread "forebay_requests_total" {"outcome=\"refused\""} "Requests, by outcome.";
+    requests_shed: Counter spread "forebay_requests_total" {"outcome=\"shed\""} "Requests, by outcome.";
+    requests_failed: Counter spread "forebay_requests_total" {"outcome=\"failed\""} "Requests, by outcome.";
+    requests_left: Counter spread "forebay_requests_total" {"outcome=\"left\""} "Requests, by outcome.";
+    requests_under_way: Gauge spread "forebay_requests_under_way" {""} "Requests from clients whose answer is not complete.";
     replies_broken: Counter "forebay_replies_broken_total" {""} "Replies cut off because their body broke off on its way here.";
-    reply_body_bytes: Counter "forebay_reply_body_bytes_total" {""} "Bytes of content handed to clients' connections.";
+    reply_body_bytes: Counter spread "forebay_reply_body_bytes_total" {""} "Bytes of content handed to clients' connections.";
     stale_deadline: Counter "forebay_stale_deadline_total" {""} "Requests answered with stale because the origin did not answer within rules.stale_deadline.";
-    request_seconds: Histogram "forebay_request_seconds" {""} "Time from a request's head to the end of its answer.";
+    request_seconds: Histogram spread "forebay_request_seconds" {""} "Time from a request's head to the end of its answer.";
 
     // Fetches, and requests that share them.
     flights_open: Gauge "forebay_flights_open" {""} "Fetches of cacheable responses under way, shared or not; collapse.max_flights bounds them.";
@@ -385,4 +484,29 @@ table! {
     invalidated_by_method: Counter "forebay_invalidated_by_method_total" {""} "Invalidations by successful requests with unsafe methods.";
     reloads: Counter "forebay_reloads_total" {"result=\"applied\""} "Configurations read again.";
     reloads_refused: Counter "forebay_reloads_total" {"result=\"refused\""} "Configurations read again.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_threads_count_apart_is_one_number() {
+        let counters = Counters::default();
+        std::thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| {
+                    counters.requests_under_way.up();
+                    counters.reply_body_bytes.add(5);
+                    counters.request_seconds.record(Duration::from_micros(300));
+                });
+            }
+        });
+        // One thread counts down what others have counted up.
+        (0..19).for_each(|_| counters.requests_under_way.down());
+        assert_eq!((counters.requests_under_way.get(), counters.reply_body_bytes.get()), (1, 100));
+        let seconds = counters.request_seconds.sum();
+        assert_eq!(seconds.buckets().collect::<Vec<_>>()[..3], [0, 0, 20]);
+        assert_eq!(seconds.sum(), Duration::from_micros(6000));
+    }
 }

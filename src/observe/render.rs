@@ -29,7 +29,7 @@ pub fn prometheus(counters: &Counters) -> String {
             Value::Number(number) => {
                 let _ = writeln!(text, "{}{{{}}} {number}", row.name, row.labels);
             }
-            Value::Durations(histogram) => push_histogram(&mut text, &row, histogram),
+            Value::Durations(ref histogram) => push_histogram(&mut text, &row, histogram),
         }
     }
     text
@@ -103,7 +103,7 @@ mod tests {
             name: "x_seconds",
             labels: "origin=\"a\"",
             help: "",
-            value: Value::Durations(&histogram),
+            value: Value::Durations(std::borrow::Cow::Borrowed(&histogram)),
         };
         let mut text = String::new();
         push_histogram(&mut text, &row, &histogram);

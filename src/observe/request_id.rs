@@ -10,13 +10,31 @@ pub fn accept_or_new(told: Option<&[u8]>) -> String {
     let safe = |b: &u8| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b);
     match told.and_then(|id| std::str::from_utf8(id).ok()) {
         Some(id) if !id.is_empty() && id.len() <= LONGEST && id.as_bytes().iter().all(safe) => id.to_owned(),
-        _ => format!("{:032x}", fastrand::u128(..)),
+        _ => hexadecimal(fastrand::u128(..)),
     }
+}
+
+fn hexadecimal(number: u128) -> String {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let mut text = String::with_capacity(32);
+    for byte in number.to_be_bytes() {
+        text.push(DIGITS[usize::from(byte >> 4)]);
+        text.push(DIGITS[usize::from(byte & 15)]);
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_digits_are_written() {
+        for number in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210] {
+            assert_eq!(hexadecimal(number), format!("{number:032x}"));
+        }
+    }
 
     #[test]
     fn only_harmless_ids_are_taken_over() {

@@ -106,3 +106,23 @@ pub enum Failure {
     #[error("its bulkhead is full: {0}")]
     Saturated(#[from] Saturated),
 }
+
+impl Failure {
+    /// Whether no server was asked: the request has cost the origin nothing.
+    pub fn is_unasked(&self) -> bool {
+        match self {
+            Failure::Unresolved(_)
+            | Failure::Open { .. }
+            | Failure::NoServer { .. }
+            | Failure::Saturated(_) => true,
+            Failure::Connect(_)
+            | Failure::ConnectTimeout(_)
+            | Failure::Tls { .. }
+            | Failure::FirstByteTimeout(_)
+            | Failure::NotTaken(_)
+            | Failure::Closed
+            | Failure::Malformed(_)
+            | Failure::RequestBroken => false,
+        }
+    }
+}

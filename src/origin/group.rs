@@ -30,7 +30,7 @@ use super::bulkhead::{self, Bulkhead, Place};
 use super::exchange::{Exchange, Failure, Outgoing};
 use super::pool::{Deadlines, Pool};
 use super::resolve::{self, Endpoint, Resolver};
-use super::servers::{self, News, Servers};
+use super::servers::{self, News, Picked, Servers};
 use super::timed::Timed;
 use super::{HashOn, Settings, probe};
 use crate::clock::monotonic;
@@ -216,9 +216,9 @@ impl Group {
         let mut tried = Vec::new();
         // A server's own error is better than none of ours.
         let mut earlier = None;
+        let picked = shared.servers.lock().pick(&tried, hash, monotonic());
+        let mut picked = picked.map_err(|failure| shared.unresolved().unwrap_or(failure))?;
         loop {
-            let picked = shared.servers.lock().pick(&tried, hash, monotonic());
-            let picked = picked.map_err(|failure| shared.unresolved().unwrap_or(failure))?;
             let mut attempt =
                 Attempt { shared: Arc::clone(shared), number: picked.number, pass: Some(picked.pass) };
             let answered = picked.pool.exchange(&head, body.take(), upgrade, &deadlines).await;
@@ -237,9 +237,9 @@ impl Group {
                 && repeatable
                 && tried.len() < settings.retries
                 && !deadlines.left().is_zero();
-            if again && shared.may_retry(&tried, picked.number) {
-                tried.push(picked.number);
+            if again && let Some(another) = shared.pick_another(&mut tried, picked.number, hash) {
                 earlier = answered.ok().map(|answer| (answer, attempt)).or(earlier);
+                picked = another;
                 continue;
             }
             // What might have been had of another server says nothing of all of them together.
@@ -359,24 +359,26 @@ impl Shared {
         self.servers.lock().has_another(tried, last, monotonic())
     }
 
-    /// Whether there may be one more attempt, at another server than these.
-    fn may_retry(&self, tried: &[u64], last: u64) -> bool {
+    /// The server for one more attempt, another one than those that were `tried` and the
+    /// `last` one, if there may be one. All under one lock: whoever has an answer to lose
+    /// does not let go of it before there is a server to ask.
+    fn pick_another(&self, tried: &mut Vec<u64>, last: u64, hash: u64) -> Option<Picked> {
         // Those who wait for a place go before whoever has had one.
         if self.bulkhead.view().waiting > 0 {
-            return false;
+            return None;
         }
         let mut servers = self.servers.lock();
         let now = monotonic();
         if !servers.has_another(tried, last, now) {
-            return false;
+            return None;
         }
-        let may = servers.may_retry(now);
-        if may {
-            self.counters.origin_retries_other.up();
-        } else {
+        if !servers.may_retry(now) {
             self.counters.origin_retries_refused.up();
+            return None;
         }
-        may
+        self.counters.origin_retries_other.up();
+        tried.push(last);
+        servers.pick(tried, hash, now).ok()
     }
 
     /// Tells the operator what has happened.
@@ -511,7 +513,16 @@ impl Drop for Attempt {
 /// A response's body, whose request is under way until it has ended.
 struct UnderWay {
     body: Timed,
+    /// Ends after the body, whose connection is closed by then: nobody gets the place of a
+    /// request that its server may still be at.
     until_end: Option<(Attempt, Whole)>,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.body.close();
+        drop(self.until_end.take());
+    }
 }
 
 impl futures_util::Stream for UnderWay {

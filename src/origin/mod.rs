@@ -11,6 +11,7 @@
 pub mod balance;
 pub mod breaker;
 pub mod bulkhead;
+mod connection;
 mod counted;
 mod exchange;
 mod group;

@@ -7,10 +7,11 @@
 //!
 //! What always holds: a connection returns to the idle ones only when the
 //! request's last byte has been sent and the response's last byte read, and leaves
-//! them only if it is still quiet; bytes that arrive on an idle connection close it.
+//! them only if it is still quiet; bytes that arrive on an idle connection close it. What
+//! may not be sent twice is sent only after the socket itself was asked.
 //!
-//! Cancel safety: dropping an exchange or its body closes its connection, at once or,
-//! where the origin does not take what is on its way to it, after a while.
+//! Cancel safety: dropping an exchange or its body has closed the connection's socket when
+//! it returns.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -18,14 +19,15 @@ use std::time::Duration;
 
 use http::{Request, Uri, Version};
 use http_body::Body as _;
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Settings;
-use super::counted::{Arrived, Counted, Stream};
+use super::connection::{Connection, Flow, NoHead};
+use super::counted::{Counted, Stream};
 use super::exchange::{Content, Failure};
 use super::resolve::Endpoint;
 use super::timed::Timed;
@@ -35,10 +37,6 @@ use crate::message::{self, RequestHead, ResponseHead, Switched};
 use crate::observe::counters::Counters;
 use crate::rfc::fields::Fields;
 use crate::rfc::unsafe_method::is_idempotent;
-
-/// How long idle connections may take, all together, to say that they are still good;
-/// one that is says so at once.
-const READY: Duration = Duration::from_millis(500);
 
 /// The connections to one server; cheap to clone.
 #[derive(Clone)]
@@ -58,12 +56,6 @@ struct Shared {
 struct Idle {
     connection: Connection,
     since: Instant,
-}
-
-/// A connection, and what has arrived over it.
-struct Connection {
-    sender: SendRequest<ToWire>,
-    arrived: Arrived,
 }
 
 /// What a server has answered.
@@ -126,48 +118,43 @@ impl Pool {
         deadlines: &Deadlines,
     ) -> Result<Answer, Failure> {
         let repeatable = body.is_none() && !upgrade && is_idempotent(&head.method);
-        if !upgrade && let Some(connection) = self.take_idle().await {
+        if !upgrade && let Some(connection) = self.take_idle(!repeatable) {
             if !repeatable {
-                return self.send(connection, head, body, upgrade, deadlines).await;
+                let sent = self.send(connection, head, body, upgrade, deadlines).await;
+                return sent.map_err(|lost| lost.failure);
             }
-            let arrived = connection.arrived.clone();
-            let before = arrived.bytes();
             match self.send(connection, head, None, false, deadlines).await {
-                Err(Failure::Closed) if arrived.bytes() == before => self.shared.counters.origin_retries.up(),
-                outcome => return outcome,
+                Err(Lost { failure: Failure::Closed, silently: true }) => {
+                    self.shared.counters.origin_retries.up();
+                }
+                outcome => return outcome.map_err(|lost| lost.failure),
             }
         }
-        let connection = self.connect(upgrade, deadlines).await?;
-        self.send(connection, head, body, upgrade, deadlines).await
+        // A large future, and seldom needed.
+        let connection = Box::pin(self.connect(upgrade, deadlines)).await?;
+        self.send(connection, head, body, upgrade, deadlines).await.map_err(|lost| lost.failure)
     }
 
     /// One request over a connection of its own, which is closed after it.
     pub async fn exchange_alone(&self, head: &RequestHead, deadlines: &Deadlines) -> Result<Answer, Failure> {
         let connection = self.connect(false, deadlines).await?;
-        self.send(connection, head, None, false, deadlines).await
+        self.send(connection, head, None, false, deadlines).await.map_err(|lost| lost.failure)
     }
 
-    /// The idle connection that was used last and is still open and quiet.
-    async fn take_idle(&self) -> Option<Connection> {
-        let deadline = Instant::now() + READY;
+    /// The idle connection that was used last and is still open and quiet: as far as is
+    /// known, or, `surely`, after its socket was asked.
+    fn take_idle(&self, surely: bool) -> Option<Connection> {
         loop {
             let mut idle = self.shared.idle.lock().pop()?;
-            if idle.since.elapsed() >= self.shared.settings.idle_timeout {
-                continue;
-            }
-            // Ready means that its task has looked at the socket and found nothing
-            // there that does not belong there.
-            let ready = tokio::time::timeout_at(deadline, idle.connection.sender.ready()).await;
-            if matches!(ready, Ok(Ok(()))) {
+            let expired = idle.since.elapsed() >= self.shared.settings.idle_timeout;
+            if !expired && idle.connection.is_good(surely) {
                 return Some(idle.connection);
             }
         }
     }
 
-    fn give_back(&self, connection: Connection) {
-        if connection.sender.is_closed() {
-            return;
-        }
+    /// A connection over which the next request may be sent.
+    pub fn give_back(&self, connection: Connection) {
         let mut idle = self.shared.idle.lock();
         if idle.len() < self.shared.settings.max_idle {
             idle.push(Idle { connection, since: Instant::now() });
@@ -179,14 +166,13 @@ impl Pool {
         self.shared.idle.lock().len()
     }
 
-    /// Closes the connections that have been idle for too long.
+    /// Closes the connections that have been idle for too long, and those that the server
+    /// has closed.
     pub fn close_expired(&self) {
         let now = Instant::now();
-        let mut idle = self.shared.idle.lock();
-        // The oldest stand first.
         let timeout = self.shared.settings.idle_timeout;
-        let expired = idle.iter().take_while(|idle| now - idle.since >= timeout).count();
-        idle.drain(..expired);
+        let mut idle = self.shared.idle.lock();
+        idle.retain_mut(|idle| now - idle.since < timeout && idle.connection.is_good(true));
     }
 
     async fn connect(&self, upgrade: bool, deadlines: &Deadlines) -> Result<Connection, Failure> {
@@ -213,21 +199,11 @@ impl Pool {
                 .handshake(TokioIo::new(stream))
                 .await
                 .map_err(|error| Failure::Connect(error.to_string()))?;
-            Ok::<_, Failure>((Connection { sender, arrived }, connection))
+            let counters = Arc::clone(&self.shared.counters);
+            Ok::<_, Failure>(Connection::new(sender, connection, arrived, counters))
         };
         let patience = deadlines.connect.min(deadlines.left());
-        let (ours, connection) = tokio::time::timeout(patience, connecting)
-            .await
-            .map_err(|_| Failure::ConnectTimeout(patience))??;
-        let counters = Arc::clone(&self.shared.counters);
-        counters.origin_connections.up();
-        counters.origin_connections_open.up();
-        tokio::spawn(async move {
-            // An error here is also the error of the exchange that was under way.
-            let _ = connection.with_upgrades().await;
-            counters.origin_connections_open.down();
-        });
-        Ok(ours)
+        tokio::time::timeout(patience, connecting).await.map_err(|_| Failure::ConnectTimeout(patience))?
     }
 
     async fn send(
@@ -237,64 +213,83 @@ impl Pool {
         body: Option<Content>,
         upgrade: bool,
         deadlines: &Deadlines,
-    ) -> Result<Answer, Failure> {
-        // For methods that seldom have content the library drops it, unless the
-        // framing is told.
-        let chunked = body.as_ref().is_some_and(|content| content.length.is_none());
-        let mut request = Request::new(match body {
-            None => ToWire::new(message::empty(), Some(0)),
-            Some(content) => ToWire::new(content.body, content.length),
-        });
-        *request.method_mut() = head.method.clone();
-        *request.uri_mut() = Uri::try_from(head.target.as_str())
-            .map_err(|_| Failure::Malformed("own request target".to_owned()))?;
-        *request.version_mut() = Version::HTTP_11;
-        *request.headers_mut() = wire::map_from(&head.fields);
-        if chunked {
-            let value = http::HeaderValue::from_static("chunked");
-            request.headers_mut().insert(http::header::TRANSFER_ENCODING, value);
-        }
-
-        let content = if request.body().is_end_stream() { None } else { Some(request.body_mut().taken()) };
-        let answer = connection.sender.send_request(request);
-        let overdue = async {
-            if let Some(content) = &content {
-                // Content may take its time, but not for ever.
-                if tokio::time::timeout_at(deadlines.end(), content.whole()).await.is_err() {
-                    return deadlines.total;
-                }
-            }
-            let patience = match &content {
-                Some(_) => deadlines.first_byte,
-                None => deadlines.first_byte.min(deadlines.left()),
-            };
-            tokio::time::sleep(patience).await;
-            patience
+    ) -> Result<Answer, Lost> {
+        let before = connection.arrived();
+        let (request, content) = request(head, body)?;
+        let sending = content.as_ref().map(|content| (content, deadlines.end()));
+        // Content may take its time, but not for ever.
+        let patience = || match &content {
+            Some(_) => deadlines.first_byte,
+            None => deadlines.first_byte.min(deadlines.left()),
         };
-        let mut response = tokio::select! {
-            biased;
-            answer = answer => answer.map_err(|error| failure(&error, deadlines))?,
-            patience = overdue => return Err(Failure::FirstByteTimeout(patience)),
-        };
-        let status = response.status();
-        let switched = (status == http::StatusCode::SWITCHING_PROTOCOLS && upgrade)
-            .then(|| wire::switched(hyper::upgrade::on(&mut response)));
-        if status.is_informational() && switched.is_none() {
-            return Err(Failure::Malformed(format!("a final response of status {status}")));
-        }
+        let answer = connection.ask(request, sending, patience).await;
+        let response = answer.map_err(|why| Lost {
+            failure: match why {
+                NoHead::ContentOverdue => Failure::FirstByteTimeout(deadlines.total),
+                NoHead::Overdue(patience) => Failure::FirstByteTimeout(patience),
+                NoHead::Error(error) => failure(&error, deadlines),
+            },
+            silently: connection.arrived() == before,
+        })?;
         let (parts, incoming) = response.into_parts();
+        let status = parts.status;
+        let switches = status == http::StatusCode::SWITCHING_PROTOCOLS && upgrade;
+        if status.is_informational() && !switches {
+            return Err(Failure::Malformed(format!("a final response of status {status}")).into());
+        }
         let fields = wire::fields_from(&parts.headers).map_err(|bad| Failure::Malformed(bad.to_string()))?;
         check_framing(&fields)?;
-        let client = self.clone();
-        let reusable = switched.is_none() && parts.version == Version::HTTP_11;
-        let body = wire::body_from(incoming, move || {
-            if reusable && content.is_none_or(|content| content.is_whole()) {
-                client.give_back(connection);
-            }
-        });
-        let body = Timed::new(body, deadlines, Arc::clone(&self.shared.counters));
-        Ok(Answer { head: ResponseHead { status, fields }, body, switched })
+        let head = ResponseHead { status, fields };
+        let counters = Arc::clone(&self.shared.counters);
+        if switches {
+            let body = Timed::new(Flow::empty(), deadlines, counters);
+            return Ok(Answer { head, body, switched: Some(connection.into_tunnel()) });
+        }
+        // One for a tunnel has other deadlines.
+        let reusable = !upgrade && parts.version == Version::HTTP_11;
+        let flow = Flow::new(incoming, connection, reusable.then(|| self.clone()), content);
+        Ok(Answer { head, body: Timed::new(flow, deadlines, counters), switched: None })
     }
+}
+
+/// An exchange without a response.
+struct Lost {
+    failure: Failure,
+    /// Whether nothing at all has come back.
+    silently: bool,
+}
+
+impl From<Failure> for Lost {
+    fn from(failure: Failure) -> Self {
+        Lost { failure, silently: false }
+    }
+}
+
+/// The request as the library takes it, and, where it has content, what tells when the last
+/// of that was taken.
+fn request(
+    head: &RequestHead,
+    body: Option<Content>,
+) -> Result<(Request<ToWire>, Option<wire::Taken>), Failure> {
+    // For methods that seldom have content the library drops it, unless the
+    // framing is told.
+    let chunked = body.as_ref().is_some_and(|content| content.length.is_none());
+    let mut request = Request::new(match body {
+        None => ToWire::new(message::empty(), Some(0)),
+        Some(content) => ToWire::new(content.body, content.length),
+    });
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = Uri::try_from(head.target.as_str())
+        .map_err(|_| Failure::Malformed("own request target".to_owned()))?;
+    *request.version_mut() = Version::HTTP_11;
+    *request.headers_mut() = wire::map_from(&head.fields);
+    if chunked {
+        let value = http::HeaderValue::from_static("chunked");
+        request.headers_mut().insert(http::header::TRANSFER_ENCODING, value);
+    }
+
+    let content = if request.body().is_end_stream() { None } else { Some(request.body_mut().taken()) };
+    Ok((request, content))
 }
 
 /// What the library refused, in our words.

@@ -3,13 +3,15 @@
 //! Every name is looked up in the background, again when its answer has lived its life. A
 //! request never waits for that, but for the first answer after a start.
 //!
-//! What always holds: the last good answer is kept for as long as there is no other; a name
+//! What always holds: the last good answer is kept for as long as there is no other, also that
+//! of each target of a service; a name
 //! that was never answered has no servers, and the node runs; addresses that nobody can
 //! have are left out. An answer that says that there is no server (SRV's target `.`) is
 //! an answer.
 //!
 //! What it never does: ask for what is an address already.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -167,6 +169,9 @@ struct Found {
 /// Addresses, and how long they live.
 type Addresses = (Vec<IpAddr>, Duration);
 
+/// The last good answers for the targets of a service, by host and port.
+type Targets = HashMap<(String, u16), Vec<Endpoint>>;
+
 /// The most look-ups that are under way at once.
 const AT_ONCE: usize = 16;
 /// After a look-up that failed: the first pause, and the longest.
@@ -314,8 +319,9 @@ fn literal(name: &Name) -> Option<Endpoint> {
 /// Looks a name up again and again.
 async fn follow(inner: Arc<Inner>, name: Name, told: watch::Sender<Known>) {
     let mut failures = 0u32;
+    let mut targets = Targets::new();
     loop {
-        let found = inner.look_up(&name).await;
+        let found = inner.look_up(&name, &mut targets).await;
         let now = monotonic();
         let pause = match &found {
             Ok(found) => {
@@ -364,14 +370,14 @@ impl Inner {
         }
     }
 
-    async fn look_up(&self, name: &Name) -> Result<Found, String> {
+    async fn look_up(&self, name: &Name, targets: &mut Targets) -> Result<Found, String> {
         // It is never closed.
         let _place = self.places.acquire().await;
         self.counters.dns_lookups.up();
         let looking = async {
             match name {
                 Name::Host { host, port } => self.host(host, *port).await,
-                Name::Service(service) => self.service(service).await,
+                Name::Service(service) => self.service(service, targets).await,
             }
         };
         let patience = self.settings.timeout * (ATTEMPTS * 3);
@@ -426,9 +432,9 @@ impl Inner {
         Ok(Some((self.good(addresses), lives)))
     }
 
-    /// The servers of a service. Those whose names are not answered are left out, as long
-    /// as there are others.
-    async fn service(&self, service: &str) -> Result<Found, String> {
+    /// The servers of a service. Targets whose names are not answered stand for what they
+    /// did `before`, as long as others are answered; those that never were are left out.
+    async fn service(&self, service: &str, before: &mut Targets) -> Result<Found, String> {
         let answer = self.dns.lookup(service, RecordType::SRV).await.map_err(|error| error.to_string())?;
         let mut lives = until(answer.valid_until());
         let records = answer.answers().iter().filter_map(|record| match &record.data {
@@ -453,25 +459,37 @@ impl Inner {
             (srv, found.unwrap_or_else(|_| Err(format!("no answer within {patience:?}"))))
         }))
         .await;
-        let (mut endpoints, mut trouble) = (Vec::new(), Some("no server of it has a port".to_owned()));
+        let (mut targets, mut endpoints) = (Targets::new(), Vec::new());
+        let mut trouble = "no server of it has a port".to_owned();
+        let (mut answered, mut kept) = (0, 0);
         for (srv, found) in hosts {
-            match found {
+            let target = (srv.target.to_ascii(), srv.port);
+            let servers = match found {
                 Ok(found) => {
+                    answered += 1;
                     lives = lives.min(found.lives);
-                    let (weight, priority) = (u32::from(srv.weight).max(1), srv.priority);
-                    endpoints.extend(found.endpoints.into_iter().map(|endpoint| Endpoint {
-                        weight,
-                        priority,
-                        ..endpoint
-                    }));
+                    found.endpoints
                 }
-                Err(why) => trouble = Some(format!("{}: {why}", srv.target)),
-            }
+                Err(why) => {
+                    trouble = format!("{}: {why}", srv.target);
+                    // However long the others live: it is asked for again soon.
+                    lives = lives.min(PAUSES.1);
+                    let servers = before.get(&target).cloned().unwrap_or_default();
+                    kept += u64::from(!servers.is_empty());
+                    servers
+                }
+            };
+            let (weight, priority) = (u32::from(srv.weight).max(1), srv.priority);
+            endpoints.extend(servers.iter().map(|server| Endpoint { weight, priority, ..server.clone() }));
+            targets.insert(target, servers);
         }
-        match trouble {
-            Some(why) if endpoints.is_empty() => Err(why),
-            _ => Ok(Found { endpoints, lives }),
+        if answered == 0 {
+            return Err(trouble);
         }
+        self.counters.dns_failures.add(records.len() as u64 - answered);
+        self.counters.dns_kept.add(kept);
+        *before = targets;
+        Ok(Found { endpoints, lives })
     }
 
     /// Those addresses that a server can have.

@@ -4,7 +4,7 @@
 //! What always holds: a server that is sick, or whose breaker refuses, is not picked, and
 //! one that is ejected only where there is no other; of those that remain the ones of the lowest priority number are; what is told
 //! of a server that is gone, or of an attempt from before its breaker changed, changes
-//! nothing.
+//! nothing; a server is there for as long as one of the configured names stands for it.
 //!
 //! What it never does: wait, or do I/O.
 
@@ -32,6 +32,8 @@ use super::retry_budget::RetryBudget;
 pub(super) struct Servers {
     settings: Arc<Settings>,
     all: Vec<Server>,
+    /// What the configured ones stand for, by their numbers.
+    found: BTreeMap<usize, Vec<Endpoint>>,
     /// The breaker of all of them together.
     breaker: Breaker,
     budget: RetryBudget,
@@ -133,6 +135,7 @@ impl Servers {
     pub fn new(settings: Arc<Settings>, now: Instant) -> Self {
         Servers {
             all: Vec::new(),
+            found: BTreeMap::new(),
             breaker: Breaker::new(settings.breaker),
             budget: RetryBudget::new(settings.retry_budget, now),
             balance: Balance::new(settings.balance),
@@ -193,13 +196,13 @@ impl Servers {
 
     /// An attempt at a server was answered, failed, or was given up.
     pub fn answered(&mut self, number: u64, pass: Pass, outcome: Outcome, now: Instant) {
-        let (out, all) = self.out(now);
+        // How the others stand matters only to one that fails.
+        let (out, all) = if outcome == Outcome::Failure { self.out(now) } else { (0, 0) };
         let Some(server) = self.all.iter_mut().find(|server| server.number == number) else { return };
         let change = server.breaker.ended(pass, outcome, now, fastrand::f64());
         if change == Some(Change::Closed) {
             server.returned = Some(now);
         }
-        let name = server.name();
         match outcome {
             Outcome::Success => server.outlier.success(),
             Outcome::Failure => {
@@ -208,7 +211,7 @@ impl Servers {
                     server.outlier.eject(now);
                     let until = server.outlier.ejected_until(now).unwrap_or(now);
                     let time = until.saturating_duration_since(now);
-                    self.news.push(News::Ejected { server: name.clone(), time });
+                    self.news.push(News::Ejected { server: server.name(), time });
                 }
             }
             Outcome::Unjudged => {}
@@ -257,13 +260,12 @@ impl Servers {
         now: Instant,
         pool: impl Fn(&Endpoint) -> Pool,
     ) {
-        let first = !self.all.iter().any(|server| server.source == source);
-        let configured = self.settings.servers.get(source).map_or(1, |server| server.weight);
-        let is_found = |server: &Server| endpoints.iter().any(|endpoint| identity(endpoint) == server.id);
-        self.all.retain(|server| server.source != source || is_found(server));
+        let before = self.found.insert(source, endpoints.to_vec());
+        let first = before.is_none_or(|before| before.is_empty());
+        self.hand_over();
         for endpoint in endpoints {
             let id = identity(endpoint);
-            let weight = configured.saturating_mul(endpoint.weight).max(1);
+            let weight = weight(&self.settings, source, endpoint);
             if let Some(server) = self.all.iter_mut().find(|server| server.id == id) {
                 // Of two configured names that stand for the same server the first one counts.
                 if server.source == source {
@@ -290,6 +292,26 @@ impl Servers {
                 returned: (!first).then_some(now),
             });
         }
+    }
+
+    /// A server that its name does not stand for any more goes on as one of another name that
+    /// does, and is spoken to in the same way; where there is none, it is gone.
+    fn hand_over(&mut self) {
+        let Servers { all, found, settings, .. } = self;
+        let speaks_tls = |source: usize| settings.servers.get(source).is_some_and(|server| server.tls);
+        all.retain_mut(|server| {
+            let (id, own) = (server.id, server.source);
+            let of = |endpoints: &[Endpoint]| endpoints.iter().find(|it| identity(it) == id).cloned();
+            if found.get(&own).is_some_and(|endpoints| of(endpoints).is_some()) {
+                return true;
+            }
+            let mut others = found.iter().filter(|(source, _)| speaks_tls(**source) == speaks_tls(own));
+            let next = others.find_map(|(source, endpoints)| Some((*source, of(endpoints)?)));
+            let Some((source, endpoint)) = next else { return false };
+            server.weight = weight(settings, source, &endpoint);
+            (server.source, server.endpoint) = (source, endpoint);
+            true
+        });
     }
 
     /// Those that are to be probed.
@@ -363,8 +385,7 @@ impl Servers {
 
     /// Where the configured server of this number is.
     pub fn endpoints(&self, source: usize) -> Vec<Endpoint> {
-        let of_source = self.all.iter().filter(|server| server.source == source);
-        of_source.map(|server| server.endpoint.clone()).collect()
+        self.found.get(&source).cloned().unwrap_or_default()
     }
 
     /// What has happened since this was asked last.
@@ -503,6 +524,12 @@ impl Server {
     }
 }
 
+/// What the configured server of this number and its record say together.
+fn weight(settings: &Settings, source: usize, endpoint: &Endpoint) -> u32 {
+    let configured = settings.servers.get(source).map_or(1, |server| server.weight);
+    configured.saturating_mul(endpoint.weight).max(1)
+}
+
 /// The same at every node and start, so that all of them agree whose a key is.
 fn identity(endpoint: &Endpoint) -> u64 {
     xxh3_64(format!("{} {}", endpoint.address, endpoint.host).as_bytes())
@@ -525,5 +552,56 @@ impl fmt::Display for News {
             News::Sick { server, why } => write!(f, "{server} is sick: {why}"),
             News::Healthy { server } => write!(f, "{server} is healthy again"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resolve::Name;
+    use super::*;
+    use crate::clock::monotonic;
+    use crate::observe::counters::Counters;
+
+    /// The servers of two names, of which the second has double weight.
+    fn of_two_names() -> (Arc<Settings>, Servers) {
+        let server = |name: &str, weight| super::super::Server {
+            name: Name::Service(name.to_owned()),
+            tls: false,
+            weight,
+        };
+        let servers = vec![server("one", 1), server("two", 2)];
+        let settings = Arc::new(Settings { servers, ..Settings::default() });
+        (Arc::clone(&settings), Servers::new(settings, monotonic()))
+    }
+
+    #[test]
+    fn a_server_of_two_names_is_there_until_neither_stands_for_it() {
+        let (settings, mut servers) = of_two_names();
+        let endpoint = |address: &str| Endpoint {
+            priority: 0,
+            address: address.parse().expect("an address"),
+            weight: 1,
+            host: "a".to_owned(),
+        };
+        let pool = |endpoint: &Endpoint| {
+            Pool::new(endpoint.clone(), None, Arc::clone(&settings), Arc::<Counters>::default())
+        };
+        let (shared, own) = (endpoint("10.0.0.1:80"), endpoint("10.0.0.2:80"));
+        let now = monotonic();
+        let of = |servers: &Servers| -> Vec<(u64, usize, u32)> {
+            servers.all.iter().map(|server| (server.number, server.source, server.weight)).collect()
+        };
+        servers.found(0, &[shared.clone(), own.clone()], now, pool);
+        servers.found(1, std::slice::from_ref(&shared), now, pool);
+        assert_eq!(of(&servers), [(0, 0, 1), (1, 0, 1)], "it is one server");
+        assert_eq!(servers.endpoints(1), std::slice::from_ref(&shared));
+        servers.found(0, std::slice::from_ref(&own), now, pool);
+        assert_eq!(of(&servers), [(0, 1, 2), (1, 0, 1)], "the same one, of the second name");
+        servers.found(0, &[shared.clone(), own.clone()], now, pool);
+        assert_eq!(of(&servers), [(0, 1, 2), (1, 0, 1)], "it stays with whom it is");
+        servers.found(1, &[], now, pool);
+        assert_eq!(of(&servers), [(0, 0, 1), (1, 0, 1)]);
+        servers.found(0, std::slice::from_ref(&own), now, pool);
+        assert_eq!(of(&servers), [(1, 0, 1)]);
     }
 }

@@ -2,28 +2,30 @@
 //!
 //! What always holds: an origin that pauses for too long breaks the body, and time in which
 //! nobody reads is the reader's own; but nobody reads for longer than the whole may take, for
-//! a body on its way holds a place at its origin.
+//! a body on its way holds a place at its origin. A body that broke has closed its connection
+//! before its reader learns of it.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use tokio::time::{Instant, Sleep};
 
+use super::connection::Flow;
 use super::pool::Deadlines;
-use crate::message::{Body, Broken, Piece};
+use crate::message::{Broken, Piece};
 use crate::observe::counters::Counters;
 
 /// A body under the deadlines of its exchange.
 pub(super) struct Timed {
-    body: Body,
+    flow: Flow,
     between: Duration,
     total: Duration,
     deadline: Instant,
     /// Ends when the sender has paused for too long, or the exchange took too long.
-    pause: Pin<Box<Sleep>>,
+    /// Made when the sender pauses for the first time; most never do.
+    pause: Option<Pin<Box<Sleep>>>,
     /// Whether the reader is waiting, so that the pause is running. Time in which
     /// nobody asks is the reader's own and not the origin's.
     waiting: bool,
@@ -36,20 +38,25 @@ pub(super) struct Timed {
 
 impl Timed {
     /// This body, of an exchange with these deadlines.
-    pub fn new(body: Body, deadlines: &Deadlines, counters: Arc<Counters>) -> Self {
-        let deadline = deadlines.end();
+    pub fn new(flow: Flow, deadlines: &Deadlines, counters: Arc<Counters>) -> Self {
         Timed {
-            body,
+            flow,
             between: deadlines.between_bytes,
             total: deadlines.total,
-            deadline,
-            pause: Box::pin(tokio::time::sleep_until(deadline)),
+            deadline: deadlines.end(),
+            pause: None,
             waiting: false,
             since: deadlines.started,
             waited: Duration::ZERO,
             ended: false,
             counters,
         }
+    }
+
+    /// Nobody wants the rest of it: when this returns, its connection is closed, or idle.
+    pub fn close(&mut self) {
+        self.ended = true;
+        self.flow.close();
     }
 
     /// Whether most of the time was spent waiting for the origin, and not for the reader.
@@ -67,9 +74,9 @@ impl futures_util::Stream for Timed {
         if this.ended {
             return Poll::Ready(None);
         }
-        match this.body.poll_next_unpin(cx) {
+        match this.flow.poll_piece(cx) {
             Poll::Ready(Some(Ok(_))) if Instant::now() >= this.deadline => {
-                this.ended = true;
+                this.close();
                 this.counters.origin_timeout_total.up();
                 Poll::Ready(Some(Err(Broken::Overdue(this.total))))
             }
@@ -88,12 +95,14 @@ impl futures_util::Stream for Timed {
                 Poll::Ready(end)
             }
             Poll::Pending => {
+                let pause =
+                    this.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(this.deadline)));
                 if !this.waiting {
                     (this.waiting, this.since) = (true, Instant::now());
-                    this.pause.as_mut().reset((Instant::now() + this.between).min(this.deadline));
+                    pause.as_mut().reset((this.since + this.between).min(this.deadline));
                 }
-                std::task::ready!(this.pause.as_mut().poll(cx));
-                this.ended = true;
+                std::task::ready!(pause.as_mut().poll(cx));
+                this.close();
                 let broken = if Instant::now() >= this.deadline {
                     this.counters.origin_timeout_total.up();
                     Broken::Overdue(this.total)

@@ -157,13 +157,13 @@ pub fn readmit(
     Readmission { head, kept }
 }
 
-/// What the response varies on. The origin is told the addresses on the way by this
-/// node, and no request that arrives can be compared with that.
+/// What the response varies on. The origin is told the addresses on the way and the
+/// request's id by this node, and no request that arrives can be compared with that.
 fn varies_on(fields: &Fields) -> VaryNames {
     match vary::names(fields) {
         VaryNames::Names(names)
             if names.iter().any(|name| {
-                matches!(name.as_str(), "x-forwarded-for" | "forwarded" | "via" | "cdn-loop")
+                matches!(name.as_str(), "x-forwarded-for" | "forwarded" | "via" | "cdn-loop" | "x-request-id")
             }) =>
         {
             VaryNames::Star
@@ -258,13 +258,19 @@ fn cleaned(mut fields: Fields, directives: &ResponseDirectives, received: Wall) 
     let mut withheld = Fields::new();
     for name in fields_not_to_store(directives) {
         let name = name.to_ascii_lowercase();
+        // This node says them itself, to whomever.
+        if matches!(name.as_str(), "content-length" | "date" | "age" | "x-request-id") {
+            continue;
+        }
         for value in fields.get_all(&name) {
             withheld.add(&name, value);
         }
         fields.remove(&name);
     }
-    // The length is known from the body, and a Date is owed (RFC 9110 6.6.1).
+    // The length is known from the body, the id is that of one request, and a Date is
+    // owed (RFC 9110 6.6.1).
     fields.remove("content-length");
+    fields.remove("x-request-id");
     if !fields.contains("date") {
         fields.add("date", date::format(received));
     }

@@ -5,6 +5,7 @@
 //! no field that would let two readers understand it differently. What the cache
 //! looks at is what the origin is sent.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::{Method, Version};
@@ -71,6 +72,18 @@ pub enum Refusal {
     /// RFC 6585 5.
     #[error("the header section is larger than allowed")]
     HeaderTooLarge,
+    /// RFC 9112 3.
+    #[error("the request line is no request line of HTTP/1")]
+    BadRequestLine,
+    /// RFC 9110 15.6.6.
+    #[error("the version of HTTP is neither 1.0 nor 1.1")]
+    UnknownVersion,
+    /// RFC 9112 2.2: other readers may see no end of a line there.
+    #[error("a line ends with a line feed alone")]
+    BareLineFeed,
+    /// RFC 9112 5.
+    #[error("a line of the header section is no field")]
+    BadFieldLine,
     /// RFC 9112 3.2.
     #[error("the request target is in no form that HTTP knows")]
     BadTarget,
@@ -86,6 +99,9 @@ pub enum Refusal {
     /// RFC 9112 6.3.
     #[error("the request has more than one Content-Length, or is framed in more than one way")]
     AmbiguousLength,
+    /// RFC 9110 8.6.
+    #[error("the Content-Length is no number")]
+    BadLength,
     /// RFC 9112 6.1: the origin is not told of a coding, as it holds for one hop only.
     #[error("the request has a transfer coding other than chunked")]
     UnknownCoding,
@@ -123,11 +139,14 @@ pub fn normalise(received: Received, presentation: &Presentation) -> Result<Pres
         return Err(Refusal::AmbiguousLength);
     }
     // From here on the cache looks at nothing that the origin will not be sent.
-    let upgrade = connection::upgrade(&fields).map(<[u8]>::to_vec);
+    // HTTP/1.0 knows no other protocols (RFC 9110 7.8), and where content ends that belongs to
+    // neither of the two would be a matter of opinion.
+    let may_upgrade = version >= Version::HTTP_11 && !has_body;
+    let upgrade = connection::upgrade(&fields).filter(|_| may_upgrade).map(<[u8]>::to_vec);
     connection::strip(&mut fields);
     let from_trusted_proxy = is_trusted(peer, presentation);
     if !from_trusted_proxy {
-        fields.retain(|name, _| name != "forwarded" && !name.starts_with("x-forwarded-"));
+        fields.retain(|name, _| name != b"forwarded" && !name.starts_with(b"x-forwarded-"));
     }
     let mut scheme = if encrypted { "https" } else { "http" };
     if from_trusted_proxy && let Some(told) = fields.get("x-forwarded-proto") {
@@ -153,13 +172,18 @@ pub fn normalise(received: Received, presentation: &Presentation) -> Result<Pres
         .transpose()?;
     let authority = from_target.or(from_field).ok_or(Refusal::NoHost)?;
     let port = authority.port.unwrap_or(if scheme == "https" { 443 } else { 80 });
-    let path_and_query = match path {
-        "*" => "*".to_owned(),
-        path => uri::canonical_path_and_query(path).into_owned(),
+    let canonical = match path {
+        "*" => None,
+        path => match uri::canonical_path_and_query(path) {
+            Cow::Borrowed(same) if same.len() == target.len() => None,
+            canonical => Some(canonical.into_owned()),
+        },
     };
+    // Mostly the target is canonical as it stands.
+    let path_and_query = canonical.unwrap_or(target);
     let client = client_of(peer, &fields, presentation);
     if OVERRIDES.iter().any(|name| fields.contains(name)) {
-        fields.retain(|name, _| !OVERRIDES.contains(&name));
+        fields.retain(|name, _| !OVERRIDES.iter().any(|other| other.as_bytes() == name));
     }
     Ok(Presented {
         method,

@@ -14,14 +14,14 @@ pub fn initial_age(fields: &Fields, requested: Wall, received: Wall) -> u64 {
     let date = fields.get("date").and_then(|text| date::parse(text, received));
     let apparent = date.map_or(0, |date| received.secs().saturating_sub(date));
     let response_delay = received.since(requested).as_secs();
-    let corrected = age_value(fields).saturating_add(response_delay);
+    let corrected = given(fields).unwrap_or(0).saturating_add(response_delay);
     apparent.max(corrected)
 }
 
-/// The `Age` field: the first member of the first line, if it is a number
-/// (RFC 9111 5.1).
-fn age_value(fields: &Fields) -> u64 {
-    fields.members("age").next().and_then(delta_seconds).unwrap_or(0)
+/// The `Age` field in seconds: the first member of the first line, if it is a number
+/// (RFC 9111 5.1). None where there is no such number.
+pub fn given(fields: &Fields) -> Option<u64> {
+    fields.members("age").next().and_then(delta_seconds)
 }
 
 /// The current age in milliseconds.

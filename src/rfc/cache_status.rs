@@ -1,7 +1,5 @@
 //! `Cache-Status` (RFC 9211): what a cache did with a request, in one member.
 
-use std::fmt::Write;
-
 /// This cache's member of the list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CacheStatus<'a> {
@@ -65,59 +63,104 @@ impl Fwd {
 impl CacheStatus<'_> {
     /// The member as written.
     pub fn write(&self) -> String {
-        let mut text = String::with_capacity(64);
-        push_name(&mut text, self.cache);
+        let mut text = Vec::with_capacity(64);
+        self.write_to(&mut text);
+        String::from_utf8(text).unwrap_or_default()
+    }
+
+    /// Writes the member, in ASCII.
+    pub fn write_to(&self, text: &mut Vec<u8>) {
+        push_name(text, self.cache);
         if self.hit {
-            text.push_str("; hit");
+            text.extend_from_slice(b"; hit");
         }
         if let Some(fwd) = self.fwd {
-            text.push_str("; fwd=");
-            text.push_str(fwd.token());
+            text.extend_from_slice(b"; fwd=");
+            text.extend_from_slice(fwd.token().as_bytes());
         }
-        // Writing to a string does not fail.
         if let Some(status) = self.fwd_status {
-            let _ = write!(text, "; fwd-status={status}");
+            text.extend_from_slice(b"; fwd-status=");
+            push_number(text, status.into());
         }
         if let Some(ttl) = self.ttl {
             // The integers of structured fields have fifteen digits.
-            let _ = write!(text, "; ttl={}", ttl.clamp(-999_999_999_999_999, 999_999_999_999_999));
+            text.extend_from_slice(b"; ttl=");
+            push_number(text, ttl.clamp(-999_999_999_999_999, 999_999_999_999_999));
         }
         if self.stored {
-            text.push_str("; stored");
+            text.extend_from_slice(b"; stored");
         }
         if self.collapsed {
-            text.push_str("; collapsed");
+            text.extend_from_slice(b"; collapsed");
         }
         if let Some(key) = self.key {
-            text.push_str("; key=");
-            push_string(&mut text, key);
+            text.extend_from_slice(b"; key=");
+            push_string(text, key);
         }
         if let Some(detail) = self.detail {
-            text.push_str("; detail=");
-            push_name(&mut text, detail);
+            text.extend_from_slice(b"; detail=");
+            push_name(text, detail);
         }
-        text
+    }
+}
+
+/// In decimal digits.
+fn push_number(text: &mut Vec<u8>, number: i64) {
+    if number < 0 {
+        text.push(b'-');
+    }
+    let number = number.unsigned_abs();
+    let mut divisor = 1;
+    while number / divisor >= 10 {
+        divisor *= 10;
+    }
+    while divisor > 0 {
+        text.push(b'0' + (number / divisor % 10) as u8);
+        divisor /= 10;
     }
 }
 
 /// A token where that is possible, else a string.
-fn push_name(text: &mut String, name: &str) {
+fn push_name(text: &mut Vec<u8>, name: &str) {
     let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*');
     if starts && name.bytes().all(|b| super::fields::is_token_byte(b) || b == b':' || b == b'/') {
-        text.push_str(name);
+        text.extend_from_slice(name.as_bytes());
     } else {
         push_string(text, name);
     }
 }
 
 /// A string of a structured field; what cannot stand in one is left out.
-fn push_string(text: &mut String, content: &str) {
-    text.push('"');
-    for c in content.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()) {
-        if c == '"' || c == '\\' {
-            text.push('\\');
+fn push_string(text: &mut Vec<u8>, content: &str) {
+    text.push(b'"');
+    for byte in content.bytes().filter(|byte| (0x20..0x7f).contains(byte)) {
+        if byte == b'"' || byte == b'\\' {
+            text.push(b'\\');
         }
-        text.push(c);
+        text.push(byte);
     }
-    text.push('"');
+    text.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_whole_and_have_fifteen_digits_at_most() {
+        let most = "999999999999999";
+        for (ttl, text) in [
+            (0, "0".to_owned()),
+            (-1, "-1".to_owned()),
+            (9, "9".to_owned()),
+            (10, "10".to_owned()),
+            (-3600, "-3600".to_owned()),
+            (i64::MAX, most.to_owned()),
+            (i64::MIN, format!("-{most}")),
+        ] {
+            let status =
+                CacheStatus { cache: "a", ttl: Some(ttl), fwd_status: Some(304), ..CacheStatus::default() };
+            assert_eq!(status.write(), format!("a; fwd-status=304; ttl={text}"));
+        }
+    }
 }

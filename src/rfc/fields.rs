@@ -100,24 +100,38 @@ impl Fields {
         Fields { bytes: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines), packed: 0 }
     }
 
+    /// Takes all lines out, and keeps the room that they had.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.lines.clear();
+        self.packed = 0;
+    }
+
     /// Appends a line. The name is lower-cased, white space around the value is
     /// dropped; anything that would not survive being written is refused.
     pub fn push(&mut self, name: &str, value: &[u8]) -> Result<(), BadField> {
-        if !is_token(name.as_bytes()) {
-            return Err(BadField::Name);
-        }
-        let value = value.trim_ascii();
-        if value.iter().any(|&b| (b < 0x20 && b != b'\t') || b == 0x7f) {
+        let value = trim(value);
+        // All bytes are looked at, which is faster than to stop at the first bad one.
+        if value.iter().fold(false, |bad, &b| bad | ((b < 0x20) & (b != b'\t')) | (b == 0x7f)) {
             return Err(BadField::Value);
         }
         self.unpack();
-        let name_at = u32::try_from(self.bytes.len()).map_err(|_| BadField::Size)?;
-        let name_len = u32::try_from(name.len()).map_err(|_| BadField::Size)?;
-        let value_len = u32::try_from(value.len()).map_err(|_| BadField::Size)?;
-        if u32::try_from(self.bytes.len() + name.len() + value.len() + 4).is_err() {
+        let at = self.bytes.len();
+        if u32::try_from(at + name.len() + value.len() + 4).is_err() {
             return Err(BadField::Size);
         }
-        self.bytes.extend(name.bytes().map(|b| b.to_ascii_lowercase()));
+        let (name_at, name_len, value_len) = (at as u32, name.len() as u32, value.len() as u32);
+        self.bytes.reserve(name.len() + value.len() + 4);
+        let mut is_token = !name.is_empty();
+        self.bytes.extend(name.bytes().map(|byte| {
+            let lower = LOWER[usize::from(byte)];
+            is_token &= lower != 0;
+            lower
+        }));
+        if !is_token {
+            self.bytes.truncate(at);
+            return Err(BadField::Name);
+        }
         self.bytes.extend_from_slice(b": ");
         self.bytes.extend_from_slice(value);
         self.bytes.extend_from_slice(b"\r\n");
@@ -132,6 +146,41 @@ impl Fields {
         debug_assert!(pushed.is_ok(), "own field {name} refused: {pushed:?}");
     }
 
+    /// Appends a line whose value `write` writes: visible characters, and spaces between
+    /// them alone. Returns the value.
+    pub fn add_with(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
+        debug_assert!(is_token(name.as_bytes()), "own field {name}");
+        self.unpack();
+        let name_at = self.bytes.len();
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(b": ");
+        let value_at = self.bytes.len();
+        write(&mut self.bytes);
+        let value_len = self.bytes.len() - value_at;
+        debug_assert!(self.bytes[value_at..].iter().all(|byte| (0x20..0x7f).contains(byte)));
+        self.bytes.extend_from_slice(b"\r\n");
+        // What is written here is short, and comes before anything could be large.
+        let line = Line { name_at: name_at as u32, name_len: name.len() as u32, value_len: value_len as u32 };
+        self.lines.push(line);
+        &self.bytes[line.value()]
+    }
+
+    /// Appends a line with a number.
+    pub fn add_number(&mut self, name: &str, number: u64) {
+        let mut digits = [0; 20];
+        let mut rest = number;
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.add(name, &digits[at..]);
+    }
+
     /// Replaces every line of this name with one.
     pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) {
         self.remove(name);
@@ -140,14 +189,24 @@ impl Fields {
 
     /// Drops every line of this name.
     pub fn remove(&mut self, name: &str) {
-        self.retain(|n, _| !n.eq_ignore_ascii_case(name));
+        self.retain(|n, _| !n.eq_ignore_ascii_case(name.as_bytes()));
     }
 
     /// Keeps the lines for which `keep(name, value)` holds.
-    pub fn retain(&mut self, mut keep: impl FnMut(&str, &[u8]) -> bool) {
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
         self.unpack();
         let bytes = &self.bytes;
-        self.lines.retain(|line| keep(name_of(bytes, *line), &bytes[line.value()]));
+        self.lines.retain(|line| keep(&bytes[line.name()], &bytes[line.value()]));
+    }
+
+    /// A copy of the lines whose names `keep` holds for, with room for a few more.
+    pub fn only(&self, keep: impl Fn(&[u8]) -> bool) -> Fields {
+        let mut fields = Fields::with_capacity(self.len() + 8, self.bytes.len() + 256);
+        for line in self.lines().filter(|line| keep(&self.bytes[line.name()])) {
+            fields.lines.push(Line { name_at: fields.bytes.len() as u32, ..line });
+            fields.bytes.extend_from_slice(&self.bytes[line.whole()]);
+        }
+        fields
     }
 
     /// The value of the first line of this name.
@@ -236,6 +295,18 @@ impl Fields {
         self.lines().map(|line| line.whole().len()).sum()
     }
 
+    /// Appends all lines, each with its CRLF.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        if self.packed > 0 || self.written_len() == self.bytes.len() {
+            // Nothing has been removed: the buffer is what is to be written.
+            out.extend_from_slice(self.bytes());
+            return;
+        }
+        for line in &self.lines {
+            out.extend_from_slice(&self.bytes[line.whole()]);
+        }
+    }
+
     /// Heap bytes held, for the store's budget.
     pub fn heap_bytes(&self) -> usize {
         self.bytes.capacity() + self.lines.capacity() * size_of::<Line>()
@@ -295,14 +366,52 @@ fn name_of(bytes: &[u8], line: Line) -> &str {
     std::str::from_utf8(&bytes[line.name()]).unwrap_or_default()
 }
 
-/// Whether these bytes are a token (RFC 9110 5.6.2).
-pub fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&b| is_token_byte(b))
+/// Without the white space around it; a CR is none (RFC 9110 5.6.3).
+fn trim(value: &[u8]) -> &[u8] {
+    let is_other = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let Some(start) = value.iter().position(is_other) else { return &[] };
+    let end = value.iter().rposition(is_other).map_or(start, |last| last + 1);
+    value.get(start..end).unwrap_or_default()
 }
 
+/// Whether these bytes are a token (RFC 9110 5.6.2).
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&b| LOWER[usize::from(b)] != 0)
+}
+
+/// Of every byte that may stand in a token its lower case, of others zero.
+static LOWER: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        if is_token_byte(byte as u8) {
+            table[byte] = (byte as u8).to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
 /// Whether this byte may stand in a token (RFC 9110 5.6.2).
-pub fn is_token_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+pub const fn is_token_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric()
+        || matches!(
+            b,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
 }
 
 /// The members of one list-valued line: split at commas outside quoted strings,
@@ -386,7 +495,17 @@ mod tests {
         assert_eq!(fields.push("a b", b"x"), Err(BadField::Name));
         assert_eq!(fields.push("", b"x"), Err(BadField::Name));
         assert_eq!(fields.push("a", b"x\r\ny: z"), Err(BadField::Value));
+        assert_eq!(fields.push("a", b"x\r"), Err(BadField::Value));
         assert!(fields.is_empty());
+    }
+
+    #[test]
+    fn a_number_is_written_in_digits() {
+        let mut fields = Fields::new();
+        for number in [0, 7, 10, 65_535, u64::MAX] {
+            fields.add_number("n", number);
+        }
+        assert_eq!(fields.bytes(), b"n: 0\r\nn: 7\r\nn: 10\r\nn: 65535\r\nn: 18446744073709551615\r\n");
     }
 
     #[test]

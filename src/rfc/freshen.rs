@@ -15,7 +15,9 @@ pub fn freshen(stored: &Fields, update: &Fields) -> Fields {
     // case. A message without a Date is dated when it is received (RFC 9110 6.6.1).
     let mut fields = stored.clone();
     fields.retain(|name, _| {
-        !matches!(name, "age" | "date") && (KEPT.contains(&name) || !update.contains(name))
+        let is_kept = KEPT.iter().any(|kept| kept.as_bytes() == name);
+        !matches!(name, b"age" | b"date")
+            && (is_kept || !std::str::from_utf8(name).is_ok_and(|name| update.contains(name)))
     });
     for (name, value) in update.iter().filter(|(name, _)| !KEPT.contains(name)) {
         fields.add(name, value);

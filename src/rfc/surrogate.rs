@@ -34,7 +34,7 @@ pub fn governing(fields: &Fields) -> Option<Fields> {
         return None;
     }
     let mut governing = fields.clone();
-    governing.retain(|name, _| name != "cache-control" && name != "expires");
+    governing.retain(|name, _| name != b"cache-control" && name != b"expires");
     governing.push("cache-control", &directives).ok()?;
     Some(governing)
 }

@@ -3,7 +3,8 @@
 //! What always holds: a canonical path begins with `/`, has no dot segments,
 //! percent-encodes nothing that need not be, and writes its triplets in upper
 //! case. A canonical form is its own canonical form. A query is left as it is
-//! but for the case of its triplets: what it means is the origin's to say.
+//! but for the case of its triplets: what it means is the origin's to say. A text that has
+//! been made a [`segment`] is the [text](text_of) of that segment.
 
 use std::borrow::Cow;
 
@@ -72,6 +73,38 @@ pub fn same_origin(
     Some(canonical_path_and_query(&joined).into_owned())
 }
 
+/// This text as one segment of a path (3.3): only unreserved characters stand for themselves.
+pub fn segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if is_unreserved(byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// The text that a segment of a path stands for. A percent sign on its own stands for
+/// itself, and what is no UTF-8 for U+FFFD.
+pub fn text_of(segment: &str) -> String {
+    let mut parts = segment.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let digits = part.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.unwrap_or(b'%'));
+        let rest = if byte.is_some() { part.get(2..).unwrap_or_default() } else { part };
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
 fn rooted(path: &str) -> Cow<'_, str> {
     if path.starts_with('/') { Cow::Borrowed(path) } else { Cow::Owned(format!("/{path}")) }
 }
@@ -92,7 +125,7 @@ fn decoded(text: &str, unreserved: bool) -> String {
             continue;
         };
         let byte = u8::from_str_radix(&triplet[1..], 16).unwrap_or_default();
-        if unreserved && (byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)) {
+        if unreserved && is_unreserved(byte) {
             out.push(char::from(byte));
         } else {
             out.push_str(&triplet.to_ascii_uppercase());
@@ -130,4 +163,40 @@ fn without_dot_segments(path: &str) -> String {
         out.push('/');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_stands_for_the_text_that_it_was_made_of() {
+        for (text, written) in [
+            ("app-1_a.b~c", "app-1_a.b~c"),
+            ("a/b c", "a%2Fb%20c"),
+            ("50%", "50%25"),
+            ("%2F", "%252F"),
+            ("caf\u{e9}?#\u{1f30a}", "caf%C3%A9%3F%23%F0%9F%8C%8A"),
+            ("", ""),
+        ] {
+            assert_eq!(segment(text), written);
+            assert_eq!(text_of(written), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_triplet_stands_for_itself() {
+        for (written, text) in [
+            ("%", "%"),
+            ("a%", "a%"),
+            ("%4", "%4"),
+            ("%zz", "%zz"),
+            ("%+1", "%+1"),
+            ("%%41", "%A"),
+            ("%2f", "/"),
+        ] {
+            assert_eq!(text_of(written), text, "{written}");
+        }
+        assert_eq!(text_of("a%FFb%\u{e9}"), "a\u{fffd}b%\u{e9}");
+    }
 }

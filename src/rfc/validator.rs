@@ -63,7 +63,7 @@ pub fn evaluate(
     if !status.is_success() {
         return Precondition::Proceed;
     }
-    let modified = response.get("last-modified").and_then(|text| date::parse(text, now));
+    let modified = || response.get("last-modified").and_then(|text| date::parse(text, now));
     let asked_date = |name| match (request.get_all(name).count(), request.get(name)) {
         (1, Some(text)) => date::parse(text, now),
         _ => None,
@@ -73,7 +73,7 @@ pub fn evaluate(
             return Precondition::Failed;
         }
     } else if let Some(limit) = asked_date("if-unmodified-since")
-        && modified.is_some_and(|modified| modified > limit)
+        && modified().is_some_and(|modified| modified > limit)
     {
         return Precondition::Failed;
     }
@@ -85,7 +85,7 @@ pub fn evaluate(
     } else if reads && let Some(since) = asked_date("if-modified-since") {
         // Without Last-Modified the Date stands in, and without that the moment of
         // receipt (RFC 9111 4.3.2).
-        let reference = modified
+        let reference = modified()
             .or_else(|| response.get("date").and_then(|text| date::parse(text, now)))
             .unwrap_or(received.secs());
         if reference <= since {
@@ -140,16 +140,21 @@ pub fn conditional_fields(stored: &Fields) -> impl Iterator<Item = (&'static str
 
 /// Whether a field belongs into a 304. What describes the content that is not
 /// sent stays out; whatever else the response says is told (RFC 9110 15.4.5).
-pub fn not_modified_fields(name: &str) -> bool {
+pub fn not_modified_fields(name: &[u8]) -> bool {
     !matches!(
         name,
-        "content-length"
-            | "content-encoding"
-            | "content-type"
-            | "content-language"
-            | "content-range"
-            | "trailer"
+        b"content-length"
+            | b"content-encoding"
+            | b"content-type"
+            | b"content-language"
+            | b"content-range"
+            | b"trailer"
     )
+}
+
+/// What of these fields goes into a 304, with room for a few more.
+pub fn not_modified(fields: &Fields) -> Fields {
+    fields.only(not_modified_fields)
 }
 
 /// Whether any entity tag that the request names is the response's own. `*` is

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use super::outcome::Outcome;
-use super::reply::{Reply, ReplyBody, ReplyContent, Tunnel};
+use super::reply::{Base, Reply, ReplyBody, ReplyContent, Tunnel};
 use super::{Walk, synth};
-use crate::fetch::{Failed, Flowing, Follower, Private, via_member};
+use crate::fetch::{Failed, Flowing, Follower, Private};
 use crate::invalidate::told;
 use crate::message::{Body, READ};
 use crate::policy::tags;
@@ -23,7 +23,7 @@ use crate::stored::{Head, StoredResponse};
 /// Where a shareable response comes from.
 pub(super) enum Source<'a> {
     /// The store, complete.
-    Stored(&'a Arc<StoredResponse>),
+    Stored(Arc<StoredResponse>),
     /// The origin, still arriving; with the seat that holds the body's first byte.
     Flowing(&'a Arc<Flowing>, Follower),
 }
@@ -49,23 +49,12 @@ enum Part {
 }
 
 /// A response that may be shared, as this client is to have it.
-pub(super) fn deliver(walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Reply {
+pub(super) fn deliver(mut walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Reply {
     let (head, length): (&Head, Option<u64>) = match &source {
         Source::Stored(response) => (&response.head, Some(response.body.len())),
         Source::Flowing(response, _) => (&response.head, response.length),
     };
     let request = &walk.asked.presented;
-    let mut fields = head.fields.clone();
-    if !head.names.is_empty() {
-        strip_tags(&mut fields, &walk);
-    }
-    if let Source::Flowing(response, _) = &source
-        && !answer.collapsed
-    {
-        for (name, value) in response.withheld.iter() {
-            fields.add(name, value);
-        }
-    }
 
     // What an unsafe request asked for on conditions the origin has judged and done.
     let precondition = if request.method == Method::GET || request.method == Method::HEAD {
@@ -81,18 +70,40 @@ pub(super) fn deliver(walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Rep
         Precondition::Proceed
     };
     let flows = matches!(source, Source::Flowing(..));
+    // What goes out as it is stored is not copied.
+    let mut changed = (!head.names.is_empty() && strips_tags(&walk)).then(|| {
+        let mut fields = head.fields.clone();
+        tags::strip(&mut fields, &walk.asked.rules);
+        fields
+    });
     let (status, part, mut length) = match precondition {
         Precondition::Failed => {
-            fields = Fields::new();
+            changed = Some(Fields::new());
             (StatusCode::PRECONDITION_FAILED, Part::Nothing, Some(0))
         }
         Precondition::NotModified => {
-            fields.retain(|name, _| validator::not_modified_fields(name));
+            changed = Some(validator::not_modified(changed.as_ref().unwrap_or(&head.fields)));
             (StatusCode::NOT_MODIFIED, Part::Nothing, None)
         }
-        Precondition::Proceed => select_part(&walk, head, length, flows, &mut fields),
+        Precondition::Proceed => select_part(&walk, head, length, flows, &mut changed),
     };
-    let is_head = request.method == Method::HEAD;
+    if let Part::Many(_) = part {
+        changed.get_or_insert_with(|| head.fields.clone());
+    }
+    let base = match (&changed, &source) {
+        (Some(_), _) => Base::None,
+        (None, Source::Stored(_)) => Base::Body,
+        (None, Source::Flowing(response, _)) => Base::Head(Arc::clone(&response.head)),
+    };
+    let (is_head, version) = (request.method == Method::HEAD, request.version);
+    let mut fields = changed.unwrap_or_else(|| walk.room());
+    if let Source::Flowing(response, _) = &source
+        && !answer.collapsed
+    {
+        for (name, value) in response.withheld.iter().filter(|(name, _)| is_sent(status, name)) {
+            fields.add(name, value);
+        }
+    }
     let (part, boundary) = match part {
         Part::Many(ranges) => (Part::Many(ranges), Some(format!("{:032x}", fastrand::u128(..)))),
         part => (part, None),
@@ -103,29 +114,34 @@ pub(super) fn deliver(walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Rep
     let age = head.age(walk.now);
     // A first-hand response carries no Age of its own (RFC 9111 5.1).
     if answer.hit || answer.collapsed || answer.outcome == Outcome::Revalidated || age > 0 {
-        fields.set("age", age.to_string());
+        fields.add_number("age", age);
     }
     if let Some(read) = &walk.edge
         && !is_outdated(head, &walk)
     {
-        let first_hand = answer.outcome == Outcome::Miss && is_first_hand(&walk);
-        fields.set(READ, told(read, !first_hand));
+        // Whoever has joined a fetch of another client has what was asked for earlier.
+        let first_hand = answer.outcome == Outcome::Miss && !answer.collapsed && is_first_hand(&walk);
+        fields.add(READ, told(read, !first_hand));
     }
     let trailers = match &source {
         Source::Stored(response) => response.trailers.as_deref().cloned(),
         Source::Flowing(..) => None,
     };
     let content = match (part, source) {
+        // Of a stored one at least the head is needed.
+        (Part::Nothing, Source::Stored(response)) => ReplyContent::Stored(response, 0..0, None),
+        (_, Source::Stored(response)) if is_head => ReplyContent::Stored(response, 0..0, None),
         (_, _) if is_head => ReplyContent::Empty,
         (Part::Nothing, _) => ReplyContent::Empty,
         (Part::Whole, Source::Stored(response)) => {
             // Trailers can only be sent without a length (RFC 9112 7.1.2).
-            if trailers.is_some() && request.version >= http::Version::HTTP_11 {
+            if trailers.is_some() && version >= http::Version::HTTP_11 {
                 length = None;
             }
-            ReplyContent::Stored(response.body.read(0..u64::MAX), trailers)
+            let whole = 0..response.body.len();
+            ReplyContent::Stored(response, whole, trailers)
         }
-        (Part::One(range), Source::Stored(response)) => ReplyContent::Stored(response.body.read(range), None),
+        (Part::One(range), Source::Stored(response)) => ReplyContent::Stored(response, range, None),
         (Part::Many(ranges), Source::Stored(response)) => {
             let boundary = boundary.unwrap_or_default();
             let content_type = response.head.fields.get("content-type");
@@ -163,7 +179,16 @@ pub(super) fn deliver(walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Rep
         key: None,
         detail: answer.detail,
     };
-    finish(walk, status, fields, length, content, answer.outcome, &status_member, None)
+    finish(walk, status, base, fields, length, content, answer.outcome, &status_member, None)
+}
+
+/// Whether a field goes with this status, where another one stands for the response's own.
+fn is_sent(status: StatusCode, name: &str) -> bool {
+    match status {
+        StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE => false,
+        StatusCode::NOT_MODIFIED => validator::not_modified_fields(name.as_bytes()),
+        _ => true,
+    }
 }
 
 /// A response to a miss that is for this client alone.
@@ -183,7 +208,7 @@ pub(super) fn private(walk: Walk<'_>, private: Private, fwd: Fwd) -> Reply {
     match validator::evaluate(&request.method, &request.fields, status, &fields, walk.now, walk.now) {
         Precondition::Proceed => {}
         Precondition::NotModified => {
-            fields.retain(|name, _| validator::not_modified_fields(name));
+            fields = validator::not_modified(&fields);
             (status, length) = (StatusCode::NOT_MODIFIED, None);
         }
         Precondition::Failed => {
@@ -194,7 +219,8 @@ pub(super) fn private(walk: Walk<'_>, private: Private, fwd: Fwd) -> Reply {
     tell_edge(&mut fields, &walk);
     let without = is_without_content(&walk, status) || status == StatusCode::PRECONDITION_FAILED;
     let content = if without { ReplyContent::Empty } else { ReplyContent::Passed(body) };
-    finish(walk, status, fields, length, content, Outcome::Miss, &cache_status, None)
+    fields.remove("x-request-id");
+    finish(walk, status, Base::None, fields, length, content, Outcome::Miss, &cache_status, None)
 }
 
 /// A response to a request that was passed on.
@@ -212,14 +238,19 @@ pub(super) fn passed(
     let cache_status = CacheStatus { cache: &walk.server.node, fwd: Some(fwd), ..CacheStatus::default() };
     let content =
         if is_without_content(&walk, status) { ReplyContent::Empty } else { ReplyContent::Passed(body) };
-    finish(walk, status, fields, length, content, Outcome::Pass, &cache_status, tunnel)
+    fields.remove("x-request-id");
+    finish(walk, status, Base::None, fields, length, content, Outcome::Pass, &cache_status, tunnel)
 }
 
 /// An edge has to be purged by tags as well, whoever else may not see them.
 fn strip_tags(fields: &mut Fields, walk: &Walk<'_>) {
-    if walk.edge.is_none() {
+    if strips_tags(walk) {
         tags::strip(fields, &walk.asked.rules);
     }
+}
+
+fn strips_tags(walk: &Walk<'_>) -> bool {
+    walk.edge.is_none() && walk.asked.rules.strip_tags
 }
 
 /// Whether a purge that holds here means a response, be it only that it is stale.
@@ -255,7 +286,7 @@ fn select_part(
     head: &Head,
     length: Option<u64>,
     flows: bool,
-    fields: &mut Fields,
+    changed: &mut Option<Fields>,
 ) -> (StatusCode, Part, Option<u64>) {
     let request = &walk.asked.presented;
     let whole = (head.status, Part::Whole, length);
@@ -271,11 +302,13 @@ fn select_part(
         // Several ranges would have to wait for the last of them; the whole need not.
         Ranges::Many(_) if flows => whole,
         Ranges::Unsatisfiable => {
-            fields.retain(|name, _| matches!(name, "date" | "vary" | "etag"));
+            let fields = changed.get_or_insert_with(|| head.fields.clone());
+            fields.retain(|name, _| matches!(name, b"date" | b"vary" | b"etag"));
             fields.add("content-range", range::unsatisfied(len));
             (StatusCode::RANGE_NOT_SATISFIABLE, Part::Nothing, Some(0))
         }
         Ranges::One(range) => {
+            let fields = changed.get_or_insert_with(|| head.fields.clone());
             fields.set("content-range", range::content_range(&range, len));
             let part = range.end - range.start;
             (StatusCode::PARTIAL_CONTENT, Part::One(range), Some(part))
@@ -292,6 +325,7 @@ fn select_part(
 fn finish(
     walk: Walk<'_>,
     status: StatusCode,
+    base: Base,
     mut fields: Fields,
     length: Option<u64>,
     content: ReplyContent,
@@ -300,22 +334,22 @@ fn finish(
     tunnel: Option<Tunnel>,
 ) -> Reply {
     let Walk { server, mut record, now, .. } = walk;
-    fields.remove("content-length");
+    // Neither of the two is in the fields of a stored response.
+    if matches!(base, Base::None) {
+        fields.remove("content-length");
+        if !fields.contains("date") {
+            fields.add("date", crate::rfc::date::format(now));
+        }
+    }
     // Neither 204 nor 101 has one (RFC 9110 8.6), and with a 304 it would be that of
     // content which was not sent.
     let has_length = !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) && tunnel.is_none();
     if let Some(length) = length.filter(|_| has_length) {
-        fields.add("content-length", length.to_string());
+        fields.add_number("content-length", length);
     }
-    if !fields.contains("date") {
-        fields.add("date", crate::rfc::date::format(now));
-    }
-    let cache_status = cache_status.write();
-    fields.add("cache-status", &cache_status);
-    fields.add("via", via_member(http::Version::HTTP_11, &server.node));
-    // A stored one is that of the request which fetched it.
-    fields.set("x-request-id", &record.request_id);
-    record.head(outcome, status, &cache_status);
+    record.head(outcome, status, fields.add_with("cache-status", |out| cache_status.write_to(out)));
+    fields.add("via", &server.via);
+    fields.add("x-request-id", &record.request_id);
     let body = ReplyBody::new(content, record);
-    Reply { status, fields, body, length, close: false, tunnel }
+    Reply { status, base, fields, body, length, close: false, tunnel }
 }

@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-use super::{Outcome, Reply, Upstreams, Walk, purge, synth};
+use super::{First, Outcome, Reply, Upstreams, Walk, purge, synth};
 use crate::fetch::{Asked, Fetcher};
 use crate::invalidate;
-use crate::message::Switched;
 use crate::origin::Content;
+use crate::policy::Decision;
 use crate::policy::decide::{Pass, PassReason, Stale};
 use crate::policy::site::{OriginId, Rules};
-use crate::policy::{Decision, decide};
 use crate::repopulate::announce::Miss;
 use crate::repopulate::{Announced, Announcer, Reason, Unfillable, Wanted};
 use crate::rfc::unsafe_method;
@@ -66,12 +65,12 @@ pub(super) async fn serve(
     mut walk: Walk<'_>,
     hidden: Hidden<'_>,
     content: Option<Content>,
-    switched: Option<Switched>,
+    mut first: Option<First>,
 ) -> Reply {
     let method = &walk.asked.presented.method;
     if method != Method::GET && method != Method::HEAD {
         return match hidden.writes {
-            Some(writes) => write(walk, hidden.announcer, writes, content, switched).await,
+            Some(writes) => write(walk, hidden.announcer, writes, content).await,
             None => synth::read_only(walk),
         };
     }
@@ -80,13 +79,12 @@ pub(super) async fn serve(
     }
     let mut waited = walk.asked.rules.wait.is_zero();
     loop {
-        let found = walk.server.store.find_in_memory(&walk.asked.key);
-        let decision = decide(&walk.asked.presented, found.as_deref(), &walk.asked.rules, walk.now);
+        let (found, decision) = first.take().unwrap_or_else(|| walk.look());
         let (stored, may_be_stale) = match decision {
-            Decision::Deliver(response) => return walk.hit(&response),
+            Decision::Deliver(response) => return walk.hit(response),
             Decision::DeliverStale(response, why) => {
                 announce(&walk, &hidden, Reason::Stale, Some(&response));
-                return stale(walk, &response, why);
+                return stale(walk, response, why);
             }
             Decision::NotCached => return synth::not_cached(walk),
             Decision::Fetch(plan) => (plan.stored, plan.stale_on_error),
@@ -96,7 +94,7 @@ pub(super) async fn serve(
             let is_error = response.head.status.as_u16() >= 400;
             if may_be_stale || (walk.asked.rules.serve_forbidden_stale && !is_error) {
                 announce(&walk, &hidden, Reason::Stale, Some(response));
-                return stale(walk, response, Stale::Hidden);
+                return stale(walk, Arc::clone(response), Stale::Hidden);
             }
         }
         if !walk.asked.rules.lists(walk.asked.presented.path()) {
@@ -120,7 +118,7 @@ pub(super) async fn serve(
 }
 
 /// Serves what is stale; it has been told that it is.
-fn stale<'a>(walk: Walk<'a>, response: &Arc<StoredResponse>, why: Stale) -> Reply {
+fn stale(walk: Walk<'_>, response: Arc<StoredResponse>, why: Stale) -> Reply {
     response.used(walk.now);
     walk.stored(response, Outcome::Stale, Some(why.name()))
 }
@@ -192,7 +190,6 @@ async fn write<'a>(
     announcer: &Announcer,
     (fetcher, origin): (&Fetcher, OriginId),
     content: Option<Content>,
-    switched: Option<Switched>,
 ) -> Reply {
     let Walk { server, asked, now, record, charged, edge } = walk;
     let Asked { presented, rules, key } = match Arc::try_unwrap(asked) {
@@ -212,7 +209,7 @@ async fn write<'a>(
         return walk.shed(why, None);
     }
     let pass = Pass { why: PassReason::Method, stored: None, stale_on_error: false };
-    let reply = walk.pass(fetcher, pass, content, switched).await;
+    let reply = walk.pass(fetcher, pass, content).await;
     if is_change(reply.status) {
         let announcer = announcer.clone();
         if !changes || invalidator.outbox().is_none() {

@@ -18,26 +18,28 @@ mod purge;
 mod reply;
 mod synth;
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 
 use crate::clock::{self, Clock, Wall};
-use crate::fetch::{Asked, Fetched, Fetcher, Passed};
+use crate::fetch::{Asked, Failed, Fetched, Fetcher, Passed};
 use crate::invalidate::ReadTo;
-use crate::message::{READ, Switched};
+use crate::message::READ;
 use crate::observe::access_log::AccessLog;
 use crate::observe::counters::Counters;
 use crate::observe::request_id;
 use crate::origin::Content;
 use crate::policy::decide::{Pass, Plan, Stale};
 use crate::policy::site::{Mode, Presentation, Sites};
-use crate::policy::{Decision, Received, decide, narrow, normalise};
+use crate::policy::{Decision, Received, Refusal, decide, narrow, normalise};
 use crate::repopulate::Announcer;
 use crate::rfc::cache_status::Fwd;
+use crate::rfc::fields::Fields;
 use crate::shed::{Door, Errand, Shed};
 use crate::store::Store;
 use crate::stored::{CacheKey, StoredResponse, Variants};
@@ -45,7 +47,7 @@ use crate::stored::{CacheKey, StoredResponse, Variants};
 use deliver::{Answer, Source};
 pub use outcome::{Outcome, Record};
 pub use purge::{Again, Purging, Settings as PurgeSettings};
-pub use reply::{Reply, ReplyBody, Tunnel};
+pub use reply::{Base, Reply, ReplyBody, Tunnel};
 
 /// How often a request is decided anew because what is stored has changed.
 const MOST_TURNS: usize = 4;
@@ -56,8 +58,6 @@ pub struct Request {
     pub received: Received,
     /// Its content, if it has any.
     pub content: Option<Content>,
-    /// The client's end of a tunnel, should one be agreed on.
-    pub switched: Option<Switched>,
 }
 
 /// One generation of configuration, ready to serve.
@@ -74,8 +74,10 @@ pub struct Server {
     pub door: Door,
     /// Purging by clients.
     pub purging: Purging,
-    /// This node's name in `Via` and `Cache-Status`.
+    /// This node's name in `Cache-Status` and `Proxy-Status`.
     pub node: String,
+    /// Its member of `Via` for responses (RFC 9110 7.6.3).
+    pub via: String,
     /// Wall time.
     pub clock: Clock,
     /// Everything that is counted.
@@ -107,87 +109,152 @@ struct Walk<'a> {
     edge: Option<Box<ReadTo>>,
 }
 
+/// A request that has been looked at.
+pub enum Begun {
+    /// What the store or this node itself could answer at once.
+    Done(Reply),
+    /// There is something to be waited for; to be handed to [`Server::go_on`].
+    On(Started),
+}
+
+/// A request that waits for somebody.
+pub struct Started {
+    errand: Waits,
+    record: Record,
+    content: Option<Content>,
+}
+
+/// For whom a request waits.
+enum Waits {
+    /// For a purge, or for what an edge has read already.
+    First(Received),
+    /// For a response.
+    Fetch(Arc<Asked>, Wall, First),
+}
+
+/// What the store had when the request came.
+type First = (Option<Arc<Variants>>, Decision);
+
 impl Server {
     /// Serves one request.
     pub async fn serve(&self, request: Request) -> Reply {
-        let Request { received, mut content, switched } = request;
-        let now = self.clock.now();
-        let mut record = Record::begin(self, &received, now, Instant::now());
-        if self.purging.is_meant(&received) {
-            return purge::purge(self, received, record).await;
+        match self.begin(request) {
+            Begun::Done(reply) => reply,
+            Begun::On(started) => self.go_on(started).await,
         }
+    }
 
-        let edge = match received.fields.get(READ) {
-            // Only edges ask, so only their walks have room for it.
-            Some(asked) => Box::pin(self.purging.invalidator.asked_by_edge(asked)).await.map(Box::new),
-            None => None,
+    /// Answers a request that the store can answer, without an await; what cannot be
+    /// answered so goes on.
+    pub fn begin(&self, request: Request) -> Begun {
+        let Request { received, content } = request;
+        let now = self.clock.now();
+        let record = Record::begin(self, &received, now, Instant::now());
+        // Only edges ask for it, so only their walks wait for it.
+        if self.purging.is_meant(&received) || received.fields.contains(READ) {
+            return Begun::On(Started { errand: Waits::First(received), record, content });
+        }
+        let walk = match self.walk(received, now, record, None) {
+            Ok(walk) => walk,
+            Err(reply) => return Begun::Done(reply),
         };
-        let id = request_id::accept_or_new(received.fields.get("x-request-id"));
-        record.request_id = id.clone();
+        let (found, decision) = walk.look();
+        match decision {
+            Decision::Deliver(response) if !walk.is_with_content_in_vain() => Begun::Done(walk.hit(response)),
+            decision => {
+                let Walk { mut asked, record, .. } = walk;
+                tell_id(&mut asked, &record);
+                let errand = Waits::Fetch(asked, now, (found, decision));
+                Begun::On(Started { errand, record, content })
+            }
+        }
+    }
+
+    /// Serves a request that has [begun](Server::begin).
+    pub async fn go_on(&self, started: Started) -> Reply {
+        let Started { errand, record, content } = started;
+        match errand {
+            Waits::First(received) => {
+                let now = self.clock.now();
+                if self.purging.is_meant(&received) {
+                    return purge::purge(self, received, record).await;
+                }
+                let edge = match received.fields.get(READ) {
+                    Some(asked) => self.purging.invalidator.asked_by_edge(asked).await.map(Box::new),
+                    None => None,
+                };
+                match self.walk(received, now, record, edge) {
+                    Ok(mut walk) => {
+                        tell_id(&mut walk.asked, &walk.record);
+                        walk.act(content, None).await
+                    }
+                    Err(reply) => reply,
+                }
+            }
+            Waits::Fetch(asked, now, first) => {
+                let walk = Walk { server: self, asked, now, record, charged: false, edge: None };
+                walk.act(content, Some(first)).await
+            }
+        }
+    }
+
+    /// Refuses what is no request.
+    pub fn refuse(&self, why: Refusal, peer: IpAddr) -> Reply {
+        // What it would have been is not known; the log has the same for it as others have.
+        let unknown = Received {
+            method: Method::from_bytes(b"-").unwrap_or_default(),
+            target: "-".to_owned(),
+            version: Version::HTTP_11,
+            fields: Fields::new(),
+            has_body: false,
+            peer,
+            encrypted: false,
+        };
+        let record = Record::begin(self, &unknown, self.clock.now(), Instant::now());
+        synth::refused(self, why, record)
+    }
+
+    /// The canonical form of a request, its rules and its key; or the reply to one that has
+    /// none of these.
+    #[expect(clippy::result_large_err, reason = "it is looked at once and never kept")]
+    fn walk(
+        &self,
+        received: Received,
+        now: Wall,
+        mut record: Record,
+        edge: Option<Box<ReadTo>>,
+    ) -> Result<Walk<'_>, Reply> {
+        record.request_id = request_id::accept_or_new(received.fields.get("x-request-id"));
         let mut presented = match normalise::normalise(received, &self.presentation) {
             Ok(presented) => presented,
-            Err(refusal) => return synth::refused(self, refusal, record),
+            Err(refusal) => return Err(synth::refused(self, refusal, record)),
         };
-        presented.fields.set("x-request-id", &id);
         record.client = presented.client;
 
         let Some(site) = self.sites.site(&presented.host) else {
-            return synth::no_site(self, record);
+            return Err(synth::no_site(self, record));
         };
         let Some(route) = site.route(presented.path()) else {
-            return synth::no_site(self, record);
+            return Err(synth::no_site(self, record));
         };
         let rules = Arc::clone(&route.rules);
         narrow::query(&mut presented, &rules);
-        let hides = rules.mode == Mode::Hidden;
-        if hides {
+        if rules.mode == Mode::Hidden {
             // Nothing is asked for that would have to be passed on.
             presented.upgrade = None;
             narrow::variant(&mut presented.fields, &rules);
         }
         let key = CacheKey::new(presented.scheme, &presented.host, presented.port, &presented.path_and_query);
         let asked = Arc::new(Asked { presented, rules, key });
-        let mut walk = Walk { server: self, asked, now, record, charged: false, edge };
-        let fetcher = match (hides, &self.upstreams.direct) {
-            (false, Some(fetcher)) => fetcher,
-            (false, None) => return synth::lost(walk),
-            (true, _) => {
-                return match self.upstreams.hidden(&walk.asked.rules) {
-                    Some(hidden) => hidden::serve(walk, hidden, content, switched).await,
-                    None => synth::lost(walk),
-                };
-            }
-        };
+        Ok(Walk { server: self, asked, now, record, charged: false, edge })
+    }
+}
 
-        for turn in 0.. {
-            let found = self.store.find_in_memory(&walk.asked.key);
-            let decision = decide(&walk.asked.presented, found.as_deref(), &walk.asked.rules, walk.now);
-            match decision {
-                Decision::Deliver(response) => return walk.hit(&response),
-                Decision::DeliverStale(response, why) => {
-                    return walk.stale(fetcher, &response, why, found.as_ref());
-                }
-                Decision::NotCached => return synth::not_cached(walk),
-                Decision::Pass(pass) => {
-                    return match walk.enter(Errand::Pass, false) {
-                        Ok(()) => walk.pass(fetcher, pass, content.take(), switched).await,
-                        Err(why) => walk.shed(why, pass.stored.filter(|_| pass.stale_on_error).as_ref()),
-                    };
-                }
-                Decision::Fetch(mut plan) => {
-                    plan.collapse &= turn < MOST_TURNS;
-                    let follows = fetcher.would_follow(&walk.asked, &plan, found.as_ref());
-                    if let Err(why) = walk.enter(Errand::Fetch, follows) {
-                        return walk.shed(why, plan.stored.filter(|_| plan.stale_on_error).as_ref());
-                    }
-                    match walk.fetch(fetcher, plan, found.as_ref()).await {
-                        Fetch::Done(reply) => return reply,
-                        Fetch::LookAgain(same) => walk = same,
-                    }
-                }
-            }
-        }
-        synth::lost(walk)
+/// Whoever is asked is to know the request by the same id.
+fn tell_id(asked: &mut Arc<Asked>, record: &Record) {
+    // Nobody else has it yet.
+    if let Some(asked) = Arc::get_mut(asked) {
+        asked.presented.fields.set("x-request-id", &record.request_id);
     }
 }
 
@@ -199,6 +266,70 @@ enum Fetch<'a> {
 }
 
 impl<'a> Walk<'a> {
+    /// Acts until there is a reply; `first` is what was found and decided already.
+    async fn act(mut self, mut content: Option<Content>, mut first: Option<First>) -> Reply {
+        let server = self.server;
+        let fetcher = match (self.asked.rules.mode == Mode::Hidden, &server.upstreams.direct) {
+            (false, Some(fetcher)) => fetcher,
+            (false, None) => return synth::lost(self),
+            (true, _) => {
+                return match server.upstreams.hidden(&self.asked.rules) {
+                    Some(hidden) => hidden::serve(self, hidden, content, first).await,
+                    None => synth::lost(self),
+                };
+            }
+        };
+        for turn in 0.. {
+            let (found, decision) = first.take().unwrap_or_else(|| self.look());
+            match decision {
+                Decision::Deliver(response) => return self.hit(response),
+                Decision::DeliverStale(response, why) => {
+                    return self.stale(fetcher, response, why, found.as_ref());
+                }
+                Decision::NotCached => return synth::not_cached(self),
+                Decision::Pass(pass) => {
+                    return match self.enter(Errand::Pass, false) {
+                        Ok(()) => self.pass(fetcher, pass, content.take()).await,
+                        Err(why) => self.shed(why, pass.stored.filter(|_| pass.stale_on_error).as_ref()),
+                    };
+                }
+                Decision::Fetch(mut plan) => {
+                    plan.collapse &= turn < MOST_TURNS;
+                    let follows = fetcher.would_follow(&self.asked, &plan, found.as_ref());
+                    if let Err(why) = self.enter(Errand::Fetch, follows) {
+                        return self.shed(why, plan.stored.filter(|_| plan.stale_on_error).as_ref());
+                    }
+                    match self.fetch(fetcher, plan, found.as_ref()).await {
+                        Fetch::Done(reply) => return reply,
+                        Fetch::LookAgain(same) => self = same,
+                    }
+                }
+            }
+        }
+        synth::lost(self)
+    }
+
+    /// What the store has, and what is to be done.
+    fn look(&self) -> First {
+        let found = self.server.store.find_in_memory(&self.asked.key);
+        let decision = decide(&self.asked.presented, found.as_deref(), &self.asked.rules, self.now);
+        (found, decision)
+    }
+
+    /// Room for the fields of the reply: that which the request's had, where nobody else has
+    /// the request.
+    fn room(&mut self) -> Fields {
+        let request = Arc::get_mut(&mut self.asked);
+        let mut room = request.map(|asked| std::mem::take(&mut asked.presented.fields)).unwrap_or_default();
+        room.clear();
+        room
+    }
+
+    /// Whether it has content that nobody could pass on, on a hidden route.
+    fn is_with_content_in_vain(&self) -> bool {
+        self.asked.presented.has_body && self.asked.rules.mode == Mode::Hidden
+    }
+
     /// Lets the request through to the origin, or says why not. Whoever `follows` another
     /// one costs the origin nothing, and is not counted as a miss of its client.
     fn enter(&mut self, errand: Errand, follows: bool) -> Result<(), Shed> {
@@ -213,17 +344,25 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Gives back what the client was charged with where the origin was not asked after all.
+    fn excuse(&mut self, why: &Failed) {
+        if self.charged && why.is_unasked() {
+            self.server.door.give_back(self.record.client);
+            self.charged = false;
+        }
+    }
+
     /// The origin is not asked for this client now: what is stale answers, where it may.
     fn shed(mut self, why: Shed, stale: Option<&Arc<StoredResponse>>) -> Reply {
         self.record.place = None;
         self.record.failure = Some(format!("shed: {}", why.name()));
         let Some(stored) = stale else { return synth::shed(self, why) };
         stored.used(self.now);
-        self.stored(stored, Outcome::Stale, Some(Stale::Shed.name()))
+        self.stored(Arc::clone(stored), Outcome::Stale, Some(Stale::Shed.name()))
     }
 
     /// A fresh stored response answers.
-    fn hit(self, response: &Arc<StoredResponse>) -> Reply {
+    fn hit(self, response: Arc<StoredResponse>) -> Reply {
         response.used(self.now);
         self.stored(response, Outcome::Hit, None)
     }
@@ -231,7 +370,7 @@ impl<'a> Walk<'a> {
     /// A stored response answers, for this reason if it is stale.
     fn stored(
         mut self,
-        response: &Arc<StoredResponse>,
+        response: Arc<StoredResponse>,
         outcome: Outcome,
         detail: Option<&'static str>,
     ) -> Reply {
@@ -255,7 +394,7 @@ impl<'a> Walk<'a> {
     fn stale(
         self,
         fetcher: &Fetcher,
-        response: &Arc<StoredResponse>,
+        response: Arc<StoredResponse>,
         why: Stale,
         seen: Option<&Arc<Variants>>,
     ) -> Reply {
@@ -263,7 +402,7 @@ impl<'a> Walk<'a> {
         if why == Stale::WhileRevalidate
             && response.may_refresh(self.now)
             && !fetcher.is_loop(&self.asked)
-            && let plan = Plan::refresh(response)
+            && let plan = Plan::refresh(&response)
             && !fetcher.would_follow(&self.asked, &plan, seen)
             && let Ok(place) = self.server.door.place(Errand::Refresh)
         {
@@ -296,7 +435,7 @@ impl<'a> Walk<'a> {
                     self.server.counters.stale_deadline.up();
                     self.now = self.server.clock.now();
                     fetcher.is_late(stored);
-                    return Fetch::Done(self.stale(fetcher, stored, Stale::Deadline, None));
+                    return Fetch::Done(self.stale(fetcher, Arc::clone(stored), Stale::Deadline, None));
                 }
             },
         };
@@ -338,28 +477,25 @@ impl<'a> Walk<'a> {
                     collapsed,
                     ..Answer::default()
                 };
-                deliver::deliver(self, Source::Stored(&response), answer)
+                deliver::deliver(self, Source::Stored(response), answer)
             }
             Fetched::Private(private) => deliver::private(self, private, plan.fwd),
             Fetched::LookAgain => return Fetch::LookAgain(self),
-            Fetched::Failed(why) => match fallback.filter(|stored| self.may_use(stored, since)) {
-                Some(stored) => {
-                    self.record.failure = Some(why.to_string());
-                    self.stale(fetcher, stored, Stale::OnError, None)
+            Fetched::Failed(why) => {
+                self.excuse(&why);
+                match fallback.filter(|stored| self.may_use(stored, since)) {
+                    Some(stored) => {
+                        self.record.failure = Some(why.to_string());
+                        self.stale(fetcher, Arc::clone(stored), Stale::OnError, None)
+                    }
+                    None => synth::failed(self, &why),
                 }
-                None => synth::failed(self, &why),
-            },
+            }
         })
     }
 
     /// Asks the origin for this client alone.
-    async fn pass(
-        mut self,
-        fetcher: &Fetcher,
-        pass: Pass,
-        content: Option<Content>,
-        switched: Option<Switched>,
-    ) -> Reply {
+    async fn pass(mut self, fetcher: &Fetcher, pass: Pass, content: Option<Content>) -> Reply {
         if fetcher.is_loop(&self.asked) {
             return synth::looped(self);
         }
@@ -377,19 +513,15 @@ impl<'a> Walk<'a> {
                     self.server.counters.stale_deadline.up();
                     fetcher.refresh_failed(&self.asked, stored);
                     self.now = self.server.clock.now();
-                    return self.stale(fetcher, stored, Stale::Deadline, None);
+                    return self.stale(fetcher, Arc::clone(stored), Stale::Deadline, None);
                 }
             },
         };
         self.now = self.server.clock.now();
         match passed {
             Ok(Passed::Answer { status, .. }) if self.intercepts(status) => synth::intercepted(self, status),
-            Ok(Passed::Answer { status, fields, length, body, switched: origin }) => {
-                let tunnel = origin.zip(switched).map(|((origin, protocol), client)| Tunnel {
-                    origin,
-                    client,
-                    protocol,
-                });
+            Ok(Passed::Answer { status, fields, length, body, switched }) => {
+                let tunnel = switched.map(|(origin, protocol)| Tunnel { origin, protocol });
                 deliver::passed(self, status, fields, length, body, tunnel, pass.why.fwd())
             }
             Ok(Passed::Kept { response, seat }) => {
@@ -401,14 +533,17 @@ impl<'a> Walk<'a> {
                 };
                 deliver::deliver(self, Source::Flowing(&response, seat), answer)
             }
-            Err(why) => match fallback.filter(|stored| self.may_use(stored, since)) {
-                Some(stored) => {
-                    fetcher.refresh_failed(&self.asked, stored);
-                    self.record.failure = Some(why.to_string());
-                    self.stale(fetcher, stored, Stale::OnError, None)
+            Err(why) => {
+                self.excuse(&why);
+                match fallback.filter(|stored| self.may_use(stored, since)) {
+                    Some(stored) => {
+                        fetcher.refresh_failed(&self.asked, stored);
+                        self.record.failure = Some(why.to_string());
+                        self.stale(fetcher, Arc::clone(stored), Stale::OnError, None)
+                    }
+                    None => synth::failed(self, &why),
                 }
-                None => synth::failed(self, &why),
-            },
+            }
         }
     }
 }

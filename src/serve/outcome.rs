@@ -10,7 +10,7 @@ use super::Server;
 use crate::clock::Wall;
 use crate::message::Broken;
 use crate::observe::access_log::{AccessLog, Entry};
-use crate::observe::counters::{Count, Counters};
+use crate::observe::counters::{Counters, Spread};
 use crate::policy::Received;
 use crate::shed::Place;
 
@@ -46,7 +46,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Its row in the table of counters.
-    fn count(self, counters: &Counters) -> &Count {
+    fn count(self, counters: &Counters) -> &Spread {
         match self {
             Outcome::Hit => &counters.requests_hit,
             Outcome::Stale => &counters.requests_stale,
@@ -137,12 +137,12 @@ impl Record {
     }
 
     /// Notes the head of the reply.
-    pub fn head(&mut self, outcome: Outcome, status: StatusCode, cache_status: &str) {
+    pub fn head(&mut self, outcome: Outcome, status: StatusCode, cache_status: &[u8]) {
         self.outcome = outcome;
         if let Some((_, line)) = &mut self.log {
             line.status = status.as_u16();
             line.time_to_head = self.started.elapsed();
-            line.cache_status = cache_status.to_owned();
+            line.cache_status = String::from_utf8_lossy(cache_status).into_owned();
         }
     }
 

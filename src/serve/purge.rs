@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 
 use super::Server;
 use super::outcome::{Outcome, Record};
-use super::reply::{Reply, ReplyBody, ReplyContent};
+use super::reply::{Base, Reply, ReplyBody, ReplyContent};
 use crate::clock::monotonic;
 use crate::fetch::Asked;
 use crate::invalidate::wire::{self, Answer, Spoken};
@@ -218,11 +218,12 @@ fn reply(server: &Server, answer: Answer, mut record: Record) -> Reply {
         fields.add(name, value);
     }
     fields.add("content-length", body.len().to_string());
-    record.head(Outcome::Purge, answer.status, "");
+    record.head(Outcome::Purge, answer.status, b"");
     let length = Some(body.len() as u64);
     let content = ReplyContent::Made(Bytes::from(body.into_bytes()));
     Reply {
         status: answer.status,
+        base: Base::None,
         fields,
         body: ReplyBody::new(content, record),
         length,

@@ -1,6 +1,8 @@
 //! A reply on its way to the client: head, body, and what comes after it.
 
+use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -10,13 +12,16 @@ use http::StatusCode;
 use super::outcome::Record;
 use crate::message::{Body, Broken, Piece, Switched};
 use crate::rfc::fields::Fields;
-use crate::stored::{body, filling};
+use crate::stored::{Head, StoredResponse, body, filling};
 
 /// What the client is sent.
 pub struct Reply {
     /// A final status, or 101.
     pub status: StatusCode,
-    /// All fields, `Content-Length` included where the length is known.
+    /// Whose fields go before these.
+    pub base: Base,
+    /// All fields, or those beside the base's; `Content-Length` included where the length
+    /// is known.
     pub fields: Fields,
     /// The body; it records the request when it ends or is dropped.
     pub body: ReplyBody,
@@ -24,16 +29,24 @@ pub struct Reply {
     pub length: Option<u64>,
     /// Whether the connection ends with this reply.
     pub close: bool,
-    /// After a 101: the two ends to be joined.
+    /// After a 101: what the client is to be joined with.
     pub tunnel: Option<Tunnel>,
 }
 
-/// The two ends of a tunnel.
+/// Fields that are sent as they are stored.
+pub enum Base {
+    /// None.
+    None,
+    /// Those of the stored response whose body the reply has.
+    Body,
+    /// Those of this head.
+    Head(Arc<Head>),
+}
+
+/// The other end of a tunnel.
 pub struct Tunnel {
     /// The origin's end.
     pub origin: Switched,
-    /// The client's end.
-    pub client: Switched,
     /// The protocol that both have agreed on.
     pub protocol: Vec<u8>,
 }
@@ -50,8 +63,8 @@ pub enum ReplyContent {
     Empty,
     /// One piece, made here.
     Made(Bytes),
-    /// A stored response.
-    Stored(body::Read, Option<Fields>),
+    /// This range of a stored response, and perhaps its trailer section.
+    Stored(Arc<StoredResponse>, Range<u64>, Option<Fields>),
     /// A response that is still arriving.
     Filling(filling::Reader),
     /// Several ranges of a stored response, each behind its own small head.
@@ -62,18 +75,34 @@ pub enum ReplyContent {
 
 impl ReplyBody {
     /// A body whose end is recorded.
-    pub fn new(content: ReplyContent, mut record: Record) -> Self {
-        if matches!(content, ReplyContent::Empty) {
-            // Nobody asks for a body that there is not.
-            record.complete();
-        }
+    pub fn new(content: ReplyContent, record: Record) -> Self {
         ReplyBody { content, record }
     }
-}
 
-impl ReplyBody {
-    /// Notes that the client has been given all that was promised, where nobody
-    /// asks for the end.
+    /// The stored response whose body this is.
+    pub fn stored(&self) -> Option<&StoredResponse> {
+        match &self.content {
+            ReplyContent::Stored(response, ..) => Some(response),
+            _ => None,
+        }
+    }
+
+    /// Takes all that is left of the body, where it is at hand in one slice of so many
+    /// bytes at most.
+    pub fn take_slice<T>(&mut self, most: usize, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let ReplyContent::Stored(response, range, None) = &mut self.content else { return None };
+        let len = range.end.min(response.body.len()).saturating_sub(range.start);
+        let (piece, place) = response.body.piece(range)?;
+        if place.len() as u64 != len || place.len() > most {
+            return None;
+        }
+        let taken = take(piece.get(place)?);
+        range.start += len;
+        self.record.sent(len);
+        Some(taken)
+    }
+
+    /// Notes that the client has been given all that was promised.
     pub fn complete(&mut self) {
         self.record.complete();
     }
@@ -86,8 +115,7 @@ impl Stream for ReplyBody {
         let this = &mut *self;
         let piece = std::task::ready!(this.content.poll_piece(cx));
         match &piece {
-            // Behind a trailer section nobody asks for the end.
-            None | Some(Ok(Piece::Trailers(_))) => this.record.complete(),
+            None | Some(Ok(Piece::Trailers(_))) => {}
             Some(Ok(Piece::Bytes(bytes))) => this.record.sent(bytes.len() as u64),
             Some(Err(broken)) => this.record.broken(*broken),
         }
@@ -103,10 +131,15 @@ impl ReplyContent {
                 let bytes = std::mem::take(bytes);
                 Poll::Ready((!bytes.is_empty()).then_some(Ok(Piece::Bytes(bytes))))
             }
-            ReplyContent::Stored(read, trailers) => Poll::Ready(match Iterator::next(read) {
-                Some(bytes) => Some(Ok(Piece::Bytes(bytes))),
-                None => trailers.take().map(|trailers| Ok(Piece::Trailers(trailers))),
-            }),
+            ReplyContent::Stored(response, range, trailers) => {
+                Poll::Ready(match response.body.piece(range) {
+                    Some((piece, place)) => {
+                        range.start += place.len() as u64;
+                        Some(Ok(Piece::Bytes(piece.slice(place))))
+                    }
+                    None => trailers.take().map(|trailers| Ok(Piece::Trailers(trailers))),
+                })
+            }
             ReplyContent::Filling(reader) => reader.poll_next_unpin(cx),
             ReplyContent::Parts(parts, current, end) => {
                 let bytes = current.as_mut().and_then(Iterator::next).or_else(|| {

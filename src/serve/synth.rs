@@ -12,7 +12,7 @@ use http::{Method, StatusCode};
 
 use super::hidden::Unserved;
 use super::outcome::{Outcome, Record};
-use super::reply::{Reply, ReplyBody, ReplyContent};
+use super::reply::{Base, Reply, ReplyBody, ReplyContent};
 use super::{Server, Walk};
 use crate::fetch::Failed;
 use crate::origin::Failure;
@@ -37,7 +37,12 @@ pub(super) fn refused(server: &Server, refusal: Refusal, mut record: Record) -> 
         Refusal::Connect => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::WrongScheme => StatusCode::MISDIRECTED_REQUEST,
         Refusal::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
-        Refusal::BadTarget
+        Refusal::UnknownVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+        Refusal::BadRequestLine
+        | Refusal::BareLineFeed
+        | Refusal::BadFieldLine
+        | Refusal::BadLength
+        | Refusal::BadTarget
         | Refusal::NoHost
         | Refusal::TwoHosts
         | Refusal::BadHost
@@ -97,6 +102,8 @@ pub(super) fn failed(walk: Walk<'_>, why: &Failed) -> Reply {
     let proxy_status = format!("{}; {}", walk.server.node, proxy_error(why));
     let mut reply = last_resort(walk, status, text, after, why.to_string());
     reply.fields.add("proxy-status", proxy_status);
+    // Where the content that broke off ends, nobody knows.
+    reply.close = matches!(why, Failed::Origin(Failure::RequestBroken));
     reply
 }
 
@@ -421,10 +428,11 @@ impl Page<'_> {
             fields.add("x-request-id", &id);
         }
         fields.add("content-length", body.len().to_string());
-        record.head(outcome, status, "");
+        record.head(outcome, status, b"");
         let length = Some(body.len() as u64);
         let content = if is_head { ReplyContent::Empty } else { ReplyContent::Made(body) };
-        Reply { status, fields, body: ReplyBody::new(content, record), length, close: false, tunnel: None }
+        let body = ReplyBody::new(content, record);
+        Reply { status, base: Base::None, fields, body, length, close: false, tunnel: None }
     }
 }
 

@@ -191,6 +191,13 @@ impl Door {
         let allowance = Allowance { rate, burst: self.settings.miss_burst, prefixes: self.settings.prefixes };
         self.state.clients.lock().owe(client, allowance, now);
     }
+
+    /// Takes back a miss of this client that was counted and has cost the origin nothing.
+    pub fn give_back(&self, client: IpAddr) {
+        if self.settings.miss_rate.is_some() {
+            self.state.clients.lock().give_back(client, self.settings.prefixes);
+        }
+    }
 }
 
 #[cfg(test)]

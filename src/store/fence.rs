@@ -231,6 +231,16 @@ impl Fence {
         }
     }
 
+    /// The number of the last forced invalidation of this key alone or of one of these groups
+    /// of its origin, as far as it is remembered: those of requests with unsafe methods are
+    /// among them. 0 if there is none.
+    pub fn last_forced(&self, key: &CacheKey, groups: &[String]) -> u64 {
+        let authority = CacheKey::authority_of(&key.text);
+        let group = |group: &String| NameHash::name(&Names::group(authority, group.as_bytes()), None);
+        let names = groups.iter().map(group).chain([NameHash(key.hash)]);
+        names.filter_map(|name| self.last.get(&name)).map(|last| last.forced).max().unwrap_or_default()
+    }
+
     fn forget_oldest(&mut self) {
         let Some((number, noted)) = self.recent.pop_front() else { return };
         self.horizon = number;

@@ -125,6 +125,12 @@ impl Store {
         self.fence.lock().since(key, head, sequence)
     }
 
+    /// The number of the last forced invalidation of this key, or of one of these groups of its
+    /// origin; 0 if none is remembered.
+    pub fn last_forced(&self, key: &CacheKey, groups: &[String]) -> u64 {
+        self.fence.lock().last_forced(key, groups)
+    }
+
     /// Whether a response that was found under this key may still be used: nothing
     /// has purged it hard since it was found, when `since` was the last invalidation.
     /// What came before that has marked it, be it still remembered or not.

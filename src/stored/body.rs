@@ -91,6 +91,20 @@ impl StoredBody {
         }
     }
 
+    /// The piece in which this range of the body begins, and which part of it is meant;
+    /// none of an empty range, or past the end.
+    pub fn piece(&self, range: &Range<u64>) -> Option<(&Bytes, Range<usize>)> {
+        if range.is_empty() {
+            return None;
+        }
+        // Every piece but the last has the same size.
+        let index = usize::try_from(range.start / PIECE as u64).ok()?;
+        let skip = usize::try_from(range.start % PIECE as u64).ok()?;
+        let piece = self.chunks().get(index).filter(|piece| skip < piece.len())?;
+        let wanted = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        Some((piece, skip..piece.len().min(skip.saturating_add(wanted))))
+    }
+
     /// A stream of this range of the body; a range past the end gives less.
     pub fn read(&self, range: Range<u64>) -> Read {
         Read { body: self.clone(), range: range.start..range.end.min(self.len()) }
@@ -145,17 +159,9 @@ impl Iterator for Read {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
-        if self.range.is_empty() {
-            return None;
-        }
-        // Every piece but the last has the same size.
-        let index = usize::try_from(self.range.start / PIECE as u64).ok()?;
-        let skip = usize::try_from(self.range.start % PIECE as u64).ok()?;
-        let piece = self.body.chunks().get(index)?;
-        let wanted = usize::try_from(self.range.end - self.range.start).unwrap_or(usize::MAX);
-        let end = piece.len().min(skip.saturating_add(wanted));
-        self.range.start += (end - skip) as u64;
-        Some(piece.slice(skip..end))
+        let (piece, place) = self.body.piece(&self.range)?;
+        self.range.start += place.len() as u64;
+        Some(piece.slice(place))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The cache key: what a request must have in common with a stored response to
 //! be answered by it, `Vary` aside (RFC 9111 section 2).
 
+use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -22,15 +23,18 @@ pub struct CacheKey {
 impl CacheKey {
     /// The key of a target. `host` is lower-case, `path_and_query` canonical.
     pub fn new(scheme: &str, host: &str, port: u16, path_and_query: &str) -> Self {
-        let mut text = String::with_capacity(scheme.len() + host.len() + path_and_query.len() + 9);
-        text.push_str(scheme);
-        text.push_str("://");
-        text.push_str(host);
-        text.push(':');
-        push_decimal(&mut text, port);
-        text.push_str(path_and_query);
+        let text: Arc<str> = SCRATCH.with_borrow_mut(|text| {
+            text.clear();
+            text.push_str(scheme);
+            text.push_str("://");
+            text.push_str(host);
+            text.push(':');
+            push_decimal(text, port);
+            text.push_str(path_and_query);
+            Arc::from(text.as_str())
+        });
         let hash = xxh3_128_with_seed(text.as_bytes(), *SEED);
-        CacheKey { text: text.into(), hash, path_hash: Self::path_hash(path_and_query) }
+        CacheKey { text, hash, path_hash: Self::path_hash(path_and_query) }
     }
 
     /// What [`CacheKey::path_hash`] is for this path and query.
@@ -64,6 +68,12 @@ impl CacheKey {
         let host = text.find("://").map_or(0, |at| at + 3);
         text[host..].find('/').map_or(text, |at| &text[..host + at])
     }
+}
+
+thread_local! {
+    /// Where texts are put together before they are shared. Never longer than the longest
+    /// target that is let in.
+    static SCRATCH: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 pub(super) static SEED: LazyLock<u64> = LazyLock::new(|| fastrand::u64(..));

@@ -246,6 +246,7 @@ impl Common {
             door: Door::new(shed::Settings::default(), shared.budget.clone(), Arc::clone(&counters)),
             purging: Purging { settings: Default::default(), invalidator },
             node: name.to_owned(),
+            via: format!("1.1 {name}"),
             clock,
             counters: Arc::clone(&counters),
             access_log: AccessLog::start(&off, Arc::clone(&counters)).expect("no log"),
@@ -328,8 +329,7 @@ impl Edge {
         let (name, shadow) = (self.name.clone(), Arc::clone(shadow));
         async move {
             let applied = applied.load(Ordering::Relaxed);
-            let mut reply =
-                server.serve(Request { received: request(thing), content: None, switched: None }).await;
+            let mut reply = server.serve(Request { received: request(thing), content: None }).await;
             if !matches!(reply.status, StatusCode::OK | StatusCode::NOT_FOUND) {
                 return Got::Nothing(reply.status);
             }

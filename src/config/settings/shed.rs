@@ -13,7 +13,8 @@ pub(super) const SHED: &[Setting<Config>] = &[
         "How many requests of each client go to an origin, in the long run; more get something stale, where \
          they may, or 429 with `Retry-After`. What goes to an origin while its client waits counts: misses, \
          what is never stored, unsafe methods, and validation. Hits do not, nor do refreshes in the \
-         background, nor requests that share the fetch of another one. With \"20/s\" somebody who tries random URLs has 20 of \
+         background, nor requests that share the fetch of another one, nor those for which no server was asked \
+         because a breaker is open or the bulkhead full. With \"20/s\" somebody who tries random URLs has 20 of \
          them a second fetched, and a reader notices nothing: a page and its pictures cost nobody anything \
          once they are stored. But all readers behind one address (an office, a carrier's NAT) are one \
          client, and so is a crawler, which comes again after `Retry-After`. Proxies in front have to stand in \

@@ -9,7 +9,7 @@ use crate::harness::{Wire, World};
 use crate::purge::left;
 
 /// Runs a command against a node: the exit code, the output and what went wrong.
-async fn run(world: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
+pub async fn run(world: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
     let admin = world.node.admin_address().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
     command.args(arguments).args(["--admin", &admin]).env_remove("FOREBAY_ADMIN_TOKEN");

@@ -2,7 +2,7 @@
 
 mod away;
 mod broker;
-mod command;
+pub mod command;
 mod cut;
 mod propagation;
 mod spread;

@@ -153,3 +153,38 @@ async fn a_shield_that_says_nothing_is_asked_each_time() {
     }
     assert_eq!((older(&tiers[0]), tiers[1].origin.count("/a")), ((0, 3), 1));
 }
+
+#[tokio::test]
+async fn a_write_by_one_shield_is_not_undone_by_what_another_one_has_kept() {
+    let place = Place::new(shared().await);
+    let one = place.first("one").await;
+    let two = place.beside(&one, "two").await;
+    let urls = [&one, &two].map(|shield| format!("\"http://{}\"", shield.node.address())).join(", ");
+    let own = place.settings("edge");
+    let edge = one.beside(&format!("origin.url = [{urls}]\norigin.shield = true\n{own}")).await;
+    in_touch(&edge).await;
+    for world in [&edge, &one, &two] {
+        world.until("company", |counters| counters.cluster_nodes.get() == 3).await;
+    }
+    numbered(&one);
+    one.origin
+        .on("/form", |_, _| response("303 See Other", &[("Location", "/a"), ("Content-Length", "0")], ""));
+    for (shield, page) in [(&one, "1"), (&two, "2")] {
+        assert_eq!(shield.get("/a").await.text(), page, "each has a page of its own");
+        shield.settled().await;
+    }
+    // The servers take turns: this one goes by the first shield, and what comes next by the second.
+    let reply = edge.client("writer").await.ask("POST", "/form", &[], b"new").await;
+    assert_eq!(reply.status, 303);
+    edge.settled().await;
+    let mut got = Vec::new();
+    for _ in 0..3 {
+        let reply = edge.get("/a").await;
+        edge.settled().await;
+        let own = reply.all("cache-status").pop().unwrap_or_default().to_owned();
+        got.push((reply.text().to_owned(), own.contains("edge; hit")));
+    }
+    let wanted = [("2", false), ("3", false), ("3", true)].map(|(page, hit)| (page.to_owned(), hit));
+    assert_eq!(got, wanted, "what was before the write is not kept; what was asked for after it is");
+    assert_eq!(older(&edge), (1, 0));
+}

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{filled, fills, gated, hidden, proxy_status, retry_after, until_decided};
+use crate::cluster::command::run;
 use crate::harness::origin::{Gate, Script, Step, ok, raw, response};
 use crate::harness::{World, breathe};
 use crate::purge::{OWN, post};
@@ -235,4 +236,20 @@ async fn a_dead_letter_is_told_once_more_and_the_others_stay_in_order() {
         let fields = [OWN, ("Content-Type", "application/json")];
         assert_eq!(world.operator().await.ask(method, path, &fields, b"").await.status, 404, "{path}");
     }
+}
+
+#[tokio::test]
+async fn an_origin_of_any_name_has_a_queue_that_can_be_named() {
+    let name = "the app/1 \u{e9} 50%25";
+    let second = format!(
+        "[[origin]]\nname = \"{name}\"\nurl = \"http://127.0.0.1:9\"\nrate = \"1/s\"\n\
+         [[site]]\nhosts = [\"*\"]\norigin = \"{name}\"\n"
+    );
+    let world = hidden("", &second).await;
+    let (code, out, err) = run(&world, &["queue", "--dead", name]).await;
+    assert_eq!((code, out.as_str()), (Some(0), "nothing was given up\n"), "{err}");
+    let (code, out, err) = run(&world, &["queue", "--replay", name]).await;
+    assert_eq!((code, out.as_str()), (Some(0), "told 0 events once more\n"), "{err}");
+    let (code, _, err) = run(&world, &["queue", "--dead", "the app"]).await;
+    assert!(code == Some(1) && err.contains("`the app`"), "{code:?} {err}");
 }

@@ -87,17 +87,10 @@ async fn field_lines_that_are_none_are_refused() {
 #[tokio::test]
 async fn request_lines_that_are_none_are_refused() {
     let world = World::start("").await;
-    for line in [
-        "garbage",
-        "GET",
-        "GET /x",
-        "GET /x HTTP/3.1",
-        "GET /a b HTTP/1.1",
-        "G@T /x HTTP/1.1",
-        "GET x HTTP/1.1",
-    ] {
+    for line in ["garbage", "GET", "GET /x", "GET /a b HTTP/1.1", "G@T /x HTTP/1.1", "GET x HTTP/1.1"] {
         refused(&world, &format!("{line}\r\nHost: www.example.org\r\n\r\n"), 400).await;
     }
+    refused(&world, "GET /x HTTP/3.1\r\nHost: www.example.org\r\n\r\n", 505).await;
     for request in ["GET ftp://www.example.org/x HTTP/1.1", "GET * HTTP/1.1"] {
         refused(&world, &format!("{request}\r\nHost: www.example.org\r\n\r\n"), 400).await;
     }
@@ -157,4 +150,27 @@ async fn chunks_that_are_none_end_the_request() {
     world.until("all exchanges to end", |c| c.origin_connections_open.get() == 0).await;
     unharmed(&world).await;
     assert_eq!(world.counters().invalidated_by_method.get(), 0);
+}
+
+#[tokio::test]
+async fn chunks_that_are_none_stay_so_wherever_they_are_cut() {
+    let world = World::start("").await;
+    for (first, second) in [
+        ("3\r\nabc\r\n0\r\nbad", "\r\n"),
+        ("zz", "5\r\nhello\r\n0\r\n\r\n"),
+        ("3\r\nabcX", "\r\n0\r\n\r\n"),
+        ("3\r\nabc\r\n0\r\nX: y\0", "\r\n\r\n"),
+    ] {
+        let mut client = world.client("hostile").await;
+        let head = "POST /x HTTP/1.1\r\nHost: www.example.org\r\nTransfer-Encoding: chunked\r\n\r\n";
+        client.send(format!("{head}{first}").as_bytes()).await;
+        // The first part is likely to be read by itself.
+        tokio::task::yield_now().await;
+        client.send(format!("{second}{SMUGGLED}").as_bytes()).await;
+        let reply = client.reply(false).await;
+        assert_eq!((reply.status, reply.field("connection")), (400, Some("close")), "{first:?}");
+        assert!(client.is_closed().await, "{first:?}");
+    }
+    world.until("all exchanges to end", |c| c.origin_connections_open.get() == 0).await;
+    unharmed(&world).await;
 }

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use crate::harness::World;
+use serde_json::json;
+
 use crate::harness::origin::{Gate, Step, ok, raw};
+use crate::harness::{Client, World};
+use crate::purge::post;
 
 /// Two misses at once and one more an hour: none comes back while a test runs.
 const SLOW: &str =
@@ -181,6 +184,43 @@ async fn whoever_follows_in_vain_is_counted_after_all() {
         assert_eq!(client.reply(false).await.text(), "private");
     }
     assert_eq!((world.origin.count("/x"), world.get("/y").await.status), (2, 429));
+}
+
+#[tokio::test]
+async fn what_a_breaker_or_a_bulkhead_refuses_spends_nothing() {
+    let world = World::start(
+        "origin.max_requests = 1\norigin.max_line = 0\n[shed]\nmiss_rate = \"1/h\"\nmiss_burst = 2",
+    )
+    .await;
+    let gate = Gate::default();
+    let mut script = vec![Step::Wait(gate.clone())];
+    script.extend(ok("no-store", "slow"));
+    world.origin.always("/slow", script);
+    world.origin.otherwise(|_, _| ok("no-store", "content"));
+    let mut client = world.client("client").await;
+    let mut refused = 0;
+    let mut ask_in_vain = async |client: &mut Client| {
+        for n in 0..3 {
+            assert_eq!(client.get(&format!("/{n}")).await.status, 503, "{n}");
+            assert_eq!(client.ask("POST", "/", &[], b"content").await.status, 503, "{n}");
+            refused += 2;
+        }
+    };
+    post(&world, "/v1/origins/o/breaker", &json!({ "state": "open" })).await;
+    ask_in_vain(&mut client).await;
+    assert_eq!(world.counters().origin_refused_open.get(), 6);
+    post(&world, "/v1/origins/o/breaker", &json!({ "state": "auto" })).await;
+    // One of the two misses is under way, and takes the only place.
+    let mut slow = world.client("slow").await;
+    slow.send(b"GET /slow HTTP/1.1\r\nHost: www.example.org\r\n\r\n").await;
+    world.origin.wait_for("/slow", 1).await;
+    ask_in_vain(&mut client).await;
+    gate.open();
+    assert_eq!(slow.reply(false).await.text(), "slow");
+    world.settled().await;
+    assert_eq!((client.get("/a").await.status, client.get("/b").await.status), (200, 429));
+    assert_eq!((world.origin.requests().len(), refused), (2, 12));
+    assert_eq!(world.counters().shed_rate.get(), 1);
 }
 
 #[tokio::test]

@@ -7,11 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use rustix::net::RecvFlags;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -59,24 +61,46 @@ const CLIENTS: usize = 48;
 /// pauses, with room for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// How many more requests than places a server may see, which it does not know to be over.
-const NOTICED: usize = 2;
-
 /// A server that is not well.
 struct Server {
     address: SocketAddr,
     mode: AtomicU8,
-    under_way: Arc<AtomicUsize>,
-    most: Arc<AtomicUsize>,
+    under_way: Arc<UnderWay>,
     served: AtomicUsize,
 }
 
-/// A request that is under way at its origin.
-struct UnderWay(Arc<AtomicUsize>);
+/// The requests that are under way at an origin.
+#[derive(Default)]
+struct UnderWay {
+    /// The sockets over which they have come.
+    sockets: Mutex<BTreeMap<usize, OwnedFd>>,
+    next: AtomicUsize,
+    most: AtomicUsize,
+}
 
-impl Drop for UnderWay {
+/// One of them, until nothing more of its answer is to be sent.
+struct Request(Arc<UnderWay>, usize);
+
+impl UnderWay {
+    /// One more. What the node has given up is over, whether its server has noticed or not:
+    /// its socket is closed by now.
+    fn begin(self: &Arc<Self>, stream: &TcpStream) -> Request {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut sockets = self.sockets.lock().expect("no panic");
+        sockets.insert(number, stream.as_fd().try_clone_to_owned().expect("a descriptor"));
+        let is_open = |socket: &&OwnedFd| {
+            let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+            let peeked = rustix::net::recv(socket, &mut [0u8; 1], flags);
+            peeked.map_or_else(|error| error == rustix::io::Errno::AGAIN, |(read, _)| read > 0)
+        };
+        self.most.fetch_max(sockets.values().filter(is_open).count(), Ordering::SeqCst);
+        Request(Arc::clone(self), number)
+    }
+}
+
+impl Drop for Request {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.sockets.lock().expect("no panic").remove(&self.1);
     }
 }
 
@@ -86,13 +110,12 @@ fn body(target: &str) -> String {
 }
 
 impl Server {
-    async fn start(under_way: &Arc<AtomicUsize>, most: &Arc<AtomicUsize>) -> Arc<Server> {
+    async fn start(under_way: &Arc<UnderWay>) -> Arc<Server> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let server = Arc::new(Server {
             address: listener.local_addr().expect("an address"),
             mode: AtomicU8::new(0),
             under_way: Arc::clone(under_way),
-            most: Arc::clone(most),
             served: AtomicUsize::new(0),
         });
         tokio::spawn(Arc::clone(&server).listen(listener));
@@ -142,9 +165,7 @@ impl Server {
                     Ok(0) | Err(_) => return,
                 }
             };
-            let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
-            let under_way = UnderWay(Arc::clone(&self.under_way));
-            self.most.fetch_max(now, Ordering::SeqCst);
+            let mut request = Some(self.under_way.begin(&stream));
             let number = self.served.fetch_add(1, Ordering::Relaxed);
             let (mut reader, mut writer) = stream.split();
             let gone = async {
@@ -153,10 +174,10 @@ impl Server {
                 let _ = reader.read(&mut rest).await;
             };
             let goes_on = tokio::select! {
-                goes_on = self.answer(&mut writer, &target, number) => goes_on,
+                goes_on = self.answer(&mut writer, &target, number, &mut request) => goes_on,
                 () = gone => false,
             };
-            drop(under_way);
+            drop(request);
             if !goes_on {
                 return;
             }
@@ -164,7 +185,13 @@ impl Server {
     }
 
     /// Answers as it does at the moment; whether the connection goes on.
-    async fn answer(&self, to: &mut (impl AsyncWriteExt + Unpin), target: &str, number: usize) -> bool {
+    async fn answer(
+        &self,
+        to: &mut (impl AsyncWriteExt + Unpin),
+        target: &str,
+        number: usize,
+        request: &mut Option<Request>,
+    ) -> bool {
         let body = body(target);
         let lives = if target.contains("/kept/") { "max-age=1" } else { "no-store" };
         let head =
@@ -177,14 +204,21 @@ impl Server {
             mode => mode,
         };
         match mode {
-            Mode::Well | Mode::Refused | Mode::Flaps => to.write_all(whole.as_bytes()).await.is_ok(),
+            Mode::Well | Mode::Refused | Mode::Flaps => {
+                // The node has the last byte before this goes on here.
+                *request = None;
+                to.write_all(whole.as_bytes()).await.is_ok()
+            }
             Mode::Hangs => std::future::pending().await,
             Mode::HangsInBody => {
                 let _ = to.write_all(&whole.as_bytes()[..half]).await;
                 std::future::pending().await
             }
             Mode::Drips => {
-                for byte in whole.as_bytes() {
+                for (at, byte) in whole.as_bytes().iter().enumerate() {
+                    if at + 1 == whole.len() {
+                        *request = None;
+                    }
                     if to.write_all(&[*byte]).await.is_err() {
                         return false;
                     }
@@ -204,6 +238,7 @@ impl Server {
             }
             Mode::Fails => {
                 let fails = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nfail";
+                *request = None;
                 to.write_all(fails.as_bytes()).await.is_ok()
             }
         }
@@ -271,8 +306,8 @@ async fn chaos(seed: u64, time: Duration) -> String {
     let (mut origins, mut routes) = (String::new(), String::new());
     let mut most = Vec::new();
     for (origin, (count, places)) in ORIGINS.into_iter().enumerate() {
-        let (under_way, highest) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let of_origin = join_all((0..count).map(|_| Server::start(&under_way, &highest))).await;
+        let under_way = Arc::<UnderWay>::default();
+        let of_origin = join_all((0..count).map(|_| Server::start(&under_way))).await;
         let urls: Vec<String> =
             of_origin.iter().map(|server| format!("\"http://{}\"", server.address)).collect();
         origins.push_str(&format!(
@@ -285,7 +320,7 @@ async fn chaos(seed: u64, time: Duration) -> String {
         ));
         routes.push_str(&format!("[[site.route]]\npath = \"/{origin}/\"\norigin = \"{origin}\"\n"));
         servers.push(of_origin);
-        most.push(highest);
+        most.push(under_way);
     }
     let settings = format!(
         "{origins}[[site]]\nhosts = [\"*\"]\norigin = \"o\"\n{routes}[rules]\nstale_on_error = \"2s\"\nrefresh_backoff = \"100ms\"\n"
@@ -325,9 +360,8 @@ async fn chaos(seed: u64, time: Duration) -> String {
     tokio::join!(clients, breaking);
     world.settled().await;
     for ((_, places), most) in ORIGINS.into_iter().zip(&most) {
-        let most = most.load(Ordering::SeqCst);
-        // A server notices a moment later than the node that a request was given up.
-        assert!(most <= places + NOTICED, "{most} requests at an origin of {places} places");
+        let most = most.most.load(Ordering::SeqCst);
+        assert!(most <= places, "{most} requests at an origin of {places} places");
     }
     let seen = seen.into_inner().expect("no panic");
     let outages: Vec<String> =
@@ -343,7 +377,7 @@ async fn chaos(seed: u64, time: Duration) -> String {
         counters.origin_breaker_opened.get(),
         counters.origin_ejected.get(),
         counters.origin_retries_other.get(),
-        most.iter().map(|most| most.load(Ordering::SeqCst)).collect::<Vec<_>>(),
+        most.iter().map(|most| most.most.load(Ordering::SeqCst)).collect::<Vec<_>>(),
         ORIGINS.map(|(_, places)| places),
     )
 }

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use crate::cluster::ask;
+use crate::cluster::command::run;
 use crate::harness::origin::{Gate, Step, ok, response};
 use crate::harness::{Origin, Transcript, World};
 use crate::purge::post;
@@ -148,6 +149,26 @@ async fn a_breaker_opens_and_closes_by_itself_and_clients_get_stale_or_503_at_on
     let wait = async { while world.get("/again").await.status != 200 {} };
     world.transcript.within("it to close", wait).await;
     world.until("closed", |counters| counters.origin_breaker_closed.get() >= 1).await;
+}
+
+#[tokio::test]
+async fn an_origin_of_any_name_can_be_named_on_the_command_line() {
+    let name = "the app/1 \u{e9} 50%25";
+    let world = World::start("").await;
+    let settings = format!(
+        "[[origin]]\nname = \"{name}\"\nurl = \"http://{}\"\n[[site]]\nhosts = [\"*\"]\norigin = \"{name}\"",
+        world.origin.address()
+    );
+    let world = world.beside(&settings).await;
+    world.origin.otherwise(|_, _| ok("no-store", "app"));
+    let (code, out, err) = run(&world, &["origins", "open", name]).await;
+    assert_eq!((code, out), (Some(0), format!("1 breaker of {name} set to open\n")), "{err}");
+    assert_eq!(answers(&world, 1).await, ["503"]);
+    let path = "/v1/origins/the%20app%2f1%20%c3%a9%2050%2525/breaker";
+    assert_eq!(post(&world, path, &serde_json::json!({ "state": "auto" })).await["changed"], 1);
+    assert_eq!(answers(&world, 1).await, ["app"]);
+    let nobody = post(&world, "/v1/origins/the%20app/breaker", &serde_json::json!({ "state": "open" })).await;
+    assert!(nobody["error"].as_str().is_some_and(|error| error.contains("`the app`")), "{nobody}");
 }
 
 #[tokio::test]

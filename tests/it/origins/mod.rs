@@ -1,6 +1,7 @@
 //! Origins: their servers, what protects them, and what protects everybody else from them.
 
 mod chaos;
+mod closing;
 mod degrade;
 mod faults;
 mod groups;

@@ -113,6 +113,28 @@ async fn a_service_says_ports_weights_and_priorities() {
 }
 
 #[tokio::test]
+async fn a_target_of_a_service_that_vanishes_is_kept_until_it_is_elsewhere() {
+    let (one, other) = (named("one").await, named("other").await);
+    let services = [("a", &one), ("b", &other)]
+        .map(|(host, origin)| format!("_web._tcp.app.test,{host}.app.test,{},1,1", origin.address().port()));
+    let dns = Dns::start(&services).await;
+    dns.tell("127.0.0.1 a.app.test\n127.0.0.1 b.app.test");
+    let world = world(&dns, &one, "srv://_web._tcp.app.test").await;
+    let mut both = [world.get("/").await.text().to_owned(), world.get("/").await.text().to_owned()];
+    both.sort();
+    assert_eq!(both, ["one", "other"]);
+    dns.tell("127.0.0.1 a.app.test");
+    world.until("the other target to be kept", |counters| counters.dns_kept.get() >= 3).await;
+    let mut both = [world.get("/").await.text().to_owned(), world.get("/").await.text().to_owned()];
+    both.sort();
+    assert_eq!(both, ["one", "other"], "the last good answer is kept");
+    // Nobody listens there.
+    dns.tell("127.0.0.1 a.app.test\n127.0.0.99 b.app.test");
+    let wait = async { while world.get("/").await.status != 502 {} };
+    world.transcript.within("the other address", wait).await;
+}
+
+#[tokio::test]
 async fn a_service_that_is_decidedly_not_there_has_no_servers() {
     let one = named("one").await;
     let dns = Dns::start(&["_web._tcp.app.test,.,0,0,0".to_owned()]).await;

@@ -2,6 +2,7 @@
 
 mod fields;
 mod forwarding;
+mod http1;
 mod sites;
 mod streams;
 mod targets;

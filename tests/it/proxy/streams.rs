@@ -207,3 +207,38 @@ async fn a_trailer_section_is_the_end_of_a_message() {
     let connections: Vec<usize> = world.origin.requests().iter().map(|seen| seen.connection).collect();
     assert_eq!(connections, [0, 0, 0, 1], "both messages had come to their end");
 }
+
+#[tokio::test]
+async fn a_switch_to_what_nobody_asked_for_is_no_answer() {
+    let world = World::start("").await;
+    for (n, fields) in
+        ["", "Connection: upgrade\r\nUpgrade: h2c\r\n", "Connection: upgrade\r\nUpgrade: other\r\n"]
+            .into_iter()
+            .enumerate()
+    {
+        let path = format!("/{n}");
+        world.origin.always(
+            &path,
+            vec![raw(&format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n")), Step::Echo],
+        );
+        let mut client = world.client("client").await;
+        let reply = client.get_with(&path, &[("Connection", "Upgrade"), ("Upgrade", "echo")]).await;
+        assert_eq!(reply.status, 502, "{fields}");
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_is_for_whoever_speaks_the_version_that_has_it_and_sends_no_content() {
+    let world = World::start("").await;
+    world.origin.always("/ws", ok("no-store", "plain"));
+    for (version, more) in [("1.0", ""), ("1.1", "Content-Length: 3\r\n")] {
+        let mut client = world.client("client").await;
+        let content = if more.is_empty() { "" } else { "abc" };
+        let request = format!(
+            "GET /ws HTTP/{version}\r\nHost: www.example.org\r\nConnection: upgrade\r\nUpgrade: echo\r\n{more}\r\n{content}"
+        );
+        client.send(request.as_bytes()).await;
+        assert_eq!(client.reply(false).await.text(), "plain");
+        assert_eq!(world.origin.requests().pop().expect("a request").field("upgrade"), None);
+    }
+}

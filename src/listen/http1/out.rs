@@ -1,0 +1,234 @@
+//! A reply on its way into a client's socket: the head, and the body as it comes.
+//!
+//! What always holds: a body is framed as its head says (RFC 9112 section 6); one that
+//! breaks off, or is shorter than promised, never looks complete. Head and small bodies
+//! leave in one write, large pieces of a body are never copied.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::io::AsyncWrite;
+
+use crate::rfc::connection;
+use crate::rfc::fields::Fields;
+
+/// Up to so many bytes are copied behind the head, which costs less than a second slice.
+pub const COPIED: usize = 16 * 1024;
+/// So many bytes are gathered for one write, where they are held by the store anyhow.
+pub const STORED: usize = 512 * 1024;
+/// So many where nobody else would hold them.
+pub const FLOWING: usize = 64 * 1024;
+/// So many slices one write has at most.
+const SLICES: usize = 16;
+/// A buffer that has grown beyond this is not kept.
+const KEPT: usize = 64 * 1024;
+
+thread_local! {
+    /// The buffer of the last reply that this thread has sent.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// How the end of a body is told (RFC 9112 6.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Framing {
+    /// There is none.
+    None,
+    /// So many bytes are to come.
+    Length(u64),
+    /// By a last chunk.
+    Chunked,
+    /// By the end of the connection.
+    Close,
+}
+
+/// What is to be written, in order.
+pub struct Out {
+    buffer: Vec<u8>,
+    at: usize,
+    pieces: VecDeque<Bytes>,
+    /// Bytes in `pieces`.
+    waiting: usize,
+}
+
+impl Out {
+    /// Nothing yet; `before` goes ahead of it all.
+    pub fn new(before: &[u8]) -> Self {
+        let mut buffer = SPARE.take();
+        buffer.clear();
+        buffer.extend_from_slice(before);
+        Out { buffer, at: 0, pieces: VecDeque::new(), waiting: 0 }
+    }
+
+    /// The head of a reply, up to its last field.
+    pub fn head<'a>(&mut self, status: StatusCode, fields: impl Iterator<Item = &'a Fields>) {
+        // The version is ours, whatever the client's is (RFC 9110 2.5).
+        self.buffer.extend_from_slice(b"HTTP/1.1 ");
+        self.buffer.extend_from_slice(status.as_str().as_bytes());
+        self.buffer.push(b' ');
+        self.buffer.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+        self.buffer.extend_from_slice(b"\r\n");
+        for fields in fields {
+            fields.write(&mut self.buffer);
+        }
+    }
+
+    /// One more field.
+    pub fn field(&mut self, name: &str, value: &[u8]) {
+        self.buffer.extend_from_slice(name.as_bytes());
+        self.buffer.extend_from_slice(b": ");
+        self.buffer.extend_from_slice(value);
+        self.buffer.extend_from_slice(b"\r\n");
+    }
+
+    /// The end of a head.
+    pub fn end_of_head(&mut self) {
+        self.buffer.extend_from_slice(b"\r\n");
+    }
+
+    /// A piece of a body that is framed so.
+    pub fn body(&mut self, framing: &mut Framing, mut piece: Bytes) {
+        if piece.is_empty() {
+            // It would be the last chunk.
+            return;
+        }
+        match framing {
+            Framing::None => {}
+            Framing::Close => self.push(piece),
+            Framing::Length(left) => {
+                piece.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= piece.len() as u64;
+                self.push(piece);
+            }
+            Framing::Chunked => {
+                let mut size = [0; 18];
+                let mut rest = &mut size[..];
+                let _ = write!(rest, "{:x}\r\n", piece.len());
+                let left = rest.len();
+                self.bytes(&size[..18 - left]);
+                self.push(piece);
+                self.bytes(b"\r\n");
+            }
+        }
+    }
+
+    /// The bytes of a body that is framed by its length.
+    pub fn slice(&mut self, framing: &mut Framing, slice: &[u8]) {
+        if let Framing::Length(left) = framing {
+            let slice = slice.get(..usize::try_from(*left).unwrap_or(usize::MAX)).unwrap_or(slice);
+            *left -= slice.len() as u64;
+            self.bytes(slice);
+        }
+    }
+
+    /// The last chunk, and the trailer section behind it.
+    pub fn last_chunk(&mut self, trailers: Option<&Fields>) {
+        self.bytes(b"0\r\n");
+        if let Some(trailers) = trailers {
+            let mut trailers = trailers.clone();
+            trailers.retain(|name, _| std::str::from_utf8(name).is_ok_and(connection::may_be_trailer));
+            let mut written = Vec::with_capacity(trailers.written_len());
+            trailers.write(&mut written);
+            self.bytes(&written);
+        }
+        self.bytes(b"\r\n");
+    }
+
+    /// Some bytes of ours.
+    fn bytes(&mut self, bytes: &[u8]) {
+        if self.pieces.is_empty() {
+            self.buffer.extend_from_slice(bytes);
+        } else {
+            self.waiting += bytes.len();
+            self.pieces.push_back(Bytes::copy_from_slice(bytes));
+        }
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if piece.is_empty() {
+            return;
+        }
+        if self.pieces.is_empty() && piece.len() + (self.buffer.len() - self.at) <= COPIED {
+            self.buffer.extend_from_slice(&piece);
+        } else {
+            self.waiting += piece.len();
+            self.pieces.push_back(piece);
+        }
+    }
+
+    /// Whether everything has been written.
+    pub fn is_empty(&self) -> bool {
+        self.at == self.buffer.len() && self.pieces.is_empty()
+    }
+
+    /// Whether so much waits to be written, `most` or more, that nothing is to be added.
+    pub fn is_full(&self, most: usize) -> bool {
+        self.waiting + self.buffer.len() - self.at >= most || self.pieces.len() >= SLICES - 4
+    }
+
+    /// Writes what the socket takes. An error is the connection's.
+    pub fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<io::Result<()>> {
+        let socket = Pin::new(socket);
+        let head = self.buffer.get(self.at..).unwrap_or_default();
+        let wrote = if self.pieces.is_empty() {
+            socket.poll_write(cx, head)
+        } else {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let parts = std::iter::once(head).chain(self.pieces.iter().map(|piece| &piece[..]));
+            let mut used = 0;
+            for (slice, part) in slices.iter_mut().zip(parts) {
+                *slice = IoSlice::new(part);
+                used += 1;
+            }
+            socket.poll_write_vectored(cx, slices.get(..used).unwrap_or_default())
+        };
+        match std::task::ready!(wrote)? {
+            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            wrote => {
+                self.wrote(wrote);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    fn wrote(&mut self, mut wrote: usize) {
+        let of_buffer = wrote.min(self.buffer.len() - self.at);
+        self.at += of_buffer;
+        wrote -= of_buffer;
+        if self.at == self.buffer.len() {
+            self.buffer.clear();
+            self.at = 0;
+        } else if self.at > COPIED {
+            self.buffer.drain(..self.at);
+            self.at = 0;
+        }
+        while wrote > 0
+            && let Some(first) = self.pieces.front_mut()
+        {
+            let of_piece = wrote.min(first.len());
+            wrote -= of_piece;
+            self.waiting -= of_piece;
+            if of_piece == first.len() {
+                self.pieces.pop_front();
+            } else {
+                bytes::Buf::advance(first, of_piece);
+            }
+        }
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        if self.buffer.capacity() <= KEPT {
+            SPARE.set(std::mem::take(&mut self.buffer));
+        }
+    }
+}
