@@ -40,8 +40,10 @@
 //!
 //! # The walk of a request
 //!
-//! `listen` takes a request off a socket and hands it to [`serve::Server::serve`],
-//! which is the whole story on one screen:
+//! `listen` reads a request off a socket, strictly ([`listen::http1`]), and hands it to
+//! [`serve::Server::begin`]: what the store can answer is answered there and then, without an
+//! await, and written in one call. What has to wait [goes on](serve::Server::go_on) in a
+//! future of its own. Together they are the whole story on one screen:
 //!
 //! 1. *canonical*: [`policy::normalise`] turns it into the presented request, or
 //!    refuses it;
@@ -58,7 +60,11 @@
 //! # What always holds
 //!
 //! - **A head is one buffer** with an offset table ([`rfc::fields::Fields`]), from
-//!   the socket to the store and back: cleaned once, ready to be written.
+//!   the socket to the store and back: cleaned once, ready to be written. A stored head
+//!   goes out as it stands, and what this node adds stands behind it.
+//! - **A connection that waits has next to nothing**: no buffer, and no walk.
+//! - **Whoever waits for an origin drives the connection to it**, and closes it before the
+//!   place in the bulkhead is given up: an origin sees no request more than its cap.
 //! - **A response lives in one place**: filling ones in [`fetch::Flights`],
 //!   complete ones in the [`store`]. It is put into the store before its flight
 //!   ends, and whoever begins a flight has looked into the store again under the
