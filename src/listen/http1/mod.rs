@@ -1,7 +1,7 @@
 //! One client's connection over HTTP/1 (RFC 9112): requests in, replies out, in order.
 //!
 //! The connection is one task. It waits for a head, has it [parsed](head), walks the
-//! request, and writes the reply; content of the request is [lent](content) to whoever
+//! request, and writes the reply; content of the request is lent to whoever
 //! wants it. What the store can answer is answered without an await.
 //!
 //! What always holds:
