@@ -8,8 +8,6 @@
 mod fence;
 mod lurker;
 mod memory;
-mod room;
-mod table;
 
 pub use fence::{Fence, Invalidation, Meant};
 pub use lurker::Lurker;

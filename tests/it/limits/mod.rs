@@ -3,7 +3,6 @@
 
 mod connections;
 mod door;
-mod memory;
 mod rate;
 mod shedding;
 mod timeouts;
