@@ -196,6 +196,10 @@ fn is_plain(byte: u8) -> bool {
 
 /// Whether this target with other bytes in it can be sent on to an origin.
 fn is_uri(target: &str) -> bool {
+    // What stands behind a `#` goes nowhere, and is not looked at there.
+    if target.bytes().any(|byte| byte.is_ascii_control()) {
+        return false;
+    }
     match target.strip_prefix('/') {
         Some(_) => PathAndQuery::try_from(target).is_ok(),
         None => Uri::try_from(target).is_ok(),
@@ -325,6 +329,7 @@ mod tests {
             ("PO(ST / HTTP/1.1", BadRequestLine),
             ("POST /\u{1} HTTP/1.1", BadTarget),
             ("POST /<a> HTTP/1.1", BadTarget),
+            ("POST /#\u{1} HTTP/1.1", BadTarget),
             ("POST  HTTP/1.1", BadTarget),
         ] {
             let request = format!("{line}\r\nHost: a\r\n\r\n");
