@@ -330,6 +330,8 @@ table! {
     // Origins.
     origin_requests: Counter "forebay_origin_requests_total" {""} "Requests to origins.";
     origin_retries: Counter "forebay_origin_retries_total" {""} "Requests sent once more because a reused connection had died.";
+    interim_forwarded: Counter "forebay_interim_responses_total" {"result=\"forwarded\""} "Interim responses of origins that clients got, and those beyond what one request may have.";
+    interim_dropped: Counter "forebay_interim_responses_total" {"result=\"dropped\""} "Interim responses of origins that clients got, and those beyond what one request may have.";
     dns_lookups: Counter "forebay_dns_lookups_total" {""} "Look-ups of the names of origins.";
     dns_failures: Counter "forebay_dns_failures_total" {""} "Look-ups of the names of origins that brought no answer.";
     dns_kept: Counter "forebay_dns_kept_total" {""} "Times that the last good answer was kept past its life, for there was no other.";
