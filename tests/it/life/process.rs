@@ -9,18 +9,18 @@ use tokio::process::{Child, Command};
 use crate::harness::origin::{Gate, Origin, Step, ok};
 use crate::harness::{Client, Transcript};
 
-struct Program {
-    child: Child,
+pub struct Program {
+    pub child: Child,
     out: BufReader<tokio::process::ChildStdout>,
-    address: std::net::SocketAddr,
-    admin: std::net::SocketAddr,
+    pub address: std::net::SocketAddr,
+    pub admin: std::net::SocketAddr,
     transcript: Transcript,
 }
 
 const BINARY: &str = env!("CARGO_BIN_EXE_forebay");
 
 /// Starts `forebay serve` with these arguments, on free ports.
-async fn serve(transcript: &Transcript, arguments: &[&str]) -> Program {
+pub async fn serve(transcript: &Transcript, arguments: &[&str]) -> Program {
     start(transcript, Command::new(BINARY), arguments).await
 }
 
