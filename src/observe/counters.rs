@@ -465,6 +465,7 @@ table! {
     journal_torn_bytes: Counter "forebay_journal_torn_bytes_total" {""} "Bytes of the journal that could not be used at the start.";
 
     // Logs.
+    log_dropped: Counter "forebay_log_dropped_total" {""} "Lines that are missing in the program's own log: nobody read it in time.";
     access_log_lines: Counter "forebay_access_log_lines_total" {""} "Lines written to the access log.";
     access_log_dropped: Counter "forebay_access_log_dropped_total" {"reason=\"queue\""} "Lines that are missing in the access log: access_log.queue was full, or a write failed.";
     access_log_lost: Counter "forebay_access_log_dropped_total" {"reason=\"write\""} "Lines that are missing in the access log: access_log.queue was full, or a write failed.";
