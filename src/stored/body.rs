@@ -29,15 +29,26 @@ fn step(left: usize) -> usize {
 #[derive(Clone, Default, Debug)]
 pub struct StoredBody {
     pieces: Pieces,
-    len: u64,
 }
 
-#[derive(Clone, Default, Debug)]
+/// No larger than one piece: every response of a few bytes has it.
+#[derive(Clone, Debug)]
 enum Pieces {
-    #[default]
-    None,
+    /// An empty one where there is no content.
     One(Bytes),
-    Many(Arc<[Bytes]>),
+    Many(Arc<Many>),
+}
+
+#[derive(Debug)]
+struct Many {
+    len: u64,
+    pieces: Box<[Bytes]>,
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Pieces::One(Bytes::new())
+    }
 }
 
 impl StoredBody {
@@ -50,29 +61,31 @@ impl StoredBody {
     pub(super) fn of_copies(mut pieces: Vec<Bytes>) -> Self {
         let len = pieces.iter().map(|piece| piece.len() as u64).sum();
         let pieces = match pieces.len() {
-            0 => Pieces::None,
-            1 => pieces.pop().map_or(Pieces::None, Pieces::One),
-            _ => Pieces::Many(pieces.into()),
+            0 | 1 => pieces.pop().map(Pieces::One).unwrap_or_default(),
+            _ => Pieces::Many(Arc::new(Many { len, pieces: pieces.into() })),
         };
-        StoredBody { pieces, len }
+        StoredBody { pieces }
     }
 
     /// Length in bytes.
     pub fn len(&self) -> u64 {
-        self.len
+        match &self.pieces {
+            Pieces::One(piece) => piece.len() as u64,
+            Pieces::Many(many) => many.len,
+        }
     }
 
     /// Whether there is no content.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// The pieces in order.
     pub fn chunks(&self) -> &[Bytes] {
         match &self.pieces {
-            Pieces::None => &[],
+            Pieces::One(piece) if piece.is_empty() => &[],
             Pieces::One(piece) => std::slice::from_ref(piece),
-            Pieces::Many(pieces) => pieces,
+            Pieces::Many(many) => &many.pieces,
         }
     }
 
@@ -80,8 +93,10 @@ impl StoredBody {
     pub fn heap_bytes(&self) -> usize {
         let pieces: usize = self.chunks().iter().map(|piece| allocated(piece.len()) + PIECE_OVERHEAD).sum();
         match &self.pieces {
-            Pieces::Many(many) => pieces + allocated(16 + many.len() * size_of::<Bytes>()),
-            _ => pieces,
+            Pieces::One(_) => pieces,
+            Pieces::Many(many) => {
+                pieces + allocated(16 + size_of::<Many>()) + allocated(many.pieces.len() * size_of::<Bytes>())
+            }
         }
     }
 
@@ -113,7 +128,7 @@ impl StoredBody {
 
     /// A stream of this range of the body; a range past the end gives less.
     pub fn read(&self, range: Range<u64>) -> Read {
-        Read { body: self.clone(), range: range.start..range.end.min(self.len) }
+        Read { body: self.clone(), range: range.start..range.end.min(self.len()) }
     }
 }
 

@@ -40,7 +40,7 @@ fn stored(status: u16, response: &str, rules: &Rules) -> StoredResponse {
 }
 
 fn variants(response: StoredResponse, marker: Option<Wall>) -> Variants {
-    Variants { key: "http://h:80/x".into(), responses: vec![Arc::new(response)], marker }
+    Variants { key: "http://h:80/x".into(), responses: vec![Arc::new(response)].into(), marker }
 }
 
 /// The verdict in a word or two.
@@ -170,7 +170,7 @@ fn what_rules_and_markers_change() {
     let later = NOW.plus(Duration::from_secs(80));
     assert_eq!(word(&decide(&get, Some(&variants(fresh(), None)), &grace, later)), "stale-while-revalidate");
 
-    let none = |marker| Variants { key: "http://h:80/x".into(), responses: Vec::new(), marker };
+    let none = |marker| Variants { key: "http://h:80/x".into(), responses: Default::default(), marker };
     let until = NOW.plus(Duration::from_secs(5));
     assert_eq!(word(&decide(&get, Some(&none(Some(until))), &default, NOW)), "fetch uri-miss alone");
     assert_eq!(word(&decide(&get, Some(&none(Some(until))), &default, until)), "fetch uri-miss");
