@@ -142,7 +142,9 @@ impl Store {
 
     /// The largest response that is kept, in bytes of body.
     pub fn max_response(&self) -> u64 {
-        (self.settings.memory / 100).saturating_mul(u64::from(self.settings.max_response_percent))
+        let allowed =
+            (self.settings.memory / 100).saturating_mul(u64::from(self.settings.max_response_percent));
+        allowed.min(self.room.largest())
     }
 
     /// Stores a response in place of the stored ones that yield to it, unless one

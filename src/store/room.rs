@@ -1,17 +1,25 @@
 //! Who may stay when there is not room for everything: a window, and moka behind it.
 //!
-//! A newcomer enters the window, a plain queue of hashes. Only when all that is stored
-//! needs more room than there is, the oldest of the window is offered to moka, which
-//! holds the rest of the room and decides by how often each is asked for (TinyLFU; or by
-//! how recently, where everything is to be admitted). What moka turns away or turns out
-//! is stored no more. So what is asked for once costs moka nothing, an entry of moka's
-//! (which takes a quarter of a KiB) is only paid for when the store is full, and a
-//! newcomer has the window's time to show that it is wanted.
+//! A newcomer enters the window, a plain queue of hashes; one that would fill it alone is
+//! offered to moka at once. As soon as the room is [half full](Room::begins), the oldest of the
+//! window are offered to moka, which holds the rest of the room and decides by how often each
+//! is asked for (TinyLFU; or by how recently, where everything is to be admitted). What moka
+//! turns away or turns out is stored no more. So what is asked for once costs moka nothing, an
+//! entry of moka's (which takes a quarter of a KiB) is only paid for where room becomes scarce,
+//! and a newcomer has the window's time to show that it is wanted.
+//!
+//! Everybody who brings something moves as much as is needed so that moka knows all but the
+//! window by the time that the room is full: [twice](Room::make_room) what they brought. So
+//! nobody moves everything.
 //!
 //! What always holds: whatever is in the [`Table`] is in the window's queue or is known to
 //! moka, and its weight is counted once; moka is called with no lock held; what moka
 //! knows of a key is what the table holds, as soon as those who change the key have
 //! returned. A removal does not wait for moka: the table is the truth.
+//!
+//! A key that is ended and comes again while it is in the queue stands there twice, and is
+//! offered when the first of the two is the oldest: earlier than others, which costs it
+//! nothing while moka has room for it.
 //!
 //! moka is told of one hit in [`SAMPLE`], and of one miss in as many, so that what it
 //! counts is in proportion; also of what is still in the window, for it counts what it
@@ -22,7 +30,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
@@ -47,6 +55,12 @@ const WINDOW: u64 = 10;
 /// moka is told of one hit in so many.
 const SAMPLE: u32 = 4;
 
+/// So many are moved at a time at most, as long as there is room for everything.
+const MOVES: usize = 512;
+
+/// So many are moved by a ticker at most.
+const TICK_MOVES: usize = 8192;
+
 /// The room of a store.
 pub(super) struct Room {
     table: Arc<Table>,
@@ -56,9 +70,17 @@ pub(super) struct Room {
     /// In units.
     limit: u64,
     main_limit: u64,
+    window_limit: u64,
     /// moka is told of one look in so many.
     sample: u32,
+    is_used: Apart<AtomicBool>,
 }
+
+/// On a line of the processor's cache of its own: every hit reads it, and what is written all
+/// the time is not to lie beside it.
+#[repr(align(64))]
+#[derive(Default)]
+struct Apart<T>(T);
 
 /// Weights of all that is stored, in units.
 #[derive(Default)]
@@ -94,7 +116,8 @@ impl Room {
     pub fn new(settings: &Settings, counters: Arc<Counters>, table: Arc<Table>) -> Self {
         let limit = settings.memory / UNIT;
         let (window, sample) = if settings.admit_all { (0, 1) } else { (WINDOW, SAMPLE) };
-        let main_limit = limit - limit * window / 100;
+        let window_limit = limit * window / 100;
+        let main_limit = limit - window_limit;
         let held: Arc<Held> = Arc::default();
         let main = Cache::builder()
             .max_capacity(main_limit)
@@ -114,12 +137,22 @@ impl Room {
                 }
             })
             .build_with_hasher(BuildHasherDefault::default());
-        Room { table, main, window: Mutex::default(), held, limit, main_limit, sample }
+        Room {
+            table,
+            main,
+            window: Mutex::default(),
+            held,
+            limit,
+            main_limit,
+            window_limit,
+            sample,
+            is_used: Apart::default(),
+        }
     }
 
     /// Notes that a key was looked for, now and then.
     pub fn looked_for(&self, key: &CacheKey) {
-        if self.held.main.load(Ordering::Relaxed) == 0 {
+        if !self.is_used.0.load(Ordering::Relaxed) {
             return;
         }
         if self.sample == 1 || fastrand::u32(..self.sample) == 0 {
@@ -135,18 +168,21 @@ impl Room {
         text: &str,
         change: impl FnOnce(Option<&Arc<Variants>>) -> Option<Option<Variants>>,
     ) {
-        let (mut entered, mut in_main) = (false, false);
+        let (mut entered, mut in_main, mut brought) = (false, false, 0);
         let replaced = self.table.change(hash, text, |slot| {
             let stored = slot.map(|slot| &slot.variants).filter(|variants| *variants.key == *text);
             let Some(changed) = change(stored) else { return Change::Nothing };
-            let main = slot.is_some_and(|slot| slot.main);
+            let was_in_main = slot.is_some_and(|slot| slot.main);
             if let Some(slot) = slot {
                 self.held.less(slot);
             }
-            in_main = main;
+            in_main = was_in_main;
             let Some(changed) = changed else { return Change::Remove };
-            entered = slot.is_none();
-            let slot = Slot { weight: weight(&changed), variants: Arc::new(changed), main };
+            let weight = weight(&changed);
+            in_main |= u64::from(weight) > self.window_limit;
+            entered = slot.is_none() && !in_main;
+            brought = u64::from(weight);
+            let slot = Slot { hash, weight, variants: Arc::new(changed), main: in_main };
             self.held.add(&slot);
             Change::Put(slot)
         });
@@ -157,12 +193,18 @@ impl Room {
         if in_main {
             self.tell(hash);
         }
-        self.make_room();
+        if brought > 0 {
+            self.make_room(2 * brought, MOVES);
+            self.tidy();
+        }
     }
 
     /// Tells moka what the table holds under a key of its own, until they agree: of those
     /// who change a key at once, the last one to tell has seen what there is at last.
     fn tell(&self, hash: u64) {
+        if !self.is_used.0.load(Ordering::Relaxed) {
+            self.is_used.0.store(true, Ordering::Relaxed);
+        }
         let current = || self.table.slot(hash).filter(|slot| slot.main).map(|slot| slot.variants);
         let mut told = current();
         loop {
@@ -178,33 +220,45 @@ impl Room {
         }
     }
 
-    /// Offers the oldest of the window to moka, as long as the window is larger than
-    /// what moka leaves to it.
-    fn make_room(&self) {
-        loop {
-            let main = self.held.main.load(Ordering::Relaxed).min(self.main_limit);
-            if self.held.window.load(Ordering::Relaxed) <= self.limit - main {
-                break;
-            }
-            let Some(oldest) = self.window.lock().pop_front() else { break };
-            self.offer(oldest);
-        }
-        self.tidy();
+    /// Whether the room becomes scarce.
+    fn begins(&self, held: u64) -> bool {
+        held > self.limit / 2
     }
 
-    fn offer(&self, hash: u64) {
-        let mut offered = false;
+    /// Offers the oldest of the window to moka where the window is too large, until they
+    /// weigh so much or are so `many`; as many as it takes where there is too much in all.
+    fn make_room(&self, weight: u64, many: usize) {
+        let (mut weight, mut many) = (weight, many);
+        loop {
+            let window = self.held.window.load(Ordering::Relaxed);
+            let held = window + self.held.main.load(Ordering::Relaxed);
+            if window <= self.window_limit || !self.begins(held) || weight == 0 {
+                return;
+            }
+            if many == 0 && held <= self.limit {
+                return;
+            }
+            let Some(oldest) = self.window.lock().pop_front() else { return };
+            weight = weight.saturating_sub(self.offer(oldest));
+            many = many.saturating_sub(1);
+        }
+    }
+
+    /// Offers one to moka, if it still is in the window; its weight.
+    fn offer(&self, hash: u64) -> u64 {
+        let mut offered = 0;
         self.table.update(hash, |slot| {
             if !slot.main {
                 self.held.less(slot);
                 slot.main = true;
                 self.held.add(slot);
-                offered = true;
+                offered = u64::from(slot.weight);
             }
         });
-        if offered {
+        if offered > 0 {
             self.tell(hash);
         }
+        offered
     }
 
     /// Forgets hashes of what is stored no more, before they are most of the window.
@@ -225,9 +279,17 @@ impl Room {
         *window = kept;
     }
 
-    /// Lets moka do what it has put off.
+    /// Lets moka do what it has put off, and does what is left to be done here.
     pub fn tick(&self) {
+        self.make_room(u64::MAX, TICK_MOVES);
         self.main.run_pending_tasks();
+        self.tidy();
+        self.table.shrink();
+    }
+
+    /// The heaviest that there is room for, in bytes.
+    pub fn largest(&self) -> u64 {
+        self.main_limit.saturating_sub(u64::from(ENTRY)).min(u64::from(u32::MAX - ENTRY)) * UNIT
     }
 
     /// Bytes that all that is stored takes.
@@ -374,5 +436,72 @@ mod tests {
         }
         assert!(room.window.lock().len() < 1100);
         check(&room);
+    }
+
+    #[test]
+    fn whoever_brings_something_moves_little_and_the_room_is_kept() {
+        let room = room(4 << 20);
+        let queued = || room.held.queued.load(Ordering::Relaxed);
+        let (mut most, mut n) = (0, 0);
+        let mut bring = |count: u64| {
+            for _ in 0..count {
+                let before = queued();
+                put(&room, &key(n), n);
+                most = (before + 1 - queued()).max(most);
+                n += 1;
+            }
+        };
+        bring(1);
+        let each = room.held.window.load(Ordering::Relaxed);
+        // As many as there would be room for three times.
+        bring(3 * room.limit / each);
+        assert!(most <= 3, "one moved {most}");
+        assert!(room.held.window.load(Ordering::Relaxed) <= room.window_limit + each);
+        check(&room);
+        assert!(room.bytes() > room.limit * UNIT * 8 / 10, "it is full");
+    }
+
+    #[test]
+    fn what_is_asked_for_again_and_again_stays() {
+        let room = room(4 << 20);
+        put(&room, &key(0), 0);
+        let fit = room.limit / room.held.window.load(Ordering::Relaxed);
+        let wanted = fit / 20;
+        (0..wanted).for_each(|n| put(&room, &key(n), n));
+        for n in 0..10 * fit {
+            put(&room, &key(wanted + n), n);
+            (0..4).for_each(|look| room.looked_for(&key((n * 4 + look) % wanted)));
+            if n % 100 == 0 {
+                room.tick();
+            }
+        }
+        check(&room);
+        let kept = (0..wanted).filter(|n| room.table.find(&key(*n)).is_some()).count() as u64;
+        assert!(kept >= wanted * 95 / 100, "{kept} of {wanted} that are wanted are left");
+    }
+
+    #[test]
+    fn what_would_fill_the_window_alone_is_for_moka_to_judge() {
+        let room = room(1 << 20);
+        let large = key(0);
+        room.change(large.short(), &large.text, |_| {
+            let mut variants = Variants::none(format!("{}{}", large.text, "x".repeat(200_000)).into());
+            variants.marker = Some(Wall::from_secs(1));
+            Some(Some(variants))
+        });
+        assert_eq!((room.held.queued.load(Ordering::Relaxed), room.window.lock().len()), (0, 0));
+        room.tick();
+        assert_eq!(room.main.entry_count(), 1);
+    }
+
+    #[test]
+    fn a_table_that_was_large_gives_back_what_it_had() {
+        let room = room(1 << 30);
+        (0..300_000).for_each(|n| put(&room, &key(n), n));
+        let full = room.table.capacity();
+        (0..300_000).for_each(|n| end(&room, &key(n)));
+        (0..32).for_each(|_| room.tick());
+        assert!(room.table.capacity() < full / 2, "{} of {full}", room.table.capacity());
+        assert!(room.window.lock().capacity() < 10_000);
     }
 }

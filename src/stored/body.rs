@@ -115,7 +115,7 @@ impl StoredBody {
     /// Which piece has this byte, and where in it.
     fn find(&self, offset: usize) -> (usize, usize) {
         let (mut index, mut skip) = (0, offset);
-        let mut left = usize::try_from(self.len).unwrap_or(usize::MAX);
+        let mut left = usize::try_from(self.len()).unwrap_or(usize::MAX);
         for step in STEPS {
             let pieces = left / step;
             if skip < pieces * step {
@@ -159,13 +159,15 @@ pub(super) fn copies(chunks: &[Bytes]) -> impl Iterator<Item = Bytes> {
 /// allocates when it is first cloned.
 const PIECE_OVERHEAD: usize = 32;
 
-/// What the allocator takes for an allocation of `bytes`: it rounds up to 16 and
-/// keeps 8 of its own; large ones are mapped in whole pages.
+/// What the allocator takes for an allocation of `bytes`: it has four sizes to each doubling,
+/// and maps what is large in whole pages.
 pub fn allocated(bytes: usize) -> usize {
-    match bytes {
-        0 => 0,
-        1..=131_071 => (bytes + 8).next_multiple_of(16).max(32),
-        _ => (bytes + 16).next_multiple_of(4096),
+    let words = bytes.div_ceil(8);
+    match words {
+        0..=1 => words * 8,
+        2..=8 => words.next_multiple_of(2) * 8,
+        9..=16_384 => words.next_multiple_of(1 << ((words - 1).ilog2() - 2)) * 8,
+        _ => bytes.next_multiple_of(4096),
     }
 }
 
@@ -223,6 +225,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_allocator_rounds_up() {
+        let sizes = [0, 1, 8, 9, 24, 64, 65, 81, 128, 129, 1024, 1025, 4096, 4097, 65_536, 131_072, 131_073];
+        assert_eq!(
+            sizes.map(allocated),
+            [0, 8, 8, 16, 32, 64, 80, 96, 128, 160, 1024, 1280, 4096, 5120, 65_536, 131_072, 135_168]
+        );
     }
 
     #[test]

@@ -104,6 +104,6 @@ impl Variants {
     }
 }
 
-/// What the table of the store and the window's queue need for one key, at most: both
-/// double when they are full.
-const INDEX_BYTES: usize = 48;
+/// What the table of the store and the window's queue need for one key: both double when they
+/// are full, so that 25 and 8 bytes for a key become this on average.
+const INDEX_BYTES: usize = 56;
