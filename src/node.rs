@@ -7,10 +7,11 @@
 
 mod descriptors;
 pub(crate) mod hidden;
+mod memory;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -43,6 +44,7 @@ use crate::stored::filling::Budget;
 use crate::stored::pattern::Pattern;
 
 use hidden::{Hidden, Working};
+use memory::Memory;
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: u32 = 4096;
@@ -81,6 +83,8 @@ struct Shared {
     /// Whether the clients' port takes requests.
     serving: watch::Sender<bool>,
     reread: Option<Reread>,
+    /// Where the process is this node's alone: what it had before.
+    memory: OnceLock<Memory>,
 }
 
 /// Why a node did not start.
@@ -238,6 +242,7 @@ impl Node {
             draining,
             serving: watch::Sender::new(false),
             reread,
+            memory: OnceLock::new(),
         });
         let ticking = tokio::spawn(tick(Arc::clone(&shared)));
         let waiting = Arc::clone(&shared);
@@ -420,6 +425,9 @@ async fn tick(shared: Arc<Shared>) {
         ticker.tick().await;
         let common = &shared.common;
         common.store.tick();
+        if let Some(memory) = shared.memory.get() {
+            memory.tell(common);
+        }
         if let Some(fetcher) = &shared.current.load().upstreams.direct {
             fetcher.tick();
         }
@@ -633,7 +641,11 @@ pub fn run(
     runtime(&config)?.block_on(async {
         let signals = Signals::new().map_err(StartError::Runtime)?;
         let drain = config.node.drain;
+        let memory = Memory::now();
         let node = Node::start_with(config, Clock::System, Some(Box::new(reread))).await?;
+        if let Some(memory) = memory {
+            let _ = node.shared.memory.set(memory);
+        }
         announce(&format!(
             "forebay listening on http://{}, admin on http://{}\n",
             node.address(),

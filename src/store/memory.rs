@@ -483,6 +483,12 @@ impl Store {
         self.counters.bans.set(self.patterns.len() as u64);
     }
 
+    /// Notes how many bytes the process takes for what is stored, holes included.
+    pub fn takes(&self, bytes: u64) {
+        self.room.takes(bytes);
+        self.counters.store_overhead.set(self.room.overhead());
+    }
+
     /// How often [`Store::tick`] wants to be called.
     pub const TICK: Duration = Duration::from_millis(500);
 

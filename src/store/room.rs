@@ -17,6 +17,9 @@
 //! knows of a key is what the table holds, as soon as those who change the key have
 //! returned. A removal does not wait for moka: the table is the truth.
 //!
+//! Weights are what the allocator takes: where it is known what the process [has in
+//! all](Room::takes), the holes that come and go with responses of all lengths are counted in.
+//!
 //! A key that is ended and comes again while it is in the queue stands there twice, and is
 //! offered when the first of the two is the oldest: earlier than others, which costs it
 //! nothing while moka has room for it.
@@ -58,13 +61,20 @@ const SAMPLE: u32 = 4;
 /// So many are moved at a time at most, as long as there is room for everything.
 const MOVES: usize = 512;
 
+/// The overhead where the allocator takes just what is needed.
+const ONE: u64 = 1 << 16;
+
+/// The most that it is believed to be; a process may hold things that have nothing to do with
+/// what is stored.
+const MOST_OVERHEAD: u64 = 2 * ONE;
+
 /// So many are moved by a ticker at most.
 const TICK_MOVES: usize = 8192;
 
 /// The room of a store.
 pub(super) struct Room {
     table: Arc<Table>,
-    main: Cache<u64, Arc<Variants>, BuildHasherDefault<AlreadyHashed>>,
+    main: Cache<u64, Known, BuildHasherDefault<AlreadyHashed>>,
     window: Mutex<VecDeque<u64>>,
     held: Arc<Held>,
     /// In units.
@@ -74,6 +84,15 @@ pub(super) struct Room {
     /// moka is told of one look in so many.
     sample: u32,
     is_used: Apart<AtomicBool>,
+    /// What is taken for what is needed, in parts of [`ONE`].
+    overhead: AtomicU64,
+}
+
+/// What moka has of a key.
+#[derive(Clone)]
+struct Known {
+    variants: Arc<Variants>,
+    weight: u32,
 }
 
 /// On a line of the processor's cache of its own: every hit reads it, and what is written all
@@ -90,10 +109,15 @@ struct Held {
     main: AtomicU64,
     /// How many keys are in the window.
     queued: AtomicU64,
+    /// Bytes that are needed for all of them, whatever is taken.
+    needed: AtomicU64,
+    /// Bytes needed for what has come since the overhead was looked at.
+    brought: AtomicU64,
 }
 
 impl Held {
     fn add(&self, slot: &Slot) {
+        self.needed.fetch_add(slot.variants.weight() as u64, Ordering::Relaxed);
         if slot.main {
             self.main.fetch_add(u64::from(slot.weight + ENTRY), Ordering::Relaxed);
         } else {
@@ -103,6 +127,7 @@ impl Held {
     }
 
     fn less(&self, slot: &Slot) {
+        self.needed.fetch_sub(slot.variants.weight() as u64, Ordering::Relaxed);
         if slot.main {
             self.main.fetch_sub(u64::from(slot.weight + ENTRY), Ordering::Relaxed);
         } else {
@@ -121,7 +146,7 @@ impl Room {
         let held: Arc<Held> = Arc::default();
         let main = Cache::builder()
             .max_capacity(main_limit)
-            .weigher(|_, variants: &Arc<Variants>| weight(variants).saturating_add(ENTRY))
+            .weigher(|_, known: &Known| known.weight.saturating_add(ENTRY))
             .eviction_policy(if settings.admit_all {
                 EvictionPolicy::lru()
             } else {
@@ -129,7 +154,7 @@ impl Room {
             })
             .eviction_listener({
                 let (table, held) = (Arc::clone(&table), Arc::clone(&held));
-                move |hash: Arc<u64>, variants: Arc<Variants>, cause| {
+                move |hash: Arc<u64>, Known { variants, .. }: Known, cause| {
                     if cause == RemovalCause::Size && evict(&table, &held, *hash, &variants) {
                         counters.store_evicted.up();
                         variants.responses.iter().for_each(|response| response.leave());
@@ -147,6 +172,7 @@ impl Room {
             window_limit,
             sample,
             is_used: Apart::default(),
+            overhead: AtomicU64::new(ONE),
         }
     }
 
@@ -178,12 +204,13 @@ impl Room {
             }
             in_main = was_in_main;
             let Some(changed) = changed else { return Change::Remove };
-            let weight = weight(&changed);
+            let weight = self.weight(&changed);
             in_main |= u64::from(weight) > self.window_limit;
             entered = slot.is_none() && !in_main;
             brought = u64::from(weight);
             let slot = Slot { hash, weight, variants: Arc::new(changed), main: in_main };
             self.held.add(&slot);
+            self.held.brought.fetch_add(slot.variants.weight() as u64, Ordering::Relaxed);
             Change::Put(slot)
         });
         drop(replaced);
@@ -205,15 +232,19 @@ impl Room {
         if !self.is_used.0.load(Ordering::Relaxed) {
             self.is_used.0.store(true, Ordering::Relaxed);
         }
-        let current = || self.table.slot(hash).filter(|slot| slot.main).map(|slot| slot.variants);
+        let current = || {
+            let slot = self.table.slot(hash).filter(|slot| slot.main)?;
+            Some(Known { variants: slot.variants, weight: slot.weight })
+        };
+        let which = |known: &Option<Known>| known.as_ref().map(|known| Arc::as_ptr(&known.variants));
         let mut told = current();
         loop {
             match &told {
-                Some(variants) => self.main.insert(hash, Arc::clone(variants)),
+                Some(known) => self.main.insert(hash, known.clone()),
                 None => self.main.invalidate(&hash),
             }
             let now = current();
-            if now.as_ref().map(Arc::as_ptr) == told.as_ref().map(Arc::as_ptr) {
+            if which(&now) == which(&told) {
                 return;
             }
             told = now;
@@ -287,6 +318,35 @@ impl Room {
         self.table.shrink();
     }
 
+    /// Notes that so many bytes are taken for all that is stored. What comes from now on
+    /// weighs accordingly; by how much sooner, the more has come since the last time.
+    pub fn takes(&self, bytes: u64) {
+        // moka's own entries are counted apart, and are taken all the same.
+        let entries = self.main.entry_count() * u64::from(ENTRY) * UNIT;
+        let needed = self.held.needed.load(Ordering::Relaxed) + entries;
+        let brought = self.held.brought.swap(0, Ordering::Relaxed);
+        // Of a little nothing can be told.
+        if needed < self.limit * UNIT / 8 {
+            return;
+        }
+        let seen = (bytes.saturating_mul(ONE) / needed).clamp(ONE, MOST_OVERHEAD);
+        let part = brought.saturating_mul(2 * ONE) / (self.limit * UNIT);
+        let part = part.min(ONE / 4);
+        let overhead = self.overhead.load(Ordering::Relaxed);
+        let next = (overhead * (ONE - part) + seen * part) / ONE;
+        self.overhead.store(next, Ordering::Relaxed);
+    }
+
+    /// What is taken for what is needed, in thousandths.
+    pub fn overhead(&self) -> u64 {
+        self.overhead.load(Ordering::Relaxed) * 1000 / ONE
+    }
+
+    fn weight(&self, variants: &Variants) -> u32 {
+        let taken = (variants.weight() as u64).saturating_mul(self.overhead.load(Ordering::Relaxed)) / ONE;
+        u32::try_from(taken.div_ceil(UNIT)).unwrap_or(u32::MAX - ENTRY)
+    }
+
     /// The heaviest that there is room for, in bytes.
     pub fn largest(&self) -> u64 {
         self.main_limit.saturating_sub(u64::from(ENTRY)).min(u64::from(u32::MAX - ENTRY)) * UNIT
@@ -308,10 +368,6 @@ fn evict(table: &Table, held: &Held, hash: u64, variants: &Arc<Variants>) -> boo
         _ => Change::Nothing,
     });
     evicted.is_some()
-}
-
-fn weight(variants: &Variants) -> u32 {
-    u32::try_from((variants.weight() as u64).div_ceil(UNIT)).unwrap_or(u32::MAX - ENTRY)
 }
 
 /// Keys are hashes already; hashing them again would only cost.
@@ -369,7 +425,7 @@ mod tests {
         room.tick();
         let queue: HashSet<u64> = room.window.lock().iter().copied().collect();
         let known: HashMap<u64, Arc<Variants>> =
-            room.main.iter().map(|(hash, variants)| (*hash, variants)).collect();
+            room.main.iter().map(|(hash, known)| (*hash, known.variants)).collect();
         let (mut window, mut main, mut queued) = (0, 0, 0);
         for variants in room.table.all() {
             let hash = CacheKey::short_of(&variants.key);
@@ -417,6 +473,33 @@ mod tests {
         (0..200).for_each(|n| end(&room, &key(n)));
         check(&room);
         assert_eq!((room.table.len(), room.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn holes_count_and_what_comes_later_makes_room_for_them() {
+        let room = room(4 << 20);
+        let needed = || room.held.needed.load(Ordering::Relaxed);
+        let entries = || room.main.entry_count() * u64::from(ENTRY) * UNIT;
+        for n in 0..200_000 {
+            put(&room, &key(n), n);
+            if n % 100 == 0 {
+                room.tick();
+                // Whatever is needed, a third more of it is taken.
+                room.takes((needed() + entries()) * 4 / 3);
+            }
+        }
+        check(&room);
+        assert!((1300..1340).contains(&room.overhead()), "{}", room.overhead());
+        let taken = needed() * 4 / 3 + entries();
+        assert!((3 << 20..=(4 << 20) * 11 / 10).contains(&taken), "{taken}");
+        // A process that has other things beside what is stored is not followed for ever.
+        for n in 0..200_000 {
+            put(&room, &key(n), n);
+            if n % 100 == 0 {
+                room.takes(u64::MAX);
+            }
+        }
+        assert!(room.overhead() <= 2000);
     }
 
     #[test]
