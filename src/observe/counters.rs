@@ -367,6 +367,7 @@ table! {
     // The store.
     store_keys: Gauge "forebay_store_keys" {""} "Cache keys under which something is stored.";
     store_bytes: Gauge "forebay_store_bytes" {""} "Gross bytes of what is stored.";
+    store_spare: Gauge "forebay_store_spare_bytes" {""} "Bytes of blocks that are kept for the bodies of the next responses.";
     store_overhead: Gauge "forebay_store_overhead_permille" {""} "What the allocator takes for what is stored, holes included, for a thousand bytes that are needed.";
     store_limit_bytes: Gauge "forebay_store_limit_bytes" {""} "The most gross bytes that the store may hold (store.memory).";
     store_inserted: Counter "forebay_store_inserted_total" {""} "Responses stored.";

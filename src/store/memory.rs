@@ -20,6 +20,7 @@ use super::table::Table;
 use super::{Refused, Settings};
 use crate::clock::Wall;
 use crate::observe::counters::Counters;
+use crate::stored::blocks;
 use crate::stored::index::{Home, Index, Mark, Which};
 use crate::stored::pattern::Pattern;
 use crate::stored::{CacheKey, Head, Names, Selector, StoredResponse, Strength, Variants};
@@ -479,6 +480,7 @@ impl Store {
         self.counters.store_keys.set(self.table.len() as u64);
         self.counters.store_bytes.set(self.room.bytes());
         self.counters.store_limit_bytes.set(self.settings.memory);
+        self.counters.store_spare.set(blocks::spare());
         self.counters.store_tags.set(self.index.names() as u64);
         self.counters.bans.set(self.patterns.len() as u64);
     }

@@ -2,7 +2,7 @@
 //!
 //! What always holds: no piece is empty, the pieces are copies of their own (no
 //! connection's buffer lives on in the store), and `len` is their sum. But for the last
-//! one they have only a few [sizes](STEPS): what one body leaves fits the next one, so that
+//! one they have only a few [sizes](blocks::SIZES): what one body leaves fits the next one, so that
 //! memory has no holes after bodies of all lengths have come and gone.
 
 use std::ops::Range;
@@ -12,17 +12,15 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use super::blocks::{self, SIZES};
 use crate::message::{Broken, Piece};
 
-/// The sizes of pieces: each as large as what is left of the body, and what is left of it
-/// below the smallest one is the last piece. Measured with bodies of up to 64 KiB, a random
+/// The size of the next piece where so much is `left`: as large as it may be, and what is left
+/// below the smallest block is the last piece. Measured with bodies of up to 64 KiB, a random
 /// one of which goes when another one comes: 33 % more memory than bytes where each body is
 /// one piece, 11 % so.
-const STEPS: [usize; 4] = [256 * 1024, 64 * 1024, 16 * 1024, 4 * 1024];
-
-/// The size of the next piece where so much is `left`.
 fn step(left: usize) -> usize {
-    STEPS.into_iter().find(|step| *step <= left).unwrap_or(left)
+    SIZES.into_iter().find(|step| *step <= left).unwrap_or(left)
 }
 
 /// A complete body; cheap to clone.
@@ -91,7 +89,7 @@ impl StoredBody {
 
     /// Heap bytes held, as the allocator rounds them.
     pub fn heap_bytes(&self) -> usize {
-        let pieces: usize = self.chunks().iter().map(|piece| allocated(piece.len()) + PIECE_OVERHEAD).sum();
+        let pieces: usize = self.chunks().iter().map(|piece| allocated(piece.len()) + blocks::OVERHEAD).sum();
         match &self.pieces {
             Pieces::One(_) => pieces,
             Pieces::Many(many) => {
@@ -116,7 +114,7 @@ impl StoredBody {
     fn find(&self, offset: usize) -> (usize, usize) {
         let (mut index, mut skip) = (0, offset);
         let mut left = usize::try_from(self.len()).unwrap_or(usize::MAX);
-        for step in STEPS {
+        for step in SIZES {
             let pieces = left / step;
             if skip < pieces * step {
                 return (index + skip / step, skip % step);
@@ -141,23 +139,24 @@ pub(super) fn copies(chunks: &[Bytes]) -> impl Iterator<Item = Bytes> {
     std::iter::from_fn(move || {
         let size = step(left);
         left -= size;
-        let mut piece = Vec::with_capacity(size);
-        while piece.len() < size {
-            if rest.is_empty() {
-                rest = source.next()?;
-                continue;
-            }
-            let (taken, more) = rest.split_at(rest.len().min(size - piece.len()));
-            piece.extend_from_slice(taken);
-            rest = more;
+        if size == 0 {
+            return None;
         }
-        (size > 0).then(|| Bytes::from(piece))
+        Some(blocks::filled(size, |mut piece| {
+            while !piece.is_empty() {
+                if rest.is_empty() {
+                    // There are as many bytes as were counted.
+                    let Some(next) = source.next() else { return };
+                    rest = next;
+                }
+                let (taken, more) = rest.split_at(rest.len().min(piece.len()));
+                let (filled, open) = piece.split_at_mut(taken.len());
+                filled.copy_from_slice(taken);
+                (rest, piece) = (more, open);
+            }
+        }))
     })
 }
-
-/// What a shared piece costs beside its bytes: the reference count that `Bytes`
-/// allocates when it is first cloned.
-const PIECE_OVERHEAD: usize = 32;
 
 /// What the allocator takes for an allocation of `bytes`: it has four sizes to each doubling,
 /// and maps what is large in whole pages.
@@ -213,7 +212,7 @@ mod tests {
             let mut edges: Vec<u64> = vec![0, 1, length as u64, length as u64 + 1, length as u64 / 2];
             let mut edge = 0;
             for piece in body.chunks() {
-                assert!(!piece.is_empty() && piece.len() <= STEPS[0]);
+                assert!(!piece.is_empty() && piece.len() <= SIZES[0]);
                 edge += piece.len() as u64;
                 edges.extend([edge - 1, edge, edge + 1]);
             }

@@ -5,6 +5,7 @@
 //! meaning stands beside them. Nothing here decides anything.
 
 pub mod ban;
+pub mod blocks;
 pub mod body;
 pub mod filling;
 pub mod index;
