@@ -36,13 +36,23 @@ pub struct Flights {
 }
 
 /// Which requests may share a flight: those for one cache key that, as far as is
-/// known, select the same variant.
+/// known, select the same variant, and want the same of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FlightKey {
     /// The cache key's hash.
     pub key: u128,
+    /// Which of the flights for it.
+    pub lane: Lane,
+}
+
+/// Which of the flights for a cache key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Lane {
     /// The secondary key's hash; zero as long as no `Vary` is known.
     pub secondary: u64,
+    /// The hash of the range that is asked for; zero for the whole, and as long as it is not
+    /// known whether there are parts to be had.
+    pub part: u64,
 }
 
 /// A fetch under way.
@@ -135,13 +145,13 @@ impl Flights {
     pub fn join(
         self: &Arc<Self>,
         key: &CacheKey,
-        secondary: u64,
+        lane: Lane,
         seen: Option<&Arc<Variants>>,
         store: &Store,
         limits: Limits,
         usable: impl Fn(&Flowing) -> bool,
     ) -> Joined {
-        let flight_key = FlightKey { key: key.hash, secondary };
+        let flight_key = FlightKey { key: key.hash, lane };
         // Noted before the store is looked into once more, so that whatever is
         // invalidated in between counts as later.
         let sequence = store.sequence();
@@ -193,8 +203,8 @@ impl Flights {
 
     /// Whether there is a flight for this key that can still be joined, as far as can be
     /// told without its lock being kept.
-    pub fn is_joinable(&self, key: &CacheKey, secondary: u64) -> bool {
-        let flight_key = FlightKey { key: key.hash, secondary };
+    pub fn is_joinable(&self, key: &CacheKey, lane: Lane) -> bool {
+        let flight_key = FlightKey { key: key.hash, lane };
         self.by_key.get(&flight_key).is_some_and(|flight| *flight.key == *key.text)
     }
 
@@ -266,6 +276,23 @@ impl Lease {
         let flight = Arc::clone(&self.flight);
         flight.seats.take();
         Follower { landing: flight.landing.subscribe(), flight }
+    }
+
+    /// Has turned out to bring what those in another lane want: the whole, or just a part. The
+    /// followers that there are stay; where that lane is taken no more come.
+    pub fn change_to(&mut self, part: u64) {
+        let Some(key) = self.key.filter(|key| key.lane.part != part) else { return };
+        let new = FlightKey { lane: Lane { part, ..key.lane }, ..key };
+        let moved = match self.flights.by_key.entry(new) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(entry) => {
+                entry.insert(Arc::clone(&self.flight));
+                true
+            }
+        };
+        // It is seen in both for a moment, and never in none.
+        self.close();
+        self.key = Some(new).filter(|_| moved);
     }
 
     /// Takes no more followers: later requests begin a flight of their own.

@@ -8,13 +8,16 @@ use tokio::sync::oneshot;
 
 use super::fetcher::{Asked, Failed, Fetcher, Keep, Private};
 use super::flights::{Landing, Lease};
+use super::part;
 use super::request::{self, Purpose};
 use crate::clock::Wall;
 use crate::message::{Body, Broken, Piece};
 use crate::origin::Exchange;
 use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
 use crate::policy::decide::{Plan, is_servable, may_answer_others};
+use crate::policy::partial::{self, Place};
 use crate::rfc::fields::Fields;
+use crate::rfc::range::{self, Spec};
 use crate::rfc::{connection, freshen, validator};
 use crate::store::{Inserted, Rival};
 use crate::stored::filling::{self, Abandoned, Filling, Writer};
@@ -28,6 +31,10 @@ pub struct Flowing {
     pub body: Filling,
     /// The body's length in bytes, when the origin has told it.
     pub length: Option<u64>,
+    /// Where the body belongs, if it is only a part of the content.
+    pub place: Option<Place>,
+    /// Whether it is the whole, though a part was asked for.
+    pub ignores_ranges: bool,
     /// Fields that only the leader's client may see.
     pub withheld: Fields,
     /// Whether it will be stored, as far as is known when it lands.
@@ -48,6 +55,9 @@ pub(super) async fn fly(
         _ => Purpose::Store,
     };
     let mut head = request::request(&asked, fetcher.hop(), purpose);
+    if let Some(spec) = &plan.part {
+        head.fields.set("range", spec.to_string());
+    }
     fetcher.ask_shield(&asked.rules, &mut head.fields);
     let requested = fetcher.clock().now();
     let outgoing = fetcher.outgoing(&asked, head, None, false);
@@ -84,6 +94,15 @@ pub(super) async fn fly(
             }
             _ => failed(&fetcher, &asked, &plan, &lease, Failed::Unasked304),
         };
+    }
+    if let (StatusCode::RANGE_NOT_SATISFIABLE, Some(spec)) = (status, &plan.part) {
+        // How long the whole is shows in its beginning, which is good for others as well; a
+        // whole that is empty has none.
+        let first = Spec::first(asked.rules.range_slice);
+        let part = (*spec != first).then_some(first);
+        let plan = Plan { part, stored: None, validate: false, stale_on_error: false, ..plan };
+        drop(exchange);
+        return Box::pin(fly(fetcher, asked, plan, lease, private)).await;
     }
     if plan.stale_on_error && is_failure(status) {
         return failed(&fetcher, &asked, &plan, &lease, Failed::Status(status));
@@ -124,14 +143,13 @@ fn not_modified(
     let only_this_request = readmitted.kept.is_err_and(NotAdmitted::only_this_request);
     let head = Arc::new(readmitted.head);
     let marker = marker_for(&head, asked, fetcher);
-    let trailers = stored.trailers.as_deref().cloned();
-    let fresh = StoredResponse::new(Arc::clone(&head), stored.body.clone(), trailers.clone());
+    let fresh = stored.with_head(Arc::clone(&head));
     let (response, kept) = if may_keep {
         match fetcher.store().freshen(&asked.key, stored, fresh, marker) {
             Inserted::Stored(fresh) => (fresh, true),
             // Those who asked before the invalidation may still have it.
             Inserted::Fenced(_) | Inserted::Gone | Inserted::Outdone => {
-                (Arc::new(StoredResponse::new(head, stored.body.clone(), trailers)), false)
+                (Arc::new(stored.with_head(head)), false)
             }
         }
     } else {
@@ -159,17 +177,25 @@ async fn arrived(
     let mut fields = head.fields;
     let length = content_length(&fields, head.status);
     connection::strip(&mut fields);
+    let is_part = head.status == StatusCode::PARTIAL_CONTENT && plan.part.is_some();
+    let place = is_part.then(|| partial::place(&fields, length, moments.received));
+    let ignores_ranges = plan.part.is_some() && head.status == StatusCode::OK;
     let outdone =
         |stored: &Arc<StoredResponse>| rival(stored, head.status, moments.requested, &fetcher, &asked);
     let admission = if plan.stored.as_ref().is_some_and(|stored| outdone(stored) == Rival::Stays) {
         // This client may not have what is stored; the others may.
         Admission::Refuse { fields, why: NotAdmitted::Outdone }
     } else {
-        admit(&asked.presented, head.status, fields, moments, &asked.rules)
+        match &place {
+            None => admit(&asked.presented, head.status, fields, moments, &asked.rules),
+            Some(Err(why)) => Admission::Refuse { fields, why: *why },
+            Some(Ok(place)) => admit_part(&asked, fields, place, moments),
+        }
     };
     match admission {
         Admission::Refuse { fields, why } => {
             lease.close();
+            fetcher.counters().parts_refused.add(u64::from(why == NotAdmitted::Uncombinable));
             let only_this_request = why.only_this_request();
             if !only_this_request && speaks_for_all(head.status) {
                 fetcher.store().mark(&asked.key, moments.received.plus(asked.rules.hit_for_miss));
@@ -190,10 +216,24 @@ async fn arrived(
         }
         Admission::Store { head, withheld } => {
             let head = Arc::new(head);
-            let landed = Landed { head, withheld, length, plan };
+            let place = place.and_then(Result::ok).filter(|place| !place.is_whole() || length.is_none());
+            lease.change_to(part::lane(plan.part.as_ref().filter(|_| place.is_some())));
+            let landed = Landed { head, withheld, length, plan, place, ignores_ranges };
             let (_, rest) = carry(fetcher, asked, landed, body, lease);
             rest.await;
         }
+    }
+}
+
+/// Judges a part with the status that the whole would have (RFC 9111 3.3).
+fn admit_part(asked: &Asked, mut fields: Fields, place: &Place, moments: Moments) -> Admission {
+    fields.remove("content-range");
+    match admit(&asked.presented, StatusCode::OK, fields, moments, &asked.rules) {
+        Admission::Refuse { mut fields, why } => {
+            fields.set("content-range", range::content_range(&place.range, place.complete));
+            Admission::Refuse { fields, why }
+        }
+        admission => admission,
     }
 }
 
@@ -203,6 +243,8 @@ pub(super) struct Landed {
     pub withheld: Fields,
     pub length: Option<u64>,
     pub plan: Plan,
+    pub place: Option<Place>,
+    pub ignores_ranges: bool,
 }
 
 /// Lands a response that may be stored. Returns it, and the rest of the flight:
@@ -214,7 +256,7 @@ pub(super) fn carry(
     body: Body,
     mut lease: Lease,
 ) -> (Arc<Flowing>, impl Future<Output = ()> + Send) {
-    let Landed { head, withheld, length, plan } = landed;
+    let Landed { head, withheld, length, plan, place, ignores_ranges } = landed;
     let (filling, writer) = filling::filling(fetcher.budget(), lease.seats());
     let marker = marker_for(&head, &asked, &fetcher);
     let shared = marker.is_none();
@@ -223,28 +265,70 @@ pub(super) fn carry(
         fetcher.store().mark(&asked.key, until);
     }
     let keep = fetcher.room_for(0, length.unwrap_or(0));
-    let mut carrying = Carrying { fetcher, asked, writer, lease, keep: Keep::Whole };
+    let is_part = place.is_some();
+    let mut carrying = Carrying { fetcher, asked, writer, lease, keep: Keep::Whole, is_part };
     carrying.keep(keep);
     let kept = keep == Keep::Whole;
-    let response = Arc::new(Flowing { head: Arc::clone(&head), body: filling, length, withheld, kept });
+    let response = Arc::new(Flowing {
+        head: Arc::clone(&head),
+        body: filling,
+        length,
+        place: place.clone(),
+        ignores_ranges,
+        withheld,
+        kept,
+    });
     carrying.lease.land(Landing::Flowing { response: Arc::clone(&response), shared });
 
     let rest = async move {
         let outcome = carrying.fill(body).await;
-        let Carrying { fetcher, asked, mut writer, lease: _lease, keep } = carrying;
+        let Carrying { fetcher, asked, mut writer, lease: _lease, keep, .. } = carrying;
         match (outcome, keep) {
+            (Ok(_), Keep::Whole) if let Some(place) = &place => {
+                if writer.len() != place.range.end - place.range.start {
+                    // It is not what it has said.
+                    fetcher.complain(&asked, format_args!("a part is not as long as it says"));
+                    fetcher.counters().parts_refused.up();
+                    return writer.fail(Broken::CutOff);
+                }
+                let body = writer.compact().await;
+                if part::store(&fetcher, &asked, &head, place, &body, marker) {
+                    writer.kept();
+                }
+                writer.complete();
+            }
             (Ok(trailers), Keep::Whole) => {
                 let body = writer.compact().await;
-                let (status, requested) = (head.status, head.requested);
-                let response = StoredResponse::new(head, body, trailers);
-                let rival = |stored: &StoredResponse| rival(stored, status, requested, &fetcher, &asked);
+                let response = StoredResponse::new(Arc::clone(&head), body, trailers);
+                let now = fetcher.clock().now();
+                let rival = |stored: &StoredResponse| match rival(
+                    stored,
+                    head.status,
+                    head.requested,
+                    &fetcher,
+                    &asked,
+                ) {
+                    Rival::Stays if part::completes(&head, stored, now) => Rival::Yields,
+                    rival => rival,
+                };
                 if let Inserted::Stored(_) = fetcher.store().insert(&asked.key, response, rival, marker) {
                     writer.kept();
                 }
                 writer.complete();
             }
-            (Err(Unfinished::Broken(why)), _) => {
+            (Err(Unfinished::Broken(why)), keep) => {
                 fetcher.complain(&asked, format_args!("response broke off: {why}"));
+                let now = fetcher.clock().now();
+                let begun = place.or_else(|| whole_of(&head, length, now));
+                if let Some(place) = begun.and_then(|place| as_far_as(place, writer.len()))
+                    && keep == Keep::Whole
+                    && plan.stored.as_ref().is_none_or(|stored| !stored.is_complete())
+                {
+                    let body = writer.compact().await;
+                    if part::store(&fetcher, &asked, &head, &place, &body, marker) {
+                        writer.kept();
+                    }
+                }
                 if let Some(stored) = &plan.stored {
                     fetcher.refresh_failed(&asked, stored);
                 }
@@ -267,10 +351,25 @@ pub(super) fn carry(
     (response, rest)
 }
 
+/// Where a response belongs that has begun as a whole, if it can be kept as a part as well
+/// (RFC 9111 3.3).
+fn whole_of(head: &Head, length: Option<u64>, now: Wall) -> Option<Place> {
+    let complete =
+        length.filter(|_| head.status == StatusCode::OK && validator::is_strong(&head.fields, now))?;
+    Some(Place { range: 0..complete, complete })
+}
+
+/// So much of what was to come.
+fn as_far_as(place: Place, arrived: u64) -> Option<Place> {
+    let end = place.range.start.saturating_add(arrived).min(place.range.end);
+    let range = place.range.start..end;
+    (!range.is_empty()).then_some(Place { range, ..place })
+}
+
 /// How a stored response stands to one of this status that was asked for at
 /// `requested`: what was asked for later stays, and so does what may be served
 /// where the newcomer is a failure of the origin.
-fn rival(
+pub(super) fn rival(
     stored: &StoredResponse,
     status: StatusCode,
     requested: Wall,
@@ -302,6 +401,7 @@ struct Carrying {
     writer: Writer,
     lease: Lease,
     keep: Keep,
+    is_part: bool,
 }
 
 /// Why a body did not come to its end.
@@ -319,6 +419,8 @@ impl Carrying {
         match keep {
             Keep::Whole => return,
             Keep::NoRoom => counters.store_no_room.up(),
+            // Other parts may well be kept.
+            Keep::TooLarge if self.is_part => counters.store_too_large.up(),
             Keep::TooLarge => {
                 counters.store_too_large.up();
                 let until = self.fetcher.clock().now().plus(self.asked.rules.hit_for_miss);

@@ -7,13 +7,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, StatusCode};
 
 use super::normalise::Presented;
+use super::partial;
 use super::site::{HonourRequest, Mode, Rules};
 use crate::clock::Wall;
 use crate::rfc::cache_control::{MaxStale, RequestDirectives};
 use crate::rfc::cache_status::Fwd;
+use crate::rfc::range::Spec;
 use crate::rfc::validator;
 use crate::stored::{StoredResponse, Variants};
 
@@ -64,18 +66,35 @@ pub struct Plan {
     pub validate: bool,
     /// Whether it may answer when the origin fails or is late.
     pub stale_on_error: bool,
+    /// The range that is asked for, where it is not the whole.
+    pub part: Option<Spec>,
 }
 
 impl Plan {
     /// To refresh a stale response in the background. Whatever goes wrong with
     /// that, the response that is served meanwhile stays.
-    pub fn refresh(response: &Arc<StoredResponse>) -> Plan {
+    pub fn refresh(request: &Presented, response: &Arc<StoredResponse>, rules: &Rules, now: Wall) -> Plan {
         Plan {
+            part: part(request, response, rules, now),
             fwd: Fwd::Stale,
             collapse: true,
             validate: validator::conditional_fields(&response.head.fields).next().is_some(),
             stored: Some(Arc::clone(response)),
             stale_on_error: true,
+        }
+    }
+}
+
+impl Plan {
+    /// To get the whole in the background, where a part has been got.
+    pub fn rest() -> Plan {
+        Plan {
+            fwd: Fwd::Partial,
+            collapse: true,
+            stored: None,
+            validate: false,
+            stale_on_error: false,
+            part: None,
         }
     }
 }
@@ -167,8 +186,12 @@ pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now:
             stored: None,
             validate: false,
             stale_on_error: false,
+            part: partial::asks(request, None, rules, now),
         });
     };
+    if !partial::answers(request, response, rules, now) {
+        return incomplete(request, response, rules, asked.only_if_cached, marked, now);
+    }
 
     let stale_for = response.stale_for(now);
     let usable = !response.head.always_validate;
@@ -201,9 +224,45 @@ pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now:
         fwd: if too_old_for_client { Fwd::Request } else { Fwd::Stale },
         collapse: !marked,
         validate: validator::conditional_fields(&response.head.fields).next().is_some(),
+        part: part(request, response, rules, now),
         stored: Some(Arc::clone(response)),
         stale_on_error,
     })
+}
+
+/// What is done where the response that the request selects is not complete, and lacks what
+/// the request asks for.
+fn incomplete(
+    request: &Presented,
+    response: &Arc<StoredResponse>,
+    rules: &Rules,
+    only_if_cached: bool,
+    marked: bool,
+    now: Wall,
+) -> Decision {
+    if only_if_cached {
+        return Decision::NotCached;
+    }
+    if request.method == Method::HEAD {
+        // A response to it may well freshen the parts. Where nobody is asked it is of no use.
+        let stored = Some(Arc::clone(response)).filter(|_| rules.mode == Mode::Proxy);
+        return Decision::Pass(Pass { why: PassReason::Head, stored, stale_on_error: false });
+    }
+    Decision::Fetch(Plan {
+        collapse: !marked,
+        part: partial::asks(request, Some(response), rules, now),
+        ..Plan::rest()
+    })
+}
+
+/// The range with which a stored response is validated; the whole is with none. That there
+/// was nothing says nothing of how large it is now.
+fn part(request: &Presented, response: &StoredResponse, rules: &Rules, now: Wall) -> Option<Spec> {
+    match response.is_complete() {
+        true if response.head.status == StatusCode::OK => None,
+        true => partial::asks(request, None, rules, now),
+        false => partial::asks(request, Some(response), rules, now),
+    }
 }
 
 /// Whether a response that came just now may answer others as well: it is fresh,

@@ -99,7 +99,8 @@ impl StoredBody {
     /// These bodies behind each other; copied only where their pieces do not fit so.
     pub fn joined(bodies: &[StoredBody]) -> StoredBody {
         let pieces: Vec<Bytes> = bodies.iter().flat_map(|body| body.chunks()).cloned().collect();
-        let fit = pieces.split_last().is_none_or(|(_, others)| others.iter().all(|piece| piece.len() == PIECE));
+        let fit =
+            pieces.split_last().is_none_or(|(_, others)| others.iter().all(|piece| piece.len() == PIECE));
         if fit { StoredBody::of_copies(pieces) } else { StoredBody::copied(&pieces) }
     }
 }

@@ -168,6 +168,11 @@ impl Filling {
         drop(state);
         Some(Reader { shared: Arc::clone(&self.shared), id, range, ended: false })
     }
+
+    /// How many bytes have arrived.
+    pub fn arrived(&self) -> u64 {
+        self.shared.state.lock().len
+    }
 }
 
 impl Writer {
