@@ -306,17 +306,20 @@ impl Fetcher {
         self.store().find_in_memory(&asked.key)
     }
 
-    /// Which flight is the one for this plan: as long as nothing is known of a response, that
-    /// of all who want any of it.
+    /// Which flight is the one for this plan: that of the whole, where it comes to what is
+    /// wanted soon; else that of the part. As long as nothing is known of a response there is
+    /// one for all who want any of it.
     fn lane(&self, asked: &Asked, plan: &Plan, seen: Option<&Arc<Variants>>) -> Lane {
+        let flights = &self.shared.flights;
         let secondary = seen.map_or(0, |variants| known_secondary(variants, asked));
-        let own = Lane { secondary, part: part::lane(plan.part.as_ref()) };
-        let is_known = plan.fwd == Fwd::Partial || plan.stored.is_some();
-        if is_known || self.shared.flights.is_joinable(&asked.key, own) {
-            own
-        } else {
-            Lane { part: 0, ..own }
+        let (all, own) =
+            (Lane { secondary, part: 0 }, Lane { secondary, part: part::lane(plan.part.as_ref()) });
+        let whole = flights.on_its_way(&asked.key, all).filter(|flowing| flowing.place.is_none());
+        if whole.is_some_and(|whole| self.serves(asked, plan, &whole)) {
+            return all;
         }
+        let is_known = plan.fwd == Fwd::Partial || plan.stored.is_some();
+        if is_known || flights.is_joinable(&asked.key, own) { own } else { all }
     }
 
     /// Whether a fetch for this plan would be shared with somebody who has begun one, as

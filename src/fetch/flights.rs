@@ -208,6 +208,15 @@ impl Flights {
         self.by_key.get(&flight_key).is_some_and(|flight| *flight.key == *key.text)
     }
 
+    /// What is on its way in this lane for all who want it, if its head has come.
+    pub fn on_its_way(&self, key: &CacheKey, lane: Lane) -> Option<Arc<Flowing>> {
+        let flight = self.by_key.get(&FlightKey { key: key.hash, lane })?;
+        match &*flight.landing.borrow() {
+            Some(Landing::Flowing { response, shared: true }) => Some(Arc::clone(response)),
+            _ => None,
+        }
+    }
+
     /// A flight that nobody can join, unless there are too many flights already.
     pub fn alone(self: &Arc<Self>, key: &CacheKey, store: &Store, limits: Limits) -> Option<Lease> {
         if self.is_full(limits) {
