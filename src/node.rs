@@ -430,6 +430,7 @@ async fn tick(shared: Arc<Shared>) {
             working.tick();
         }
         common.counters.filling_bytes.set(common.budget.held());
+        common.counters.log_dropped.set(trace::dropped());
     }
 }
 
@@ -627,7 +628,7 @@ pub fn run(
     config: Config,
     reread: impl Fn() -> Result<Config, Faults> + Send + Sync + 'static,
 ) -> Result<(), StartError> {
-    trace::start(&config.log.level);
+    let _log = trace::start(&config.log.level);
     descriptors::raise(config.listen.max_connections);
     runtime(&config)?.block_on(async {
         let signals = Signals::new().map_err(StartError::Runtime)?;
@@ -648,7 +649,7 @@ pub fn run_worker(
     config: Config,
     reread: impl Fn() -> Result<Config, Faults> + Send + Sync + 'static,
 ) -> Result<(), StartError> {
-    trace::start(&config.log.level);
+    let _log = trace::start(&config.log.level);
     runtime(&config)?.block_on(async {
         let signals = Signals::new().map_err(StartError::Runtime)?;
         let drain = config.node.drain;

@@ -59,7 +59,7 @@ pub enum DemoError {
 pub fn run(options: DemoOptions) -> Result<(), DemoError> {
     // All of it but the origin's port, which is not known yet.
     let preview = configure(&options, options.origin_listen)?;
-    trace::start(&preview.log.level);
+    let _log = trace::start(&preview.log.level);
     node::runtime(&preview)?.block_on(async {
         let signals = Signals::new().map_err(StartError::Runtime)?;
         let drain = preview.node.drain;
@@ -74,7 +74,7 @@ pub fn run(options: DemoOptions) -> Result<(), DemoError> {
 
 /// Runs the sample origin alone until SIGTERM or SIGINT. Blocks.
 pub fn run_origin(address: SocketAddr) -> Result<(), DemoError> {
-    trace::start("info,forebay::demo=debug");
+    let _log = trace::start("info,forebay::demo=debug");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(StartError::Runtime)?.block_on(async {
         let mut signals = Signals::new().map_err(StartError::Runtime)?;

@@ -15,6 +15,7 @@ use super::part;
 use super::request::{self, Purpose};
 use super::shield::Shields;
 use crate::clock::Clock;
+use crate::message::interim::{Interims, Tell};
 use crate::message::{Body, RequestHead, Switched};
 use crate::observe::counters::Counters;
 use crate::observe::trace::Seldom;
@@ -52,6 +53,8 @@ pub struct Asked {
     pub rules: Arc<Rules>,
     /// Under which its response is stored.
     pub key: CacheKey,
+    /// Where interim responses for its client are put, if it can have some.
+    pub interims: Option<Arc<Interims>>,
 }
 
 /// Gets responses; cheap to clone.
@@ -359,7 +362,15 @@ impl Fetcher {
         self.ask_shield(&asked.rules, &mut head.fields);
         let requested = self.clock().now();
         let sequence = self.store().sequence();
-        let outgoing = self.outgoing(asked, head, content, upgrade);
+        let counters = Arc::clone(&self.shared.counters);
+        let tell = asked.interims.clone().map(|interims| -> Tell {
+            Arc::new(move |interim| {
+                if !interims.add(Arc::new(interim)) {
+                    counters.interim_dropped.up();
+                }
+            })
+        });
+        let outgoing = self.outgoing(asked, head, content, upgrade, tell);
         let outcome = self.origin(&asked.rules).exchange(outgoing).await;
         let exchange = outcome.map_err(|failure| {
             self.complain(asked, format_args!("pass failed: {failure}"));
@@ -459,7 +470,7 @@ impl Fetcher {
             let _place = place;
             flight.await;
         });
-        Some(match seat.landing().await {
+        Some(match seat.landing(asked.interims.as_deref()).await {
             Landing::Flowing { response, .. } if !self.serves(asked, plan, &response) => return None,
             Landing::Flowing { response, .. } => Fetched::Flowing { response, seat, collapsed: false },
             Landing::Freshened { response, kept, .. } => {
@@ -490,7 +501,7 @@ impl Fetcher {
         let patience = self.settings().follower_wait;
         let landing = {
             let _waiting = self.counters().followers_waiting.hold();
-            tokio::time::timeout(patience, follower.landing()).await
+            tokio::time::timeout(patience, follower.landing(asked.interims.as_deref())).await
         };
         let rules = &asked.rules;
         let fields = &asked.presented.fields;
@@ -709,6 +720,7 @@ impl Fetcher {
         head: RequestHead,
         body: Option<Content>,
         upgrade: bool,
+        tell: Option<Tell>,
     ) -> Outgoing {
         let rules = &asked.rules;
         let limits = origin::Limits {
@@ -716,7 +728,7 @@ impl Fetcher {
             between_bytes: rules.between_bytes_timeout,
             total: rules.total_timeout,
         };
-        Outgoing { head, body, upgrade, key: Arc::clone(&asked.key.text), limits }
+        Outgoing { head, body, upgrade, key: Arc::clone(&asked.key.text), limits, tell }
     }
 
     pub(super) fn origin(&self, rules: &Rules) -> &Group {

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use super::Failed;
 use super::fly::Flowing;
+use crate::message::interim::{Interims, Tell};
 use crate::observe::counters::Counters;
 use crate::store::Store;
 use crate::stored::filling::Seats;
@@ -60,6 +61,9 @@ pub struct Flight {
     landing: watch::Sender<Option<Landing>>,
     /// The last invalidation before it began.
     pub sequence: u64,
+    /// What has come before the landing.
+    interims: Interims,
+    counters: Arc<Counters>,
     /// When it counts as lost.
     deadline: Instant,
     /// Those who wait for the landing, or have landed and have no reader yet.
@@ -245,6 +249,8 @@ impl Flights {
         let flight = Arc::new(Flight {
             landing: watch::Sender::new(None),
             sequence,
+            interims: Interims::default(),
+            counters: Arc::clone(&self.counters),
             deadline: Instant::now() + patience,
             seats: Arc::default(),
             key: Arc::clone(&key.text),
@@ -273,6 +279,18 @@ impl Lease {
     /// The seats of those who have not got a reader yet.
     pub fn seats(&self) -> Arc<Seats> {
         Arc::clone(&self.flight.seats)
+    }
+
+    /// Takes interim responses for all who wait for the landing, and those who come to it.
+    pub fn tell(&self) -> Tell {
+        let flight = Arc::clone(&self.flight);
+        Arc::new(move |interim| {
+            if flight.interims.add(Arc::new(interim)) {
+                flight.landing.send_modify(|_| {});
+            } else {
+                flight.counters.interim_dropped.up();
+            }
+        })
     }
 
     /// Tells the followers, and from now on those who join.
@@ -333,12 +351,25 @@ impl Follower {
         self.flight.sequence
     }
 
-    /// Waits for the landing. The seat is kept until the follower is dropped: so
-    /// long, no byte of a landed body is lost to it.
-    pub async fn landing(&mut self) -> Landing {
-        match self.landing.wait_for(Option::is_some).await {
-            Ok(landing) => landing.clone().unwrap_or(Landing::Failed(Failed::Lost)),
-            Err(_) => Landing::Failed(Failed::Lost),
+    /// Waits for the landing; interim responses are put into `interims` meanwhile. The seat
+    /// is kept until the follower is dropped: so long, no byte of a landed body is lost to it.
+    pub async fn landing(&mut self, interims: Option<&Interims>) -> Landing {
+        let mut known = 0;
+        loop {
+            let landing = self.landing.borrow_and_update().clone();
+            if let Some(interims) = interims {
+                for new in self.flight.interims.since(&mut known) {
+                    if !interims.add(new) {
+                        self.flight.counters.interim_dropped.up();
+                    }
+                }
+            }
+            if let Some(landing) = landing {
+                return landing;
+            }
+            if self.landing.changed().await.is_err() {
+                return Landing::Failed(Failed::Lost);
+            }
         }
     }
 }

@@ -60,7 +60,7 @@ pub(super) async fn fly(
     }
     fetcher.ask_shield(&asked.rules, &mut head.fields);
     let requested = fetcher.clock().now();
-    let outgoing = fetcher.outgoing(&asked, head, None, false);
+    let outgoing = fetcher.outgoing(&asked, head, None, false, Some(lease.tell()));
     let outcome = fetcher.origin(&asked.rules).exchange(outgoing).await;
     let received = fetcher.clock().now();
     if let Some(stored) = &plan.stored {

@@ -32,7 +32,7 @@ const CONDITIONS: [&str; 6] =
 
 /// The request for `purpose`, as this node sends it.
 pub fn request(asked: &Asked, hop: &Hop, purpose: Purpose<'_>) -> RequestHead {
-    let Asked { presented, rules, key } = asked;
+    let Asked { presented, rules, key, .. } = asked;
     let mut fields = Fields::with_capacity(presented.fields.len() + 8, presented.fields.written_len() + 256);
     match &rules.origin_host {
         OriginHost::Client => fields.add("host", presented.authority()),

@@ -4,6 +4,7 @@
 //! Nothing above this floor but the two edges that hold sockets (`origin` and
 //! `listen`) sees a type of the HTTP library; [`wire`] is where they translate.
 
+pub mod interim;
 pub mod wire;
 
 use std::pin::Pin;

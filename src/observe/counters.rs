@@ -330,6 +330,8 @@ table! {
     // Origins.
     origin_requests: Counter "forebay_origin_requests_total" {""} "Requests to origins.";
     origin_retries: Counter "forebay_origin_retries_total" {""} "Requests sent once more because a reused connection had died.";
+    interim_forwarded: Counter "forebay_interim_responses_total" {"result=\"forwarded\""} "Interim responses of origins that clients got, and those beyond what one request may have.";
+    interim_dropped: Counter "forebay_interim_responses_total" {"result=\"dropped\""} "Interim responses of origins that clients got, and those beyond what one request may have.";
     dns_lookups: Counter "forebay_dns_lookups_total" {""} "Look-ups of the names of origins.";
     dns_failures: Counter "forebay_dns_failures_total" {""} "Look-ups of the names of origins that brought no answer.";
     dns_kept: Counter "forebay_dns_kept_total" {""} "Times that the last good answer was kept past its life, for there was no other.";
@@ -468,6 +470,7 @@ table! {
     journal_torn_bytes: Counter "forebay_journal_torn_bytes_total" {""} "Bytes of the journal that could not be used at the start.";
 
     // Logs.
+    log_dropped: Counter "forebay_log_dropped_total" {""} "Lines that are missing in the program's own log: nobody read it in time.";
     access_log_lines: Counter "forebay_access_log_lines_total" {""} "Lines written to the access log.";
     access_log_dropped: Counter "forebay_access_log_dropped_total" {"reason=\"queue\""} "Lines that are missing in the access log: access_log.queue was full, or a write failed.";
     access_log_lost: Counter "forebay_access_log_dropped_total" {"reason=\"write\""} "Lines that are missing in the access log: access_log.queue was full, or a write failed.";

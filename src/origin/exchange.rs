@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::bulkhead::Saturated;
 use super::tls;
+use crate::message::interim::Tell;
 use crate::message::{Body, RequestHead, ResponseHead, Switched};
 
 /// What is sent to an origin.
@@ -20,6 +21,8 @@ pub struct Outgoing {
     pub key: Arc<str>,
     /// What a route allows in place of what its origin does.
     pub limits: Limits,
+    /// Takes the interim responses that come before the final one.
+    pub tell: Option<Tell>,
 }
 
 /// Deadlines of a route that differ from those of its origin.

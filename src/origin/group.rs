@@ -200,7 +200,7 @@ impl Group {
         let pass = shared.servers.lock().begin(monotonic())?;
         shared.counters.origin_requests.up();
         let whole = Whole { shared: Arc::clone(shared), pass: Some(pass), _place: place };
-        let Outgoing { head, mut body, upgrade, key, limits } = outgoing;
+        let Outgoing { head, mut body, upgrade, key, limits, tell } = outgoing;
         let settings = &shared.settings;
         let deadlines = Deadlines {
             started: began,
@@ -221,7 +221,7 @@ impl Group {
         loop {
             let mut attempt =
                 Attempt { shared: Arc::clone(shared), number: picked.number, pass: Some(picked.pass) };
-            let answered = picked.pool.exchange(&head, body.take(), upgrade, &deadlines).await;
+            let answered = picked.pool.exchange(&head, body.take(), upgrade, tell.as_ref(), &deadlines).await;
             let outcome = match &answered {
                 Ok(answer) if settings.is_failure(answer.head.status) => Outcome::Failure,
                 Ok(_) => Outcome::Success,

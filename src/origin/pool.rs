@@ -32,6 +32,7 @@ use super::exchange::{Content, Failure};
 use super::resolve::Endpoint;
 use super::timed::Timed;
 use super::tls::{self, Tls};
+use crate::message::interim::{Interim, Tell};
 use crate::message::wire::{self, ToWire};
 use crate::message::{self, RequestHead, ResponseHead, Switched};
 use crate::observe::counters::Counters;
@@ -115,15 +116,16 @@ impl Pool {
         head: &RequestHead,
         body: Option<Content>,
         upgrade: bool,
+        tell: Option<&Tell>,
         deadlines: &Deadlines,
     ) -> Result<Answer, Failure> {
         let repeatable = body.is_none() && !upgrade && is_idempotent(&head.method);
         if !upgrade && let Some(connection) = self.take_idle(!repeatable) {
             if !repeatable {
-                let sent = self.send(connection, head, body, upgrade, deadlines).await;
+                let sent = self.send(connection, head, body, upgrade, tell, deadlines).await;
                 return sent.map_err(|lost| lost.failure);
             }
-            match self.send(connection, head, None, false, deadlines).await {
+            match self.send(connection, head, None, false, tell, deadlines).await {
                 Err(Lost { failure: Failure::Closed, silently: true }) => {
                     self.shared.counters.origin_retries.up();
                 }
@@ -132,13 +134,13 @@ impl Pool {
         }
         // A large future, and seldom needed.
         let connection = Box::pin(self.connect(upgrade, deadlines)).await?;
-        self.send(connection, head, body, upgrade, deadlines).await.map_err(|lost| lost.failure)
+        self.send(connection, head, body, upgrade, tell, deadlines).await.map_err(|lost| lost.failure)
     }
 
     /// One request over a connection of its own, which is closed after it.
     pub async fn exchange_alone(&self, head: &RequestHead, deadlines: &Deadlines) -> Result<Answer, Failure> {
         let connection = self.connect(false, deadlines).await?;
-        self.send(connection, head, None, false, deadlines).await.map_err(|lost| lost.failure)
+        self.send(connection, head, None, false, None, deadlines).await.map_err(|lost| lost.failure)
     }
 
     /// The idle connection that was used last and is still open and quiet: as far as is
@@ -212,10 +214,20 @@ impl Pool {
         head: &RequestHead,
         body: Option<Content>,
         upgrade: bool,
+        tell: Option<&Tell>,
         deadlines: &Deadlines,
     ) -> Result<Answer, Lost> {
         let before = connection.arrived();
-        let (request, content) = request(head, body)?;
+        let (mut request, content) = request(head, body)?;
+        if let Some(tell) = tell {
+            let tell = Arc::clone(tell);
+            hyper::ext::on_informational(&mut request, move |response| {
+                let fields = wire::fields_from(response.headers()).ok();
+                if let Some(interim) = fields.and_then(|fields| Interim::of(response.status(), fields)) {
+                    tell(interim);
+                }
+            });
+        }
         let sending = content.as_ref().map(|content| (content, deadlines.end()));
         // Content may take its time, but not for ever.
         let patience = || match &content {

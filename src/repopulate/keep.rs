@@ -453,7 +453,7 @@ pub fn asked(wanted: &Wanted, sites: &Sites) -> Option<Asked> {
         return None;
     }
     let key = CacheKey::new(scheme, host, *port, target);
-    Some(Asked { presented, rules, key })
+    Some(Asked { presented, rules, key, interims: None })
 }
 
 /// What is to be wanted so that a stored variant is got anew, and the origin that has

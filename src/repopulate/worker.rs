@@ -402,7 +402,14 @@ impl Worker {
         let (began, requested) = (monotonic(), clock.now());
         let moment = invalidator.moment().after(&event.moment);
         let exchange = group
-            .exchange(Outgoing { head, body: None, upgrade: false, key: Arc::clone(&asked.key.text), limits })
+            .exchange(Outgoing {
+                head,
+                body: None,
+                upgrade: false,
+                key: Arc::clone(&asked.key.text),
+                limits,
+                tell: None,
+            })
             .await;
         let exchange = exchange.map_err(|failure| match &failure {
             // It is left alone, and so nothing is released either.

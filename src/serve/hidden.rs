@@ -192,7 +192,7 @@ async fn write<'a>(
     content: Option<Content>,
 ) -> Reply {
     let Walk { server, asked, now, record, charged, edge } = walk;
-    let Asked { presented, rules, key } = match Arc::try_unwrap(asked) {
+    let Asked { presented, rules, key, interims } = match Arc::try_unwrap(asked) {
         Ok(asked) => asked,
         // Nobody else has it yet.
         Err(asked) => return synth::lost(Walk { server, asked, now, record, charged, edge }),
@@ -201,7 +201,7 @@ async fn write<'a>(
     let wanted = Wanted::of(&presented, &rules);
     let changes = !unsafe_method::is_safe(&presented.method);
     let again = if changes { server.hidden_under(&key) } else { Vec::new() };
-    let asked = Arc::new(Asked { presented, rules: writing, key });
+    let asked = Arc::new(Asked { presented, rules: writing, key, interims });
     let invalidator = Arc::clone(&server.purging.invalidator);
     let changed = invalidate::Wanted { what: vec![selector(&wanted)], ..invalidate::Wanted::default() };
     let mut walk = Walk { server, asked, now, record, charged, edge };

@@ -30,6 +30,7 @@ use crate::clock::{self, Clock, Wall};
 use crate::fetch::{Asked, Failed, Fetched, Fetcher, Flowing, Passed};
 use crate::invalidate::ReadTo;
 use crate::message::READ;
+use crate::message::interim::Interims;
 use crate::observe::access_log::AccessLog;
 use crate::observe::counters::Counters;
 use crate::observe::request_id;
@@ -140,7 +141,7 @@ impl Server {
     pub async fn serve(&self, request: Request) -> Reply {
         match self.begin(request) {
             Begun::Done(reply) => reply,
-            Begun::On(started) => self.go_on(started).await,
+            Begun::On(started) => self.go_on(started, None).await,
         }
     }
 
@@ -170,8 +171,9 @@ impl Server {
         }
     }
 
-    /// Serves a request that has [begun](Server::begin).
-    pub async fn go_on(&self, started: Started) -> Reply {
+    /// Serves a request that has [begun](Server::begin). Interim responses are put into
+    /// `interims` while it goes on; whoever polls this looks there afterwards.
+    pub async fn go_on(&self, started: Started, interims: Option<Arc<Interims>>) -> Reply {
         let Started { errand, record, content } = started;
         match errand {
             Waits::First(received) => {
@@ -186,12 +188,14 @@ impl Server {
                 match self.walk(received, now, record, edge) {
                     Ok(mut walk) => {
                         tell_id(&mut walk.asked, &walk.record);
+                        listen(&mut walk.asked, interims);
                         walk.act(content, None).await
                     }
                     Err(reply) => reply,
                 }
             }
-            Waits::Fetch(asked, now, first) => {
+            Waits::Fetch(mut asked, now, first) => {
+                listen(&mut asked, interims);
                 let walk = Walk { server: self, asked, now, record, charged: false, edge: None };
                 walk.act(content, Some(first)).await
             }
@@ -245,7 +249,7 @@ impl Server {
             narrow::variant(&mut presented.fields, &rules);
         }
         let key = CacheKey::new(presented.scheme, &presented.host, presented.port, &presented.path_and_query);
-        let asked = Arc::new(Asked { presented, rules, key });
+        let asked = Arc::new(Asked { presented, rules, key, interims: None });
         Ok(Walk { server: self, asked, now, record, charged: false, edge })
     }
 }
@@ -255,6 +259,14 @@ fn tell_id(asked: &mut Arc<Asked>, record: &Record) {
     // Nobody else has it yet.
     if let Some(asked) = Arc::get_mut(asked) {
         asked.presented.fields.set("x-request-id", &record.request_id);
+    }
+}
+
+/// Interim responses for the client of this request are put there.
+fn listen(asked: &mut Arc<Asked>, interims: Option<Arc<Interims>>) {
+    // Nobody else has it yet.
+    if let Some(asked) = Arc::get_mut(asked) {
+        asked.interims = interims;
     }
 }
 

@@ -142,7 +142,7 @@ impl Server {
             }
             let selected = found.select(&presented.fields, rules.sort_accept_language).cloned();
             let (Some(response), Some(fetcher)) = (selected, &self.upstreams.direct) else { continue };
-            let asked = Arc::new(Asked { presented, rules, key });
+            let asked = Arc::new(Asked { presented, rules, key, interims: None });
             // Where there is no room, whoever asks next gets it refreshed.
             if let Ok(place) = self.door.place(Errand::Refresh) {
                 let mut plan = Plan::refresh(&asked.presented, &response, &asked.rules, self.clock.now());

@@ -89,19 +89,20 @@ impl ReplyBody {
         }
     }
 
-    /// Takes all that is left of the body, where it is at hand in one slice of so many
-    /// bytes at most.
-    pub fn take_slice<T>(&mut self, most: usize, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        let ReplyContent::Stored(response, range, None) = &mut self.content else { return None };
+    /// Takes all that is left of the body, slice by slice, where it is at hand and has so many
+    /// bytes at most. Says whether it did.
+    pub fn take_all(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> bool {
+        let ReplyContent::Stored(response, range, None) = &mut self.content else { return false };
         let len = range.end.min(response.body.len()).saturating_sub(range.start);
-        let (piece, place) = response.body.piece(range)?;
-        if place.len() as u64 != len || place.len() > most {
-            return None;
+        if len == 0 || len > most as u64 {
+            return false;
         }
-        let taken = take(piece.get(place)?);
-        range.start += len;
+        while let Some((piece, place)) = response.body.piece(range) {
+            range.start += place.len() as u64;
+            take(piece.get(place).unwrap_or_default());
+        }
         self.record.sent(len);
-        Some(taken)
+        true
     }
 
     /// Notes that the client has been given all that was promised.

@@ -50,6 +50,7 @@ use super::Settings;
 use super::accept::Current;
 use super::places::Place;
 use crate::message::Piece;
+use crate::message::interim::Interims;
 use crate::observe::counters::Counters;
 use crate::origin::Content;
 use crate::policy::site::Presentation;
@@ -157,6 +158,16 @@ struct Sending {
     broken: bool,
     /// Since when the client has taken nothing.
     stuck: Option<Instant>,
+}
+
+/// A walk that waits for somebody.
+struct Going {
+    /// On the heap, so that connections that wait do not carry it about.
+    walk: Pin<Box<dyn Future<Output = Reply> + Send>>,
+    /// What arrives for the client meanwhile.
+    interims: Option<Arc<Interims>>,
+    /// So many of them were written.
+    known: usize,
 }
 
 /// What a client can do with a reply.
@@ -341,7 +352,7 @@ impl<'a> Conversation<'a> {
             peer: self.peer,
             encrypted: false,
         };
-        let reply = match self.begin(Request { received, content }) {
+        let reply = match self.begin(Request { received, content }, version) {
             Ok(reply) => reply,
             Err(going) => match self.reply_of(going).await {
                 Ok(reply) => reply,
@@ -351,27 +362,34 @@ impl<'a> Conversation<'a> {
         self.send(reply, reader).await
     }
 
-    /// The reply, where it can be had at once, or the walk to it. It is on the heap, so that
-    /// connections that wait do not carry it about.
-    fn begin(&mut self, request: Request) -> Result<Reply, Pin<Box<dyn Future<Output = Reply> + Send>>> {
+    /// The reply, where it can be had at once, or the walk to it.
+    fn begin(&mut self, request: Request, version: Version) -> Result<Reply, Going> {
         let server = self.terms.current.load();
         self.limits = limits(&server.presentation);
         match server.begin(request) {
             Begun::Done(reply) => Ok(reply),
             Begun::On(started) => {
                 let server = Arc::clone(&server);
-                Err(Box::pin(async move { server.go_on(started).await }))
+                // HTTP/1.0 has none of them (RFC 9110 15.2).
+                let interims = (version > Version::HTTP_10).then(Arc::<Interims>::default);
+                let told = interims.clone();
+                let walk = Box::pin(async move { server.go_on(started, told).await });
+                Err(Going { walk, interims, known: 0 })
             }
         }
     }
 
     /// Waits for a reply for as long as the client does.
-    async fn reply_of(
-        &mut self,
-        mut going: Pin<Box<dyn Future<Output = Reply> + Send>>,
-    ) -> Result<Reply, Gone> {
+    async fn reply_of(&mut self, mut going: Going) -> Result<Reply, Gone> {
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(reply) = going.as_mut().poll(cx) {
+            let polled = going.walk.as_mut().poll(cx);
+            if let Some(interims) = &going.interims {
+                for interim in interims.since(&mut going.known) {
+                    out::interim(&mut self.interim, &interim);
+                    self.terms.counters.interim_forwarded.up();
+                }
+            }
+            if let Poll::Ready(reply) = polled {
                 return Poll::Ready(Ok(reply));
             }
             self.poll_client(cx, true).map(Err)
@@ -613,8 +631,7 @@ impl Sending {
     /// Takes the next piece of the body, if there is one.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Framing::Length(_) = self.framing
-            && let Some(()) =
-                self.body.take_slice(out::COPIED, |slice| self.out.slice(&mut self.framing, slice))
+            && self.body.take_all(out::COPIED, |slice| self.out.slice(&mut self.framing, slice))
         {
             self.ended = true;
             self.broken = self.framing != Framing::Length(0);

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::io::AsyncWrite;
 
+use crate::message::interim::Interim;
 use crate::rfc::connection;
 use crate::rfc::fields::Fields;
 
@@ -66,12 +67,7 @@ impl Out {
 
     /// The head of a reply, up to its last field.
     pub fn head<'a>(&mut self, status: StatusCode, fields: impl Iterator<Item = &'a Fields>) {
-        // The version is ours, whatever the client's is (RFC 9110 2.5).
-        self.buffer.extend_from_slice(b"HTTP/1.1 ");
-        self.buffer.extend_from_slice(status.as_str().as_bytes());
-        self.buffer.push(b' ');
-        self.buffer.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-        self.buffer.extend_from_slice(b"\r\n");
+        status_line(&mut self.buffer, status);
         for fields in fields {
             fields.write(&mut self.buffer);
         }
@@ -231,4 +227,20 @@ impl Drop for Out {
             SPARE.set(std::mem::take(&mut self.buffer));
         }
     }
+}
+
+/// Writes an interim response whole.
+pub fn interim(buffer: &mut Vec<u8>, interim: &Interim) {
+    status_line(buffer, interim.status);
+    interim.fields.write(buffer);
+    buffer.extend_from_slice(b"\r\n");
+}
+
+fn status_line(buffer: &mut Vec<u8>, status: StatusCode) {
+    // The version is ours, whatever the client's is (RFC 9110 2.5).
+    buffer.extend_from_slice(b"HTTP/1.1 ");
+    buffer.extend_from_slice(status.as_str().as_bytes());
+    buffer.push(b' ');
+    buffer.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    buffer.extend_from_slice(b"\r\n");
 }

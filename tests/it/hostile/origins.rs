@@ -144,14 +144,3 @@ async fn a_connection_that_ends_before_the_head_gets_502() {
         );
     }
 }
-
-#[tokio::test]
-async fn early_hints_are_no_final_response() {
-    let world = World::start("").await;
-    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
-    world.origin.always("/hints", [vec![raw(hints)], ok("max-age=60", "content")].concat());
-    let reply = world.get("/hints").await;
-    assert_eq!((reply.status, reply.text(), reply.field("link")), (200, "content", None));
-    world.settled().await;
-    assert!(world.get("/hints").await.is_hit());
-}

@@ -9,18 +9,18 @@ use tokio::process::{Child, Command};
 use crate::harness::origin::{Gate, Origin, Step, ok};
 use crate::harness::{Client, Transcript};
 
-struct Program {
-    child: Child,
+pub struct Program {
+    pub child: Child,
     out: BufReader<tokio::process::ChildStdout>,
-    address: std::net::SocketAddr,
-    admin: std::net::SocketAddr,
+    pub address: std::net::SocketAddr,
+    pub admin: std::net::SocketAddr,
     transcript: Transcript,
 }
 
 const BINARY: &str = env!("CARGO_BIN_EXE_forebay");
 
 /// Starts `forebay serve` with these arguments, on free ports.
-async fn serve(transcript: &Transcript, arguments: &[&str]) -> Program {
+pub async fn serve(transcript: &Transcript, arguments: &[&str]) -> Program {
     start(transcript, Command::new(BINARY), arguments).await
 }
 
@@ -216,4 +216,26 @@ async fn it_takes_the_file_descriptors_that_it_may_have() {
     let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
     let soft: u64 = line.split_whitespace().nth(3).and_then(|word| word.parse().ok()).expect("a number");
     assert_eq!(soft, 2 * 100 + 1024, "{line}");
+}
+
+/// A pipe is full after 64 KiB; every purge tells of itself.
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_nobody() {
+    let transcript = Transcript::default();
+    let origin = Origin::start(transcript.clone()).await;
+    origin.always("/", ok("max-age=60", "content"));
+    let url = format!("http://{}", origin.address());
+    let program = serve(&transcript, &["--origin", &url]).await;
+    let mut operator = Client::connect(program.admin, Transcript::default(), "operator").await;
+    let field = [("Host", "localhost"), ("Content-Type", "application/json")];
+    for number in 0..1000 {
+        let what = format!(r#"{{"url": "http://www.example.org/{number}/{}"}}"#, "x".repeat(100));
+        let reply = operator.ask("POST", "/v1/purge", &field, what.as_bytes()).await;
+        assert_eq!(reply.status, 200, "purge {number}");
+    }
+    assert_eq!(program.client().await.get("/").await.status, 200);
+    program.signal("TERM");
+    let (code, _, err) = program.end().await;
+    assert_eq!(code, Some(0));
+    assert!(err.lines().count() > 100, "what was read late is there: {err}");
 }

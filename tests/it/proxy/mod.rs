@@ -3,6 +3,7 @@
 mod fields;
 mod forwarding;
 mod http1;
+mod interim;
 mod sites;
 mod streams;
 mod targets;
