@@ -228,6 +228,7 @@ async fn arrived(
 /// Judges a part with the status that the whole would have (RFC 9111 3.3).
 fn admit_part(asked: &Asked, mut fields: Fields, place: &Place, moments: Moments) -> Admission {
     fields.remove("content-range");
+    range::remove_digests(&mut fields);
     match admit(&asked.presented, StatusCode::OK, fields, moments, &asked.rules) {
         Admission::Refuse { mut fields, why } => {
             fields.set("content-range", range::content_range(&place.range, place.complete));
@@ -265,8 +266,8 @@ pub(super) fn carry(
         fetcher.store().mark(&asked.key, until);
     }
     let keep = fetcher.room_for(0, length.unwrap_or(0));
-    let is_part = place.is_some();
-    let mut carrying = Carrying { fetcher, asked, writer, lease, keep: Keep::Whole, is_part };
+    let part = place.as_ref().map(|place| place.range.end - place.range.start);
+    let mut carrying = Carrying { fetcher, asked, writer, lease, keep: Keep::Whole, part };
     carrying.keep(keep);
     let kept = keep == Keep::Whole;
     let response = Arc::new(Flowing {
@@ -318,26 +319,26 @@ pub(super) fn carry(
             }
             (Err(Unfinished::Broken(why)), keep) => {
                 fetcher.complain(&asked, format_args!("response broke off: {why}"));
-                let now = fetcher.clock().now();
-                let begun = place.or_else(|| whole_of(&head, length, now));
-                if let Some(place) = begun.and_then(|place| as_far_as(place, writer.len()))
-                    && keep == Keep::Whole
-                    && plan.stored.as_ref().is_none_or(|stored| !stored.is_complete())
-                {
-                    let body = writer.compact().await;
-                    if part::store(&fetcher, &asked, &head, &place, &body, marker) {
-                        writer.kept();
-                    }
+                let begun = place.or_else(|| whole_of(&head, length, fetcher.clock().now()));
+                let takes_place = plan.stored.as_ref().is_none_or(|stored| !stored.is_complete());
+                if keep == Keep::Whole && takes_place {
+                    keep_begun(&fetcher, &asked, &head, begun, &mut writer, marker).await;
                 }
                 if let Some(stored) = &plan.stored {
                     fetcher.refresh_failed(&asked, stored);
                 }
                 writer.fail(why);
             }
+            (Err(Unfinished::Unread), Keep::Whole) => {
+                fetcher.counters().fetches_abandoned.up();
+                keep_begun(&fetcher, &asked, &head, place, &mut writer, marker).await;
+            }
             (not_kept, keep) => {
                 match (&plan.stored, keep) {
                     // The origin has something else now, and it is not for keeping.
-                    (Some(stored), Keep::TooLarge) => fetcher.store().remove(&asked.key, stored),
+                    (Some(stored), Keep::TooLarge) if place.is_none() => {
+                        fetcher.store().remove(&asked.key, stored)
+                    }
                     (Some(stored), _) => fetcher.refresh_failed(&asked, stored),
                     (None, _) => {}
                 }
@@ -349,6 +350,22 @@ pub(super) fn carry(
         }
     };
     (response, rest)
+}
+
+/// Keeps what has come of a body that does not come to its end.
+async fn keep_begun(
+    fetcher: &Fetcher,
+    asked: &Asked,
+    head: &Arc<Head>,
+    begun: Option<Place>,
+    writer: &mut Writer,
+    marker: Option<Wall>,
+) {
+    let Some(place) = begun.and_then(|place| as_far_as(place, writer.len())) else { return };
+    let body = writer.compact().await;
+    if part::store(fetcher, asked, head, &place, &body, marker) {
+        writer.kept();
+    }
 }
 
 /// Where a response belongs that has begun as a whole, if it can be kept as a part as well
@@ -401,13 +418,16 @@ struct Carrying {
     writer: Writer,
     lease: Lease,
     keep: Keep,
-    is_part: bool,
+    /// The length of the part that it is.
+    part: Option<u64>,
 }
 
 /// Why a body did not come to its end.
 enum Unfinished {
     Broken(Broken),
     Abandoned,
+    /// It is a long part, and nobody waits for what is missing of it.
+    Unread,
 }
 
 impl Carrying {
@@ -420,7 +440,7 @@ impl Carrying {
             Keep::Whole => return,
             Keep::NoRoom => counters.store_no_room.up(),
             // Other parts may well be kept.
-            Keep::TooLarge if self.is_part => counters.store_too_large.up(),
+            Keep::TooLarge if self.part.is_some() => counters.store_too_large.up(),
             Keep::TooLarge => {
                 counters.store_too_large.up();
                 let until = self.fetcher.clock().now().plus(self.asked.rules.hit_for_miss);
@@ -429,6 +449,20 @@ impl Carrying {
         }
         self.lease.close();
         self.writer.keep_only(self.fetcher.window());
+    }
+
+    /// Whether it is a part that nobody reads any more, and more than a slice is missing beyond
+    /// the next `more` bytes. Whoever looks around in a film would make the origin send the
+    /// rest of it each time.
+    fn is_in_vain(&mut self, more: u64) -> bool {
+        let arrived = self.writer.len().saturating_add(more);
+        let missing = self.part.map_or(0, |part| part.saturating_sub(arrived));
+        if missing <= self.asked.rules.range_slice || self.writer.is_read() {
+            return false;
+        }
+        // Somebody may have joined just now; later nobody does.
+        self.lease.close();
+        !self.writer.is_read()
     }
 
     /// Moves the body into the filling one; returns the trailer section.
@@ -442,6 +476,9 @@ impl Carrying {
                         self.keep(keep);
                     } else {
                         self.writer.keep_only(self.fetcher.window());
+                    }
+                    if self.is_in_vain(bytes.len() as u64) {
+                        return Err(Unfinished::Unread);
                     }
                     let pushed = self.writer.push(bytes, self.fetcher.settings().slow_reader).await;
                     pushed.map_err(|Abandoned| Unfinished::Abandoned)?;

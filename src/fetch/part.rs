@@ -20,7 +20,7 @@ use crate::message::{Body, Piece};
 use crate::policy::decide::Plan;
 use crate::policy::partial::{self, Cut, Place};
 use crate::rfc::freshen;
-use crate::rfc::range::Spec;
+use crate::rfc::range::{self, Spec};
 use crate::rfc::validator::is_same_representation;
 use crate::store::{Inserted, Rival};
 use crate::stored::parts::Limits;
@@ -45,6 +45,7 @@ pub(super) fn cut(mut private: Private, asked: &Asked, plan: &Plan, now: Wall) -
         Cut::Nothing => Some(private),
         Cut::To { of_body, part } => {
             private.fields.set("content-range", part.to_string());
+            range::remove_digests(&mut private.fields);
             private.length = Some(of_body.end - of_body.start);
             private.body = cut_body(private.body, of_body.start, of_body.end - of_body.start);
             Some(private)

@@ -6,6 +6,8 @@
 use std::fmt::{self, Write};
 use std::ops::Range;
 
+use super::fields::Fields;
+
 /// What a `Range` asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ranges {
@@ -152,6 +154,13 @@ fn number(text: &[u8]) -> Option<u64> {
         return None;
     }
     Some(text.iter().fold(0u64, |n, d| n.saturating_mul(10).saturating_add(u64::from(d - b'0'))))
+}
+
+/// Removes what is said of the bytes of one message, and not of those that another one has
+/// of the same content (RFC 9530 2).
+pub fn remove_digests(fields: &mut Fields) {
+    fields.remove("content-digest");
+    fields.remove("content-md5");
 }
 
 /// `Content-Range` of a range of `len` bytes.

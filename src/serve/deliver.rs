@@ -94,9 +94,6 @@ pub(super) fn deliver(mut walk: Walk<'_>, source: Source<'_>, answer: Answer) ->
         }
         Precondition::Proceed => select_part(&walk, head, length, flows, end, &mut changed),
     };
-    if let Part::Many(_) = part {
-        changed.get_or_insert_with(|| head.fields.clone());
-    }
     if !is_there(&source, &part) {
         return synth::failed(walk, &Failed::Lost);
     }
@@ -341,10 +338,14 @@ fn select_part(
             let range = range.start..range.end.min(end).max(range.start);
             let fields = changed.get_or_insert_with(|| head.fields.clone());
             fields.set("content-range", range::content_range(&range, len));
+            range::remove_digests(fields);
             let part = range.end - range.start;
             (StatusCode::PARTIAL_CONTENT, Part::One(range), Some(part))
         }
-        Ranges::Many(ranges) => (StatusCode::PARTIAL_CONTENT, Part::Many(ranges), None),
+        Ranges::Many(ranges) => {
+            range::remove_digests(changed.get_or_insert_with(|| head.fields.clone()));
+            (StatusCode::PARTIAL_CONTENT, Part::Many(ranges), None)
+        }
     }
 }
 

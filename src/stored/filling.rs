@@ -225,6 +225,11 @@ impl Writer {
         self.shared.state.lock().window.is_none()
     }
 
+    /// Whether anybody reads it, or is promised a reader.
+    pub fn is_read(&self) -> bool {
+        self.shared.seats.waiting() > 0 || self.shared.state.lock().readers.iter().any(Option::is_some)
+    }
+
     /// Bytes received so far.
     pub fn len(&self) -> u64 {
         self.shared.state.lock().len

@@ -131,6 +131,36 @@ async fn a_range_far_off_does_not_wait_for_a_whole_that_is_on_its_way() {
 }
 
 #[tokio::test]
+async fn a_long_part_that_nobody_reads_any_more_is_kept_as_far_as_it_has_come() {
+    let world = World::start("[rules]\nrange_slice = \"4B\"").await;
+    let (gate, never) = (Gate::default(), Gate::default());
+    let (held, end) = (gate.clone(), never.clone());
+    world.origin.on("/r", move |seen, n| match n {
+        1 => vec![
+            raw("HTTP/1.1 206 Partial Content\r\nCache-Control: max-age=60\r\nETag: \"v1\"\r\n"),
+            raw("Content-Range: bytes 4-19/20\r\nContent-Length: 16\r\n\r\n4567"),
+            Step::Wait(held.clone()),
+            raw("89"),
+            Step::Wait(end.clone()),
+        ],
+        _ => tagged(seen, CONTENT, "\"v1\""),
+    });
+    let mut one = send(&world, Some("5-")).await;
+    assert_eq!(one.head().await.status, 206);
+    assert_eq!(one.bytes(3).await, b"567");
+    gate.reached(1).await;
+    drop(one);
+    world.until("it to be gone", |c| c.client_connections_open.get() == 0).await;
+    gate.open();
+    world.until("the rest to be given up", |c| c.fetches_abandoned.get() == 1).await;
+    world.settled().await;
+    assert!(send(&world, Some("4-7")).await.reply(false).await.is_hit());
+    let rest = send(&world, Some("8-")).await.reply(false).await;
+    assert_eq!((rest.text(), rest.is_hit()), ("89abcdefghij", false));
+    assert_eq!(asked(&world), ["bytes=4-", "bytes=8-19"]);
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_takes_its_part_from_nobody() {
     let (world, gate) = gated(1).await;
     let one = send(&world, Some("8-9")).await;

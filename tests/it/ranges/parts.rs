@@ -194,6 +194,24 @@ async fn the_date_of_a_change_is_a_validator_where_it_is_old_enough() {
 }
 
 #[tokio::test]
+async fn the_digest_of_a_message_is_not_told_of_another_one() {
+    let world = World::start(BY_EIGHT).await;
+    const FIELDS: [(&str, &str); 4] = [
+        ("Cache-Control", "max-age=60"),
+        ("ETag", "\"v1\""),
+        ("Content-Digest", "sha-256=:AAAA:"),
+        ("Repr-Digest", "sha-256=:BBBB:"),
+    ];
+    world.origin.on("/r", |seen, _| ranged(seen, CONTENT, &FIELDS));
+    for value in ["bytes=1-2", "bytes=1-2", "bytes=0-", "bytes=4-5", "bytes=4-5,8-9"] {
+        let reply = range(&world, value).await;
+        assert_eq!((reply.status, reply.field("content-digest")), (206, None), "{value}");
+        assert_eq!(reply.field("repr-digest"), Some("sha-256=:BBBB:"), "{value}");
+    }
+    assert_eq!(world.get("/r").await.field("content-digest"), Some("sha-256=:AAAA:"), "this is the whole");
+}
+
+#[tokio::test]
 async fn variants_have_parts_of_their_own() {
     let world = World::start(BY_EIGHT).await;
     world.origin.on("/v", |seen, _| {
