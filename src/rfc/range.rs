@@ -47,7 +47,12 @@ impl Spec {
             (first, []) => Some(Spec::From(number(first)?)),
             (first, last) => {
                 let (first, last) = (number(first)?, number(last)?);
-                (first <= last).then(|| Spec::Within(first..last.saturating_add(1)))
+                match first <= last {
+                    false => None,
+                    // No content is so long that there is this byte.
+                    true if first == u64::MAX => Some(Spec::From(first)),
+                    true => Some(Spec::Within(first..last.saturating_add(1))),
+                }
             }
         }
     }
