@@ -4,6 +4,7 @@ mod answers;
 mod changes;
 mod cold;
 mod flights;
+mod model;
 mod odd_origins;
 mod parts;
 mod policy;
