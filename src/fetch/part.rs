@@ -56,10 +56,13 @@ pub(super) fn cut(mut private: Private, asked: &Asked, plan: &Plan, now: Wall) -
 /// So many bytes of a body, behind those that are skipped. The rest is not waited for.
 fn cut_body(body: Body, skip: u64, take: u64) -> Body {
     let pieces = stream::unfold((body, skip, take), |(mut body, mut skip, take)| async move {
-        while take > 0 {
+        if take == 0 {
+            return None;
+        }
+        loop {
             let mut bytes = match body.next().await? {
                 Ok(Piece::Bytes(bytes)) => bytes,
-                // What is behind the last byte belongs to a whole message.
+                // What stands behind the last byte belongs to the whole message.
                 Ok(Piece::Trailers(_)) => continue,
                 Err(broken) => return Some((Err(broken), (body, 0, 0))),
             };
@@ -73,7 +76,6 @@ fn cut_body(body: Body, skip: u64, take: u64) -> Body {
             let left = take - bytes.len() as u64;
             return Some((Ok(Piece::Bytes(bytes)), (body, 0, left)));
         }
-        None
     });
     pieces.boxed()
 }

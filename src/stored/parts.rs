@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(parts.add(90, &body(&[9; 10]), limits), 1);
         assert_eq!(parts.spans().collect::<Vec<_>>(), [0..10, 90..100]);
         assert_eq!(parts.add(20, &body(&[2; 30]), limits), 2, "more than all may be: it alone stays");
-        assert_eq!(parts.spans().collect::<Vec<_>>(), [20..50]);
+        assert_eq!((parts.spans().count(), parts.spans().last()), (1, Some(20..50)));
         assert_eq!(parts.add(95, &body(&[1; 10]), ROOMY), 0);
         assert_eq!(parts.spans().last(), Some(95..100), "nothing lies behind the end");
     }
