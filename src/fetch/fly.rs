@@ -16,12 +16,13 @@ use crate::origin::Exchange;
 use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
 use crate::policy::decide::{Plan, is_servable, may_answer_others};
 use crate::policy::partial::{self, Place};
+use crate::policy::site::RangeMiss;
 use crate::rfc::fields::Fields;
 use crate::rfc::range::{self, Spec};
 use crate::rfc::{connection, freshen, validator};
 use crate::store::{Inserted, Rival};
 use crate::stored::filling::{self, Abandoned, Filling, Writer};
-use crate::stored::{Head, StoredResponse};
+use crate::stored::{Head, StoredBody, StoredResponse};
 
 /// A response whose body is on its way.
 pub struct Flowing {
@@ -269,6 +270,9 @@ pub(super) fn carry(
     let part = place.as_ref().map(|place| place.range.end - place.range.start);
     let mut carrying = Carrying { fetcher, asked, writer, lease, keep: Keep::Whole, part };
     carrying.keep(keep);
+    if keep == Keep::TooLarge {
+        carrying.know(&head, place.as_ref(), length);
+    }
     let kept = keep == Keep::Whole;
     let response = Arc::new(Flowing {
         head: Arc::clone(&head),
@@ -449,6 +453,18 @@ impl Carrying {
         }
         self.lease.close();
         self.writer.keep_only(self.fetcher.window());
+    }
+
+    /// Notes the length and the validator of what is too large to be kept whole, with no part of
+    /// it: so ranges of it are asked for one by one, and kept.
+    fn know(&self, head: &Arc<Head>, place: Option<&Place>, length: Option<u64>) {
+        let Carrying { fetcher, asked, .. } = self;
+        let now = fetcher.clock().now();
+        let place = place.cloned().or_else(|| whole_of(head, length, now));
+        let Some(place) = place.filter(|_| asked.rules.range_miss != RangeMiss::Whole) else { return };
+        let marker = self.part.is_none().then(|| now.plus(asked.rules.hit_for_miss));
+        let nothing = Place { range: place.range.start..place.range.start, ..place };
+        part::store(fetcher, asked, head, &nothing, &StoredBody::default(), marker);
     }
 
     /// Whether it is a part that nobody reads any more, and more than a slice is missing beyond

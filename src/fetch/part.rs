@@ -115,6 +115,9 @@ pub(super) fn store(
         let (status, requested) = (head.status, head.requested);
         let response = StoredResponse::of_parts(head, parts);
         let is_complete = response.is_complete();
+        // What is known of the whole is not changed by a part.
+        let known_marker = found.as_ref().and_then(|found| found.marker).filter(|_| !is_complete);
+        let marker = marker.or(known_marker);
         let inserted = match same {
             Some(same) => store.freshen(&asked.key, same, response, marker),
             None => {
@@ -131,7 +134,7 @@ pub(super) fn store(
         };
         match inserted {
             Inserted::Stored(_) => {
-                counters.parts_stored.up();
+                counters.parts_stored.add(u64::from(!body.is_empty()));
                 counters.parts_dropped.add(dropped as u64);
                 counters.parts_completed.add(u64::from(is_complete));
                 return true;

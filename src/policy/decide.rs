@@ -248,11 +248,12 @@ fn incomplete(
         let stored = Some(Arc::clone(response)).filter(|_| rules.mode == Mode::Proxy);
         return Decision::Pass(Pass { why: PassReason::Head, stored, stale_on_error: false });
     }
-    Decision::Fetch(Plan {
-        collapse: !marked,
-        part: partial::asks(request, Some(response), rules, now),
-        ..Plan::rest()
-    })
+    let part = partial::asks(request, Some(response), rules, now);
+    if part.is_none() && marked && WISHES.iter().any(|name| request.fields.contains(name)) {
+        return Decision::Pass(Pass { why: PassReason::Less, stored: None, stale_on_error: false });
+    }
+    // The whole may be too large to be shared; its parts are not.
+    Decision::Fetch(Plan { collapse: !marked || part.is_some(), part, ..Plan::rest() })
 }
 
 /// The range with which a stored response is validated; the whole is with none. That there

@@ -40,6 +40,9 @@
 //! and the same complete length; else the newer one takes the place of the others. When all
 //! is there, it is an ordinary `200` from then on.
 //!
+//! Of a response that is too large to be kept whole its head and length are, with no part yet:
+//! so its ranges are asked for slice by slice, and kept.
+//!
 //! # What is answered
 //!
 //! A range that is wholly there, and one that lies behind the end (`416`: it needs the length

@@ -2,7 +2,7 @@
 //!
 //! What always holds: no piece is empty, the pieces are copies of their own (no
 //! connection's buffer lives on in the store), and `len` is their sum. But for the last
-//! one they have only a few [sizes](STEPS): what one body leaves fits the next one, so that
+//! one they have only a few sizes: what one body leaves fits the next one, so that
 //! memory has no holes after bodies of all lengths have come and gone.
 
 use std::ops::Range;

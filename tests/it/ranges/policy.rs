@@ -37,6 +37,46 @@ async fn with_both_the_range_comes_at_once_and_the_whole_after_it() {
 }
 
 #[tokio::test]
+async fn parts_are_kept_of_what_is_too_large_to_be_kept_whole() {
+    let settings = "[rules]\nrange_slice = \"1KiB\"\n[store]\nmemory = \"1MiB\"\nmax_response_percent = 1";
+    let world = World::start(settings).await;
+    let content = "0123456789".repeat(2_000);
+    let whole = content.clone();
+    world.origin.on("/r", move |seen, _| tagged(seen, &whole, "\"v1\""));
+    for _ in 0..2 {
+        let beginning = world.get_with("/r", &[("Range", "bytes=0-")]).await;
+        assert_eq!((beginning.status, beginning.text()), (206, content.as_str()));
+        world.settled().await;
+    }
+    assert_eq!(world.counters().store_too_large.get(), 1, "the second one was passed on");
+    for hit in [false, true] {
+        let part = world.get_with("/r", &[("Range", "bytes=5000-5004")]).await;
+        assert_eq!((part.text(), part.is_hit()), ("01234", hit), "{}", part.cache_status());
+        world.settled().await;
+    }
+    let same = world.get_with("/r", &[("If-None-Match", "\"v1\"")]).await;
+    assert_eq!(
+        (same.status, same.cache_status()),
+        (304, "fwd=miss"),
+        "the origin is not made to send it all"
+    );
+    assert_eq!(world.origin.requests().last().and_then(|seen| seen.field("if-none-match")), Some("\"v1\""));
+    // A tail that is too large goes through, and leaves what is stored as it is.
+    let tail = world.get_with("/r", &[("Range", "bytes=1500-")]).await;
+    assert_eq!(tail.text(), &content[1500..]);
+    world.settled().await;
+    assert!(world.get_with("/r", &[("Range", "bytes=5100-5104")]).await.is_hit());
+    // Of many parts there are only as many bytes as of one response that is whole.
+    for start in (0..19_000).step_by(1024) {
+        let range = format!("bytes={start}-{}", start + 5);
+        assert_eq!(world.get_with("/r", &[("Range", &range)]).await.text(), &content[start..start + 6]);
+        world.settled().await;
+    }
+    assert!(world.counters().parts_dropped.get() >= 8, "{}", world.counters().parts_dropped.get());
+    assert!(world.get_with("/r", &[("Range", "bytes=18500-18504")]).await.is_hit());
+}
+
+#[tokio::test]
 async fn what_the_store_would_not_take_is_not_got_after_its_part() {
     let settings = "[rules]\nrange_miss = \"both\"\nrange_slice = \"1KiB\"\n[store]\nmemory = \"1MiB\"\nmax_response_percent = 1";
     let world = World::start(settings).await;
