@@ -225,3 +225,17 @@ async fn a_part_is_refreshed_in_the_background_as_a_whole_is() {
     assert_eq!(range(&world, "bytes=5-6").await, got("FG", true));
     assert_eq!(asked(&world), ["bytes=4-7", "bytes=4-7"]);
 }
+
+#[tokio::test]
+async fn head_shows_that_parts_are_of_content_that_is_no_more() {
+    let world = World::start(BY_FOUR).await;
+    world.origin.on("/r", |seen, n| match n {
+        1 => tagged(seen, CONTENT, "\"v1\""),
+        _ => tagged(seen, OTHER, "\"v2\""),
+    });
+    range(&world, "bytes=0-3").await;
+    let head = world.client("client").await.ask("HEAD", "/r", &[], b"").await;
+    assert_eq!(head.field("etag"), Some("\"v2\""));
+    assert_eq!(range(&world, "bytes=0-3").await, got("ABCD", false));
+    assert_eq!(range(&world, "bytes=0-3").await, got("ABCD", true));
+}

@@ -87,3 +87,23 @@ async fn what_the_store_would_not_take_is_not_got_after_its_part() {
     assert!(world.get_with("/r", &[("Range", "bytes=5005-5009")]).await.is_hit());
     assert_eq!(asked(&world), ["bytes=4096-5119"]);
 }
+
+#[tokio::test]
+async fn one_node_behind_another_is_asked_for_slices_as_an_origin_is() {
+    let settings = "[rules]\nrange_slice = \"8B\"";
+    let inner = World::start(settings).await;
+    inner.origin.on("/r", |seen, _| tagged(seen, CONTENT, "\"v1\""));
+    let own =
+        format!("origin.url = \"http://{}\"\n[node]\nname = \"edge\"\n{settings}", inner.node.address());
+    let outer = World::again(inner.origin.clone(), &own).await;
+    let mut client = outer.client("client").await;
+    for (range, content) in [("bytes=9-10", "9a"), ("bytes=15-", "fghij"), ("bytes=3-12", "3456789abc")] {
+        let reply = client.get_with("/r", &[("Range", range)]).await;
+        assert_eq!((reply.status, reply.text()), (206, content), "{:?}", reply.fields);
+        outer.settled().await;
+        inner.settled().await;
+    }
+    let whole = client.get("/r").await;
+    assert_eq!((whole.status, whole.text(), whole.all("via").len()), (200, CONTENT, 2));
+    assert_eq!(asked(&inner), ["bytes=8-15", "bytes=8-19", "bytes=0-15"]);
+}
