@@ -59,6 +59,10 @@ pub(super) async fn fly(
     if let Some(spec) = &plan.part {
         head.fields.set("range", spec.to_string());
     }
+    let gap = plan.gap.as_ref().filter(|gap| part::may_fill(&fetcher, &asked, gap));
+    if let Some(gap) = gap {
+        part::ask_for_gap(&mut head.fields, gap);
+    }
     fetcher.ask_shield(&asked.rules, &mut head.fields);
     let requested = fetcher.clock().now();
     let outgoing = fetcher.outgoing(&asked, head, None, false, Some(lease.tell()));
@@ -96,6 +100,11 @@ pub(super) async fn fly(
             _ => failed(&fetcher, &asked, &plan, &lease, Failed::Unasked304),
         };
     }
+    if status == StatusCode::RANGE_NOT_SATISFIABLE && gap.is_some() {
+        let plan = Plan { gap: None, ..plan };
+        drop(exchange);
+        return Box::pin(fly(fetcher, asked, plan, lease, private)).await;
+    }
     if let (StatusCode::RANGE_NOT_SATISFIABLE, Some(spec)) = (status, &plan.part) {
         // How long the whole is shows in its beginning, which is good for others as well; a
         // whole that is empty has none.
@@ -104,6 +113,19 @@ pub(super) async fn fly(
         let plan = Plan { part, stored: None, validate: false, stale_on_error: false, ..plan };
         drop(exchange);
         return Box::pin(fly(fetcher, asked, plan, lease, private)).await;
+    }
+    if let Some(gap) = gap.filter(|_| status == StatusCode::PARTIAL_CONTENT) {
+        return match part::fill_gap(&fetcher, &asked, gap, exchange, moments) {
+            Some((head, body)) => {
+                let length = Some(gap.stored.complete_len());
+                let withheld = Fields::new();
+                let landed = Landed { head, withheld, length, plan, place: None, ignores_ranges: false };
+                let (_, rest) = carry(fetcher, asked, landed, body, lease);
+                rest.await;
+            }
+            // It is not what is lacking any more.
+            None => Box::pin(fly(fetcher, asked, Plan { gap: None, ..plan }, lease, private)).await,
+        };
     }
     if plan.stale_on_error && is_failure(status) {
         return failed(&fetcher, &asked, &plan, &lease, Failed::Status(status));
@@ -227,7 +249,7 @@ async fn arrived(
 }
 
 /// Judges a part with the status that the whole would have (RFC 9111 3.3).
-fn admit_part(asked: &Asked, mut fields: Fields, place: &Place, moments: Moments) -> Admission {
+pub(super) fn admit_part(asked: &Asked, mut fields: Fields, place: &Place, moments: Moments) -> Admission {
     fields.remove("content-range");
     range::remove_digests(&mut fields);
     match admit(&asked.presented, StatusCode::OK, fields, moments, &asked.rules) {

@@ -17,11 +17,14 @@ use super::fetcher::{Asked, Fetcher, Private};
 use super::fly;
 use crate::clock::Wall;
 use crate::message::{Body, Piece};
-use crate::policy::decide::Plan;
+use crate::origin::Exchange;
+use crate::policy::admit::{Admission, Moments};
+use crate::policy::decide::{Gap, Plan};
 use crate::policy::partial::{self, Cut, Place};
-use crate::rfc::freshen;
+use crate::rfc::fields::Fields;
 use crate::rfc::range::{self, Spec};
 use crate::rfc::validator::is_same_representation;
+use crate::rfc::{connection, freshen};
 use crate::store::{Inserted, Rival};
 use crate::stored::parts::Limits;
 use crate::stored::{Head, Parts, StoredBody, StoredResponse};
@@ -78,6 +81,50 @@ fn cut_body(body: Body, skip: u64, take: u64) -> Body {
         }
     });
     pieces.boxed()
+}
+
+/// Asks for what is lacking, or for the whole if that is another one (RFC 9110 13.1.5).
+pub(super) fn ask_for_gap(fields: &mut Fields, gap: &Gap) {
+    let validator =
+        gap.stored.head.fields.get("etag").or_else(|| gap.stored.head.fields.get("last-modified"));
+    let Some(validator) = validator else { return };
+    fields.set("if-range", validator);
+    fields.set("range", Spec::Within(gap.range.clone()).to_string());
+}
+
+/// Whether what is stored may become a whole: the store would take it, and no purge means it.
+pub(super) fn may_fill(fetcher: &Fetcher, asked: &Asked, gap: &Gap) -> bool {
+    let (store, stored) = (fetcher.store(), &gap.stored);
+    stored.complete_len() <= store.max_response() && store.may_use(&asked.key, stored, stored.head.sequence)
+}
+
+/// The whole of what is stored and what was lacking, if this is just that, and what is stored was
+/// not purged meanwhile. A purge from now on is later than its head.
+pub(super) fn fill_gap(
+    fetcher: &Fetcher,
+    asked: &Asked,
+    gap: &Gap,
+    exchange: Exchange,
+    moments: Moments,
+) -> Option<(Arc<Head>, Body)> {
+    let mut fields = exchange.head.fields;
+    // Were it longer or shorter than it says, what is stored behind it would be displaced.
+    let length = fly::content_length(&fields, exchange.head.status)?;
+    connection::strip(&mut fields);
+    let place = partial::place(&fields, Some(length), moments.received).ok()?;
+    let Admission::Store { head, withheld } = fly::admit_part(asked, fields, &place, moments) else {
+        return None;
+    };
+    let stored = &gap.stored;
+    let fits = place.range == gap.range && is_same(stored, &head, &place, moments.received);
+    if !fits || !withheld.is_empty() || !may_fill(fetcher, asked, gap) {
+        return None;
+    }
+    let head = head.with_fields(freshen::freshen(&stored.head.fields, &head.fields));
+    let lacking = cut_body(exchange.body, 0, length);
+    let before = stored.read(0..gap.range.start);
+    let behind = stored.read(gap.range.end..place.complete);
+    Some((Arc::new(head), before.boxed().chain(lacking).chain(behind).boxed()))
 }
 
 /// Stores a part, together with those that are stored already where they belong to the same

@@ -4,6 +4,7 @@
 //! No I/O and no clock, so that an explanation for a person can ask the same
 //! function that serves.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +69,17 @@ pub struct Plan {
     pub stale_on_error: bool,
     /// The range that is asked for, where it is not the whole.
     pub part: Option<Spec>,
+    /// What the whole that is wanted lacks, where that is one range.
+    pub gap: Option<Gap>,
+}
+
+/// The one range that an incomplete response lacks (RFC 9111 3.4).
+#[derive(Clone, Debug)]
+pub struct Gap {
+    /// The response.
+    pub stored: Arc<StoredResponse>,
+    /// What it lacks.
+    pub range: Range<u64>,
 }
 
 impl Plan {
@@ -76,6 +88,7 @@ impl Plan {
     pub fn refresh(request: &Presented, response: &Arc<StoredResponse>, rules: &Rules, now: Wall) -> Plan {
         Plan {
             part: part(request, response, rules, now),
+            gap: None,
             fwd: Fwd::Stale,
             collapse: true,
             validate: validator::conditional_fields(&response.head.fields).next().is_some(),
@@ -95,6 +108,7 @@ impl Plan {
             validate: false,
             stale_on_error: false,
             part: None,
+            gap: None,
         }
     }
 }
@@ -187,6 +201,7 @@ pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now:
             validate: false,
             stale_on_error: false,
             part: partial::asks(request, None, rules, now),
+            gap: None,
         });
     };
     if !partial::answers(request, response, rules, now) {
@@ -225,6 +240,7 @@ pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now:
         collapse: !marked,
         validate: validator::conditional_fields(&response.head.fields).next().is_some(),
         part: part(request, response, rules, now),
+        gap: None,
         stored: Some(Arc::clone(response)),
         stale_on_error,
     })
@@ -252,8 +268,10 @@ fn incomplete(
     if part.is_none() && marked && WISHES.iter().any(|name| request.fields.contains(name)) {
         return Decision::Pass(Pass { why: PassReason::Less, stored: None, stale_on_error: false });
     }
+    let gap = partial::gap(response, rules).filter(|_| part.is_none());
+    let gap = gap.map(|range| Gap { stored: Arc::clone(response), range });
     // The whole may be too large to be shared; its parts are not.
-    Decision::Fetch(Plan { collapse: !marked || part.is_some(), part, ..Plan::rest() })
+    Decision::Fetch(Plan { collapse: !marked || part.is_some(), part, gap, ..Plan::rest() })
 }
 
 /// The range with which a stored response is validated; the whole is with none. That there

@@ -47,7 +47,8 @@
 //!
 //! A range that is wholly there, and one that lies behind the end (`416`: it needs the length
 //! alone). All others ask: for their whole range again where some of it is missing, as that
-//! is one request and always right. `HEAD` and conditions without a range ask as well (RFC
+//! is one request and always right. The whole, where it lacks just one range: with `If-Range`, so
+//! that it comes whole if it has changed (RFC 9111 3.4). `HEAD` and conditions without a range ask as well (RFC
 //! 9111 3.3 forbids to answer them). A stale part is validated with its range: a `304`
 //! freshens all parts, a `206` of other content replaces them. A stale part that covers the
 //! range answers where a stale whole would. On hidden routes nothing is asked for, here as
@@ -64,7 +65,7 @@ use crate::clock::Wall;
 use crate::rfc::content_range::ContentRange;
 use crate::rfc::fields::Fields;
 use crate::rfc::range::{Ranges, Spec, resolve};
-use crate::rfc::validator;
+use crate::rfc::{spans, validator};
 use crate::stored::{Head, StoredResponse};
 
 /// Where a part belongs.
@@ -139,6 +140,14 @@ pub fn asks(request: &Presented, known: Option<&StoredResponse>, rules: &Rules, 
         return None;
     }
     Spec::parse(range)?.widened(rules.range_slice, known.map(StoredResponse::complete_len))
+}
+
+/// The one range that an incomplete response lacks, where there is no other one.
+pub fn gap(stored: &StoredResponse, rules: &Rules) -> Option<Range<u64>> {
+    let asks_for_ranges = rules.range_miss != RangeMiss::Whole && rules.mode == Mode::Proxy;
+    let parts = stored.parts().filter(|parts| asks_for_ranges && parts.bytes() > 0)?;
+    let mut gaps = spans::gaps(parts.spans(), &(0..parts.complete_len())).into_iter();
+    gaps.next().filter(|_| gaps.next().is_none())
 }
 
 /// Where a `206` belongs, if it can be combined with others; `length` is that of its body,

@@ -239,3 +239,82 @@ async fn head_shows_that_parts_are_of_content_that_is_no_more() {
     assert_eq!(range(&world, "bytes=0-3").await, got("ABCD", false));
     assert_eq!(range(&world, "bytes=0-3").await, got("ABCD", true));
 }
+
+#[tokio::test]
+async fn the_whole_is_made_by_what_it_lacks() {
+    for (parts, lacking) in [
+        (&["bytes=0-3", "bytes=4-11"][..], "bytes=12-19"),
+        (&["bytes=-8"], "bytes=0-11"),
+        (&["bytes=0-7", "bytes=12-19"], "bytes=8-11"),
+    ] {
+        let world = World::start(BY_FOUR).await;
+        world.origin.on("/r", |seen, _| tagged(seen, CONTENT, "\"v1\""));
+        for part in parts {
+            range(&world, part).await;
+        }
+        let whole = world.get("/r").await;
+        assert_eq!((whole.status, whole.text()), (200, CONTENT), "{lacking}");
+        assert_eq!(
+            (whole.field("content-length"), whole.field("content-type")),
+            (Some("20"), Some("text/plain"))
+        );
+        assert_eq!(asked(&world).last().map(String::as_str), Some(lacking));
+        assert_eq!(world.origin.requests().last().and_then(|seen| seen.field("if-range")), Some("\"v1\""));
+        world.settled().await;
+        let again = world.get("/r").await;
+        assert_eq!((again.text(), again.is_hit()), (CONTENT, true));
+    }
+}
+
+#[tokio::test]
+async fn what_a_download_that_broke_off_lacks_is_all_that_is_asked_for() {
+    let world = World::start("").await;
+    world.origin.on("/r", |seen, n| match n {
+        1 => vec![
+            raw("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nETag: \"v1\"\r\nContent-Length: 20\r\n\r\n01234567"),
+            Step::Close,
+        ],
+        // What goes with an If-Range need not say all again (RFC 9110 15.3.7).
+        2 => response(
+            "206 Partial Content",
+            &[("Cache-Control", "max-age=60"), ("ETag", "\"v1\""), ("Content-Range", "bytes 8-19/20")],
+            "89abcdefghi",
+        ),
+        _ => tagged(seen, CONTENT, "\"v1\""),
+    });
+    assert!(!world.get("/r").await.complete);
+    world.settled().await;
+    // One that contradicts itself is not put to anything.
+    let whole = world.get("/r").await;
+    assert_eq!((whole.status, whole.text(), whole.complete), (200, CONTENT, true));
+    assert_eq!(asked(&world), ["whole", "bytes=8-19", "whole"]);
+}
+
+#[tokio::test]
+async fn what_has_changed_or_was_purged_is_not_filled_up() {
+    for purge in [false, true] {
+        let world = World::start(BY_FOUR).await;
+        let gate = Gate::default();
+        let held = gate.clone();
+        world.origin.on("/r", move |seen, n| match n {
+            1 => tagged(seen, CONTENT, "\"v1\""),
+            // The origin does not know that it was purged; or it ignores If-Range.
+            2 => {
+                [vec![Step::Wait(held.clone())], tagged(seen, OTHER, if purge { "\"v1\"" } else { "\"v2\"" })]
+                    .concat()
+            }
+            _ => tagged(seen, OTHER, "\"v2\""),
+        });
+        range(&world, "bytes=0-11").await;
+        let mut client = world.client("client").await;
+        client.send(b"GET /r HTTP/1.1\r\nHost: www.example.org\r\n\r\n").await;
+        gate.reached(1).await;
+        if purge {
+            assert_eq!(world.purge("http://www.example.org/r").await, 1);
+        }
+        gate.open();
+        let whole = client.reply(false).await;
+        assert_eq!((whole.status, whole.text()), (200, OTHER), "purged: {purge}");
+        assert_eq!(asked(&world), ["bytes=0-11", "bytes=12-19", "whole"]);
+    }
+}
