@@ -26,7 +26,7 @@ use crate::message::interim::{Interims, Tell};
 use crate::observe::counters::Counters;
 use crate::store::Store;
 use crate::stored::filling::Seats;
-use crate::stored::{CacheKey, StoredResponse, Variants};
+use crate::stored::{CacheKey, Head, StoredResponse, Variants};
 
 /// The flights of a node.
 pub struct Flights {
@@ -162,15 +162,16 @@ impl Flights {
         match self.by_key.entry(flight_key) {
             Entry::Occupied(mut entry) => {
                 let flight = entry.get();
-                let (over, head) = match &*flight.landing.borrow() {
-                    None => (Instant::now() >= flight.deadline, None),
+                let outdated =
+                    |head: Option<&Head>| store.invalidated_since(key, head, flight.sequence).is_some();
+                let (over, outdated) = match &*flight.landing.borrow() {
+                    None => (Instant::now() >= flight.deadline, outdated(None)),
                     Some(Landing::Flowing { response, shared }) => {
-                        (!shared || !usable(response), Some(Arc::clone(&response.head)))
+                        (!shared || !usable(response), outdated(Some(&response.head)))
                     }
-                    Some(Landing::Freshened { response, .. }) => (false, Some(Arc::clone(&response.head))),
-                    Some(_) => (false, None),
+                    Some(Landing::Freshened { response, .. }) => (false, outdated(Some(&response.head))),
+                    Some(_) => (false, outdated(None)),
                 };
-                let outdated = store.invalidated_since(key, head.as_deref(), flight.sequence).is_some();
                 if over || outdated || *flight.key != *key.text {
                     if changed(store, key, seen) {
                         return Joined::LookAgain;

@@ -145,8 +145,11 @@ pub(super) fn store(
     for _ in 0..MOST_TURNS {
         let now = fetcher.clock().now();
         let found = store.find_in_memory(&asked.key);
-        let known: Vec<&Arc<StoredResponse>> =
-            found.iter().flat_map(|found| &found.responses).filter(|stored| !stored.is_gone()).collect();
+        let known: Vec<&Arc<StoredResponse>> = found
+            .iter()
+            .flat_map(|found| found.responses.iter())
+            .filter(|stored| !stored.is_gone())
+            .collect();
         let old = known.iter().find(|stored| matches(stored)).copied();
         let same = old.filter(|old| is_same(old, head, place, now));
         // What is there whole is better than any part, be that newer.

@@ -295,7 +295,7 @@ pub fn may_answer_others(head: &crate::stored::Head, rules: &Rules, now: Wall) -
         Some(stale_for) => {
             !head.terms.forbidden
                 && !is_error(head)
-                && stale_for < Duration::from_secs(head.terms.while_revalidate).max(rules.grace)
+                && stale_for < Duration::from_secs(head.terms.while_revalidate.into()).max(rules.grace)
         }
     }
 }
@@ -354,7 +354,7 @@ fn may_be_stale(response: &StoredResponse) -> bool {
 }
 
 fn may_answer_while_revalidating(response: &StoredResponse, rules: &Rules, stale_for: Duration) -> bool {
-    let window = Duration::from_secs(response.head.terms.while_revalidate).max(rules.grace);
+    let window = Duration::from_secs(response.head.terms.while_revalidate.into()).max(rules.grace);
     may_be_stale(response) && stale_for < window
 }
 
@@ -364,13 +364,13 @@ fn may_answer_on_error(response: &StoredResponse, rules: &Rules, stale_for: Dura
 
 /// The origin's own `stale-if-error` goes before the operator's.
 fn error_window(head: &crate::stored::Head, rules: &Rules) -> Duration {
-    head.terms.if_error.map_or(rules.stale_on_error, Duration::from_secs)
+    head.terms.if_error.map_or(rules.stale_on_error, |seconds| Duration::from_secs(seconds.into()))
 }
 
 /// Whether a response is within its stale windows or its `keep` time.
 fn is_worth_keeping(response: &StoredResponse, rules: &Rules, now: Wall) -> bool {
     let Some(stale_for) = response.stale_for(now) else { return true };
-    let while_revalidate = Duration::from_secs(response.head.terms.while_revalidate).max(rules.grace);
+    let while_revalidate = Duration::from_secs(response.head.terms.while_revalidate.into()).max(rules.grace);
     let windows = while_revalidate.max(error_window(&response.head, rules));
     stale_for <= windows.saturating_add(rules.keep)
 }

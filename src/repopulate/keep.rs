@@ -561,7 +561,8 @@ pub fn storable(
 const NEGATIVE: u64 = 10;
 
 fn may_ever_be_stale(head: &Head, rules: &Rules) -> bool {
-    let windows = Duration::from_secs(head.terms.while_revalidate).max(rules.grace);
-    let on_error = head.terms.if_error.map_or(rules.stale_on_error, Duration::from_secs);
+    let windows = Duration::from_secs(head.terms.while_revalidate.into()).max(rules.grace);
+    let on_error =
+        head.terms.if_error.map_or(rules.stale_on_error, |seconds| Duration::from_secs(seconds.into()));
     !head.terms.forbidden && head.status.as_u16() < 400 && !windows.max(on_error).is_zero()
 }

@@ -10,7 +10,9 @@
 //! have no leading or trailing white space and neither CR, LF nor NUL.
 //!
 //! Removing a line only drops its entry in the table; [`Fields::compact`] gives
-//! the bytes back, and is called before a head is kept.
+//! the bytes back, and is called before a head is kept. A compacted head is one
+//! allocation, of just the size it needs: the lines, and behind them the table, in five
+//! bytes a line. Whoever changes it gets the two-part form back.
 
 use std::ops::Range;
 
@@ -34,6 +36,23 @@ impl Line {
         at..at + self.value_len as usize
     }
 
+    /// For the table of a compacted head, where everything is small enough for it.
+    fn pack(self) -> [u8; PACKED] {
+        let (at, value) = ((self.name_at as u16).to_le_bytes(), (self.value_len as u16).to_le_bytes());
+        [at[0], at[1], self.name_len as u8, value[0], value[1]]
+    }
+
+    fn unpack(packed: &[u8]) -> Line {
+        let [a, b, name_len, c, d, ..] = *packed else {
+            return Line { name_at: 0, name_len: 0, value_len: 0 };
+        };
+        Line {
+            name_at: u32::from(u16::from_le_bytes([a, b])),
+            name_len: u32::from(name_len),
+            value_len: u32::from(u16::from_le_bytes([c, d])),
+        }
+    }
+
     /// The whole line with its CRLF.
     fn whole(self) -> Range<usize> {
         let start = self.name_at as usize;
@@ -44,9 +63,17 @@ impl Line {
 /// An ordered list of field lines in one buffer.
 #[derive(Clone, Default)]
 pub struct Fields {
+    /// The lines; in a compacted head the table behind them, and its length.
     bytes: Vec<u8>,
+    /// Empty in a compacted head.
     lines: Vec<Line>,
+    /// How many lines the table in `bytes` has.
+    packed: u32,
 }
+
+/// What the table of a compacted head takes for a line: two bytes for where its name
+/// begins, one for the length of that, two for the length of the value.
+const PACKED: usize = 5;
 
 /// Why a line was refused by [`Fields::push`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -70,13 +97,14 @@ impl Fields {
 
     /// No fields yet, but room for `lines` of them in `bytes` bytes.
     pub fn with_capacity(lines: usize, bytes: usize) -> Self {
-        Fields { bytes: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines) }
+        Fields { bytes: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines), packed: 0 }
     }
 
     /// Takes all lines out, and keeps the room that they had.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.lines.clear();
+        self.packed = 0;
     }
 
     /// Appends a line. The name is lower-cased, white space around the value is
@@ -87,6 +115,7 @@ impl Fields {
         if value.iter().fold(false, |bad, &b| bad | ((b < 0x20) & (b != b'\t')) | (b == 0x7f)) {
             return Err(BadField::Value);
         }
+        self.unpack();
         let at = self.bytes.len();
         if u32::try_from(at + name.len() + value.len() + 4).is_err() {
             return Err(BadField::Size);
@@ -121,6 +150,7 @@ impl Fields {
     /// them alone. Returns the value.
     pub fn add_with(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
         debug_assert!(is_token(name.as_bytes()), "own field {name}");
+        self.unpack();
         let name_at = self.bytes.len();
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.extend_from_slice(b": ");
@@ -164,15 +194,16 @@ impl Fields {
 
     /// Keeps the lines for which `keep(name, value)` holds.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        self.unpack();
         let bytes = &self.bytes;
         self.lines.retain(|line| keep(&bytes[line.name()], &bytes[line.value()]));
     }
 
     /// A copy of the lines whose names `keep` holds for, with room for a few more.
     pub fn only(&self, keep: impl Fn(&[u8]) -> bool) -> Fields {
-        let mut fields = Fields::with_capacity(self.lines.len() + 8, self.bytes.len() + 256);
-        for line in self.lines.iter().filter(|line| keep(&self.bytes[line.name()])) {
-            fields.lines.push(Line { name_at: fields.bytes.len() as u32, ..*line });
+        let mut fields = Fields::with_capacity(self.len() + 8, self.bytes.len() + 256);
+        for line in self.lines().filter(|line| keep(&self.bytes[line.name()])) {
+            fields.lines.push(Line { name_at: fields.bytes.len() as u32, ..line });
             fields.bytes.extend_from_slice(&self.bytes[line.whole()]);
         }
         fields
@@ -180,8 +211,11 @@ impl Fields {
 
     /// The value of the first line of this name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        let is_it = |line: &&Line| self.bytes[line.name()].eq_ignore_ascii_case(name.as_bytes());
-        let line = self.lines.iter().filter(|line| line.name_len as usize == name.len()).find(is_it)?;
+        let is_meant = |line: &Line| {
+            line.name_len as usize == name.len()
+                && self.bytes[line.name()].eq_ignore_ascii_case(name.as_bytes())
+        };
+        let line = self.lines().find(is_meant)?;
         Some(&self.bytes[line.value()])
     }
 
@@ -192,8 +226,7 @@ impl Fields {
 
     /// The values of all lines of this name, in order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone + 'a {
-        self.lines
-            .iter()
+        self.lines()
             .filter(move |line| line.name_len as usize == name.len())
             .filter(move |line| self.bytes[line.name()].eq_ignore_ascii_case(name.as_bytes()))
             .map(|line| &self.bytes[line.value()])
@@ -213,40 +246,60 @@ impl Fields {
 
     /// All lines as name and value, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> + Clone {
-        self.lines.iter().map(|line| (name_of(&self.bytes, *line), &self.bytes[line.value()]))
+        self.lines().map(|line| (name_of(&self.bytes, line), &self.bytes[line.value()]))
     }
 
     /// All lines as name and the place of the value within [`Fields::bytes`],
     /// for whoever wants to share the buffer instead of copying each value.
     pub fn places(&self) -> impl ExactSizeIterator<Item = (&str, Range<usize>)> {
-        self.lines.iter().map(|line| (name_of(&self.bytes, *line), line.value()))
+        self.lines().map(|line| (name_of(&self.bytes, line), line.value()))
     }
 
-    /// The buffer that [`Fields::places`] points into.
+    /// The buffer that [`Fields::places`] points into. That of a compacted head is all
+    /// of its lines as they are written, each with its line end, and nothing else.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[..self.bytes.len() - self.packed as usize * PACKED]
     }
 
     /// Number of lines.
     pub fn len(&self) -> usize {
-        self.lines.len()
+        self.lines.len() + self.packed as usize
     }
 
     /// Whether there is no line at all.
     pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
+        self.len() == 0
+    }
+
+    fn lines(&self) -> impl ExactSizeIterator<Item = Line> + Clone {
+        let table = &self.bytes[self.bytes.len() - self.packed as usize * PACKED..];
+        // One of the two is empty.
+        (0..self.len()).map(move |at| match self.lines.get(at) {
+            Some(line) => *line,
+            None => Line::unpack(&table[at * PACKED..]),
+        })
+    }
+
+    /// The form that can be changed.
+    fn unpack(&mut self) {
+        if self.packed > 0 {
+            self.lines = self.lines().collect();
+            let text = self.bytes().len();
+            self.bytes.truncate(text);
+            self.packed = 0;
+        }
     }
 
     /// Bytes that the live lines take when written.
     pub fn written_len(&self) -> usize {
-        self.lines.iter().map(|line| line.whole().len()).sum()
+        self.lines().map(|line| line.whole().len()).sum()
     }
 
     /// Appends all lines, each with its CRLF.
     pub fn write(&self, out: &mut Vec<u8>) {
-        if self.written_len() == self.bytes.len() {
+        if self.packed > 0 || self.written_len() == self.bytes.len() {
             // Nothing has been removed: the buffer is what is to be written.
-            out.extend_from_slice(&self.bytes);
+            out.extend_from_slice(self.bytes());
             return;
         }
         for line in &self.lines {
@@ -261,11 +314,23 @@ impl Fields {
 
     /// Gives back what removed lines and spare capacity hold.
     pub fn compact(&mut self) {
-        let mut compact = Fields::with_capacity(self.lines.len(), self.written_len());
-        for line in &self.lines {
-            let name_at = compact.bytes.len() as u32;
+        let (count, written) = (self.len(), self.written_len());
+        let packs = written <= usize::from(u16::MAX) && self.lines().all(|line| line.name_len < 256);
+        let (in_table, behind) = if packs { (0, count * PACKED) } else { (count, 0) };
+        let mut compact = Fields::with_capacity(in_table, written + behind);
+        let mut table = Vec::with_capacity(behind);
+        for line in self.lines() {
+            let line_now = Line { name_at: compact.bytes.len() as u32, ..line };
             compact.bytes.extend_from_slice(&self.bytes[line.whole()]);
-            compact.lines.push(Line { name_at, ..*line });
+            if packs {
+                table.extend_from_slice(&line_now.pack());
+            } else {
+                compact.lines.push(line_now);
+            }
+        }
+        if packs {
+            compact.bytes.extend_from_slice(&table);
+            compact.packed = count as u32;
         }
         *self = compact;
     }
@@ -394,6 +459,34 @@ mod tests {
         fields.compact();
         assert_eq!(fields.bytes(), b"host: a\r\naccept: c\r\n");
         assert_eq!(fields.get("ACCEPT"), Some(&b"c"[..]));
+        assert_eq!(
+            fields.heap_bytes(),
+            fields.bytes().len() + 2 * PACKED,
+            "one allocation of just this size"
+        );
+    }
+
+    #[test]
+    fn a_compacted_head_is_the_same_head_and_can_be_changed() {
+        let long = "v".repeat(70_000);
+        for value in ["b", "", &long] {
+            let plain: Fields = [("x", "1"), ("long", value), ("x", "2")].into_iter().collect();
+            let mut compact = plain.clone();
+            compact.compact();
+            assert_eq!((compact.len(), compact.written_len()), (3, plain.written_len()));
+            assert_eq!(compact, plain);
+            assert_eq!(compact.bytes(), plain.bytes());
+            assert_eq!(compact.get_all("X").collect::<Vec<_>>(), [b"1", b"2"]);
+            assert_eq!(compact.places().map(|(_, place)| place).next(), Some(3..4));
+            compact.compact();
+            assert_eq!(compact, plain);
+            compact.remove("long");
+            compact.add("y", "3");
+            let changed: Fields = [("x", "1"), ("x", "2"), ("y", "3")].into_iter().collect();
+            assert_eq!(compact, changed);
+            compact.compact();
+            assert_eq!(compact.bytes(), b"x: 1\r\nx: 2\r\ny: 3\r\n");
+        }
     }
 
     #[test]

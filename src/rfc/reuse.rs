@@ -6,9 +6,9 @@ use super::cache_control::ResponseDirectives;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct StaleTerms {
     /// `stale-while-revalidate` in seconds; zero when absent.
-    pub while_revalidate: u64,
+    pub while_revalidate: u32,
     /// `stale-if-error` in seconds, if the origin says anything of it.
-    pub if_error: Option<u64>,
+    pub if_error: Option<u32>,
     /// Never to be used stale: `must-revalidate`, `proxy-revalidate`, `s-maxage`
     /// or `no-cache` forbid it to a shared cache.
     pub forbidden: bool,
@@ -17,13 +17,18 @@ pub struct StaleTerms {
 /// The terms that these directives set.
 pub fn stale_terms(directives: &ResponseDirectives) -> StaleTerms {
     StaleTerms {
-        while_revalidate: directives.stale_while_revalidate.unwrap_or(0),
-        if_error: directives.stale_if_error,
+        while_revalidate: short(directives.stale_while_revalidate.unwrap_or(0)),
+        if_error: directives.stale_if_error.map(short),
         forbidden: directives.must_revalidate
             || directives.proxy_revalidate
             || directives.s_maxage.is_some()
             || directives.no_cache.is_all(),
     }
+}
+
+/// No directive says more than 2^31 seconds (RFC 9111 1.2.2).
+fn short(seconds: u64) -> u32 {
+    u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
 /// Whether each use needs a validation first: `no-cache` for the whole response

@@ -1,25 +1,22 @@
-//! The memory tier: moka holds the variants of each key, by weight in bytes.
+//! The memory tier: the variants of each key, by weight in bytes.
 //!
 //! What always holds: all variants of a key change together; a change happens
-//! under moka's lock of that key, and so does the look at the fence that goes
+//! under the lock of that key's shard, and so does the look at the fence that goes
 //! before it, and an invalidation is numbered before it takes that lock. So
 //! either the insertion sees the number, or the invalidation sees the response.
 //!
 //! What it never does: use moka's own expiry (freshness is decided above), or
 //! hold a lock when a function returns.
 
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use moka::notification::RemovalCause;
-use moka::ops::compute::Op;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 use parking_lot::Mutex;
 
 use super::fence::{Fence, Invalidation, Meant};
 use super::lurker::{Patterns, Tested};
+use super::room::Room;
+use super::table::Table;
 use super::{Refused, Settings};
 use crate::clock::Wall;
 use crate::observe::counters::Counters;
@@ -29,7 +26,8 @@ use crate::stored::{CacheKey, Head, Names, Selector, StoredResponse, Strength, V
 
 /// The store of a node.
 pub struct Store {
-    cache: Cache<u128, Arc<Variants>, BuildHasherDefault<AlreadyHashed>>,
+    table: Arc<Table>,
+    room: Room,
     index: Arc<Index>,
     fence: Mutex<Fence>,
     pub(super) patterns: Patterns,
@@ -51,10 +49,6 @@ pub struct Invalidated {
 
 /// How long an invalidation by pattern waits to tell how much it has hit.
 const PATIENCE: Duration = Duration::from_millis(200);
-
-/// Bytes in moka's unit of weight: its weights have 32 bits, and all variants of a
-/// key together may be larger than 4 GiB.
-const UNIT: u64 = 64;
 
 /// What became of a response that was to be stored.
 #[derive(Clone, Debug)]
@@ -83,26 +77,10 @@ pub enum Rival {
 impl Store {
     /// An empty store.
     pub fn new(settings: Settings, counters: Arc<Counters>) -> Self {
-        let listener_counters = Arc::clone(&counters);
-        let cache = Cache::builder()
-            .max_capacity(settings.memory / UNIT)
-            .weigher(|_, variants: &Arc<Variants>| {
-                u32::try_from((variants.weight() as u64).div_ceil(UNIT)).unwrap_or(u32::MAX)
-            })
-            .eviction_policy(if settings.admit_all {
-                EvictionPolicy::lru()
-            } else {
-                EvictionPolicy::tiny_lfu()
-            })
-            .eviction_listener(move |_, variants: Arc<Variants>, cause| {
-                if cause == RemovalCause::Size {
-                    listener_counters.store_evicted.up();
-                    variants.responses.iter().for_each(|response| response.leave());
-                }
-            })
-            .build_with_hasher(BuildHasherDefault::default());
+        let table = Arc::new(Table::new());
         Store {
-            cache,
+            room: Room::new(&settings, Arc::clone(&counters), Arc::clone(&table)),
+            table,
             index: Arc::default(),
             fence: Mutex::default(),
             patterns: Patterns::default(),
@@ -114,7 +92,8 @@ impl Store {
     /// What is stored under this key, tested against every pattern. Takes no lock
     /// that outlives the call.
     pub fn find_in_memory(&self, key: &CacheKey) -> Option<Arc<Variants>> {
-        let found = self.cache.get(&key.hash).filter(|variants| *variants.key == *key.text)?;
+        self.room.looked_for(key);
+        let found = self.table.find(key)?;
         found.responses.iter().for_each(|response| self.test(&key.text, response));
         Some(found)
     }
@@ -163,7 +142,9 @@ impl Store {
 
     /// The largest response that is kept, in bytes of body.
     pub fn max_response(&self) -> u64 {
-        (self.settings.memory / 100).saturating_mul(u64::from(self.settings.max_response_percent))
+        let allowed =
+            (self.settings.memory / 100).saturating_mul(u64::from(self.settings.max_response_percent));
+        allowed.min(self.room.largest())
     }
 
     /// Stores a response in place of the stored ones that yield to it, unless one
@@ -238,7 +219,7 @@ impl Store {
                 }
                 stays
             });
-            variants.responses.insert(0, Arc::clone(&response));
+            variants.responses.put_first(Arc::clone(&response));
             self.limit(variants);
             variants.marker = marker;
             true
@@ -349,7 +330,7 @@ impl Store {
             return Ok(exact);
         }
         let mut count = exact;
-        for (_, variants) in &self.cache {
+        for variants in self.table.all() {
             let alive = variants.responses.iter().filter(|response| !response.is_gone());
             count += alive
                 .filter(|response| meant.tests().iter().any(|test| test.matches(&variants.key, response, at)))
@@ -408,14 +389,14 @@ impl Store {
             let latest = fence.since(key, None, since).is_none();
             (fence.note_key(key), latest)
         };
-        self.end(key.hash, &key.text, Mark::Forced, number);
+        self.end(key.short(), &key.text, Mark::Forced, number);
         latest.then_some(number)
     }
 
     /// Marks what one selector means, patterns aside, and was asked for before the
     /// invalidation of this number.
     fn reach(&self, selector: &Selector, mark: Mark, number: u64) -> usize {
-        let end = |key: &CacheKey| self.end(key.hash, &key.text, mark, number);
+        let end = |key: &CacheKey| self.end(key.short(), &key.text, mark, number);
         match selector {
             Selector::Url { .. } => selector.keys().iter().map(end).sum(),
             Selector::Path { path_and_query } => {
@@ -441,7 +422,7 @@ impl Store {
 
     /// Ends the use of everything stored under a key that was asked for before the
     /// invalidation of this number, or its freshness.
-    fn end(&self, hash: u128, text: &Arc<str>, mark: Mark, number: u64) -> usize {
+    fn end(&self, hash: u64, text: &Arc<str>, mark: Mark, number: u64) -> usize {
         let mut count = 0;
         self.change_at(hash, text, |variants| {
             let meant = |response: &&Arc<StoredResponse>| response.head.sequence < number;
@@ -465,10 +446,10 @@ impl Store {
     /// Tests everything stored against all patterns, and drops what must not be used
     /// any more. `pause` is called now and then.
     pub(super) fn pass(&self, mut pause: impl FnMut() -> bool) -> bool {
-        for (hash, variants) in &self.cache {
+        for variants in self.table.all() {
             variants.responses.iter().for_each(|response| self.test(&variants.key, response));
             if variants.responses.iter().any(|response| response.is_gone()) {
-                self.change_at(*hash, &variants.key, |variants| {
+                self.change_at(CacheKey::short_of(&variants.key), &variants.key, |variants| {
                     variants.responses.retain(|response| !response.is_gone());
                     true
                 });
@@ -494,9 +475,9 @@ impl Store {
     /// Lets moka do what it has put off (eviction, above all), and brings the
     /// gauges up to date. To be called from a ticker.
     pub fn tick(&self) {
-        self.cache.run_pending_tasks();
-        self.counters.store_keys.set(self.cache.entry_count());
-        self.counters.store_bytes.set(self.cache.weighted_size() * UNIT);
+        self.room.tick();
+        self.counters.store_keys.set(self.table.len() as u64);
+        self.counters.store_bytes.set(self.room.bytes());
         self.counters.store_limit_bytes.set(self.settings.memory);
         self.counters.store_tags.set(self.index.names() as u64);
         self.counters.bans.set(self.patterns.len() as u64);
@@ -507,22 +488,20 @@ impl Store {
 
     /// Changes the variants of a key as a whole. `change` says whether it did.
     fn change(&self, key: &CacheKey, change: impl FnOnce(&mut Variants) -> bool) {
-        self.change_at(key.hash, &key.text, change);
+        self.change_at(key.short(), &key.text, change);
     }
 
-    fn change_at(&self, hash: u128, text: &Arc<str>, change: impl FnOnce(&mut Variants) -> bool) {
-        self.cache.entry(hash).and_compute_with(|entry| {
-            let stored = entry.map(moka::Entry::into_value).filter(|found| *found.key == **text);
+    fn change_at(&self, hash: u64, text: &Arc<str>, change: impl FnOnce(&mut Variants) -> bool) {
+        self.room.change(hash, text, |stored| {
             let mut variants =
-                stored.map_or_else(|| Variants::none(Arc::clone(text)), |found| Variants::clone(&found));
+                stored.map_or_else(|| Variants::none(Arc::clone(text)), |stored| Variants::clone(stored));
             if !change(&mut variants) {
-                Op::Nop
-            } else if variants.responses.is_empty() && variants.marker.is_none() {
-                Op::Remove
-            } else {
-                variants.responses.shrink_to_fit();
-                Op::Put(Arc::new(variants))
+                return None;
             }
+            if variants.responses.is_empty() && variants.marker.is_none() {
+                return Some(None);
+            }
+            Some(Some(variants))
         });
     }
 
@@ -535,31 +514,11 @@ impl Store {
             let Some((oldest, _)) = others.rev().min_by_key(|(_, response)| response.last_used()) else {
                 break;
             };
-            variants.responses.remove(oldest).leave();
+            variants.responses[oldest].leave();
+            let mut at = 0..;
+            variants.responses.retain(|_| at.next() != Some(oldest));
             self.counters.store_variants_dropped.up();
         }
-    }
-}
-
-/// Keys are hashes already; hashing them again would only cost.
-#[derive(Default)]
-struct AlreadyHashed(u64);
-
-impl Hasher for AlreadyHashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.0 = self.0.rotate_left(5) ^ u64::from_le_bytes(word);
-        }
-    }
-
-    fn write_u128(&mut self, hash: u128) {
-        self.0 = hash as u64;
     }
 }
 
@@ -609,7 +568,7 @@ mod tests {
         store.patterns.done(done.sequence);
         assert_eq!(store.bans().len(), 0);
         store.change(&key, |variants| {
-            variants.responses.insert(0, Arc::clone(&late));
+            variants.responses.put_first(Arc::clone(&late));
             true
         });
         let found = store.find_in_memory(&key).expect("it is stored");

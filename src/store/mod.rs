@@ -8,6 +8,8 @@
 mod fence;
 mod lurker;
 mod memory;
+mod room;
+mod table;
 
 pub use fence::{Fence, Invalidation, Meant};
 pub use lurker::Lurker;

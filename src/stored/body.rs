@@ -29,15 +29,26 @@ fn step(left: usize) -> usize {
 #[derive(Clone, Default, Debug)]
 pub struct StoredBody {
     pieces: Pieces,
-    len: u64,
 }
 
-#[derive(Clone, Default, Debug)]
+/// No larger than one piece: every response of a few bytes has it.
+#[derive(Clone, Debug)]
 enum Pieces {
-    #[default]
-    None,
+    /// An empty one where there is no content.
     One(Bytes),
-    Many(Arc<[Bytes]>),
+    Many(Arc<Many>),
+}
+
+#[derive(Debug)]
+struct Many {
+    len: u64,
+    pieces: Box<[Bytes]>,
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Pieces::One(Bytes::new())
+    }
 }
 
 impl StoredBody {
@@ -50,29 +61,31 @@ impl StoredBody {
     pub(super) fn of_copies(mut pieces: Vec<Bytes>) -> Self {
         let len = pieces.iter().map(|piece| piece.len() as u64).sum();
         let pieces = match pieces.len() {
-            0 => Pieces::None,
-            1 => pieces.pop().map_or(Pieces::None, Pieces::One),
-            _ => Pieces::Many(pieces.into()),
+            0 | 1 => pieces.pop().map(Pieces::One).unwrap_or_default(),
+            _ => Pieces::Many(Arc::new(Many { len, pieces: pieces.into() })),
         };
-        StoredBody { pieces, len }
+        StoredBody { pieces }
     }
 
     /// Length in bytes.
     pub fn len(&self) -> u64 {
-        self.len
+        match &self.pieces {
+            Pieces::One(piece) => piece.len() as u64,
+            Pieces::Many(many) => many.len,
+        }
     }
 
     /// Whether there is no content.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// The pieces in order.
     pub fn chunks(&self) -> &[Bytes] {
         match &self.pieces {
-            Pieces::None => &[],
+            Pieces::One(piece) if piece.is_empty() => &[],
             Pieces::One(piece) => std::slice::from_ref(piece),
-            Pieces::Many(pieces) => pieces,
+            Pieces::Many(many) => &many.pieces,
         }
     }
 
@@ -80,8 +93,10 @@ impl StoredBody {
     pub fn heap_bytes(&self) -> usize {
         let pieces: usize = self.chunks().iter().map(|piece| allocated(piece.len()) + PIECE_OVERHEAD).sum();
         match &self.pieces {
-            Pieces::Many(many) => pieces + allocated(16 + many.len() * size_of::<Bytes>()),
-            _ => pieces,
+            Pieces::One(_) => pieces,
+            Pieces::Many(many) => {
+                pieces + allocated(16 + size_of::<Many>()) + allocated(many.pieces.len() * size_of::<Bytes>())
+            }
         }
     }
 
@@ -100,7 +115,7 @@ impl StoredBody {
     /// Which piece has this byte, and where in it.
     fn find(&self, offset: usize) -> (usize, usize) {
         let (mut index, mut skip) = (0, offset);
-        let mut left = usize::try_from(self.len).unwrap_or(usize::MAX);
+        let mut left = usize::try_from(self.len()).unwrap_or(usize::MAX);
         for step in STEPS {
             let pieces = left / step;
             if skip < pieces * step {
@@ -113,7 +128,7 @@ impl StoredBody {
 
     /// A stream of this range of the body; a range past the end gives less.
     pub fn read(&self, range: Range<u64>) -> Read {
-        let range = range.start..range.end.min(self.len);
+        let range = range.start..range.end.min(self.len());
         Read { current: Some((self.clone(), range)), then: Vec::new().into_iter() }
     }
 
@@ -157,13 +172,15 @@ pub(super) fn copies(chunks: &[Bytes]) -> impl Iterator<Item = Bytes> {
 /// allocates when it is first cloned.
 const PIECE_OVERHEAD: usize = 32;
 
-/// What the allocator takes for an allocation of `bytes`: it rounds up to 16 and
-/// keeps 8 of its own; large ones are mapped in whole pages.
+/// What the allocator takes for an allocation of `bytes`: it has four sizes to each doubling,
+/// and maps what is large in whole pages.
 pub fn allocated(bytes: usize) -> usize {
-    match bytes {
-        0 => 0,
-        1..=131_071 => (bytes + 8).next_multiple_of(16).max(32),
-        _ => (bytes + 16).next_multiple_of(4096),
+    let words = bytes.div_ceil(8);
+    match words {
+        0..=1 => words * 8,
+        2..=8 => words.next_multiple_of(2) * 8,
+        9..=16_384 => words.next_multiple_of(1 << ((words - 1).ilog2() - 2)) * 8,
+        _ => bytes.next_multiple_of(4096),
     }
 }
 
@@ -234,6 +251,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_allocator_rounds_up() {
+        let sizes = [0, 1, 8, 9, 24, 64, 65, 81, 128, 129, 1024, 1025, 4096, 4097, 65_536, 131_072, 131_073];
+        assert_eq!(
+            sizes.map(allocated),
+            [0, 8, 8, 16, 32, 64, 80, 96, 128, 160, 1024, 1280, 4096, 5120, 65_536, 131_072, 135_168]
+        );
     }
 
     #[test]

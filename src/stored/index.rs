@@ -14,8 +14,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -40,11 +41,11 @@ pub struct Index {
 
 /// A response's place in the index. Dropping it gives up the place.
 pub struct Place {
-    index: Arc<Index>,
     chunk: Arc<Chunk>,
     number: u32,
+    /// In bytes.
+    cost: u32,
     names: Box<[u32]>,
-    cost: usize,
 }
 
 /// Where a response comes from.
@@ -88,6 +89,7 @@ pub enum Mark {
 
 /// The words of [`CHUNK`] places.
 struct Chunk {
+    index: Weak<Index>,
     words: [Word; CHUNK],
 }
 
@@ -116,7 +118,8 @@ struct Inner {
 /// What is known of a response that has a place.
 #[derive(Clone, Copy)]
 struct Lives {
-    authority: u32,
+    /// One more than the number of its text, so that an empty place takes no more.
+    authority: NonZeroU32,
     site: u32,
     /// The last invalidation that it is newer than.
     sequence: u64,
@@ -149,12 +152,16 @@ impl Index {
         let number = inner.free.pop().unwrap_or_else(|| {
             if inner.homes.len().is_multiple_of(CHUNK) {
                 let words = std::array::from_fn(|_| Word::default());
-                inner.chunks.push(Arc::new(Chunk { words }));
+                inner.chunks.push(Arc::new(Chunk { index: Arc::downgrade(self), words }));
             }
             inner.homes.push(None);
             u32::try_from(inner.homes.len() - 1).unwrap_or(u32::MAX)
         });
-        inner.homes[number as usize] = Some(Lives { authority, site, sequence: home.sequence });
+        inner.homes[number as usize] = Some(Lives {
+            authority: NonZeroU32::MIN.saturating_add(authority),
+            site,
+            sequence: home.sequence,
+        });
         let chunk = Arc::clone(&inner.chunks[number as usize / CHUNK]);
         let word = &chunk.words[number as usize % CHUNK];
         word.stale.store(false, Ordering::Relaxed);
@@ -179,7 +186,7 @@ impl Index {
                 inner.named.give_up(id);
             }
         }
-        Place { index: Arc::clone(self), chunk, number, names: own.into(), cost }
+        Place { chunk, number, cost: u32::try_from(cost).unwrap_or(u32::MAX), names: own.into() }
     }
 
     /// Marks all responses that are meant and were asked for before the invalidation
@@ -200,7 +207,7 @@ impl Index {
                     .iter()
                     .map(|text| text.as_ref().is_some_and(|(text, _)| is_host(text, host, port)))
                     .collect();
-                inner.mark_homes(mark, |lives| wanted[lives.authority as usize] && before(lives))
+                inner.mark_homes(mark, |lives| wanted[lives.authority() as usize] && before(lives))
             }
             Which::Named(name, site) => {
                 let Some(id) = inner.named.number(name) else { return 0 };
@@ -246,10 +253,16 @@ impl Index {
             inner.named.give_up(id);
         }
         if let Some(lives) = inner.homes[place.number as usize].take() {
-            inner.authorities.give_up(lives.authority);
+            inner.authorities.give_up(lives.authority());
             inner.sites.give_up(lives.site);
         }
         inner.free.push(place.number);
+    }
+}
+
+impl Lives {
+    fn authority(&self) -> u32 {
+        self.authority.get() - 1
     }
 }
 
@@ -287,7 +300,7 @@ impl Place {
 
     /// What stands in the index on its account, in bytes, itself included.
     pub fn heap_bytes(&self) -> usize {
-        self.cost
+        self.cost as usize
     }
 
     fn word(&self) -> &Word {
@@ -297,8 +310,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let index = Arc::clone(&self.index);
-        index.give_up(self);
+        if let Some(index) = self.chunk.index.upgrade() {
+            index.give_up(self);
+        }
     }
 }
 

@@ -48,6 +48,16 @@ impl CacheKey {
         CacheKey { text: Arc::clone(text), hash, path_hash: Self::path_hash(Self::path_of(text)) }
     }
 
+    /// The hash's low half, by which the store finds what it holds.
+    pub fn short(&self) -> u64 {
+        self.hash as u64
+    }
+
+    /// What [`CacheKey::short`] is for the key of this text.
+    pub fn short_of(text: &str) -> u64 {
+        xxh3_128_with_seed(text.as_bytes(), *SEED) as u64
+    }
+
     /// Path and query of a key's text.
     pub fn path_of(text: &str) -> &str {
         &text[Self::authority_of(text).len()..]

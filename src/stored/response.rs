@@ -23,7 +23,7 @@ use crate::rfc::reuse::StaleTerms;
 use crate::rfc::vary::SecondaryKey;
 
 /// The head of a response that may be shared, and what follows from it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Head {
     /// A final status.
     pub status: StatusCode,
@@ -57,7 +57,7 @@ pub struct Head {
 #[derive(Debug)]
 pub struct StoredResponse {
     /// Status, fields, and what follows from them.
-    pub head: Arc<Head>,
+    pub head: Head,
     /// The complete content; nothing where there are [parts](StoredResponse::parts) of it.
     pub body: StoredBody,
     /// The trailer section, if there was one.
@@ -76,7 +76,7 @@ pub struct StoredResponse {
     /// Refreshes that have failed since it was stored.
     refresh_failures: AtomicU32,
     /// When it was last chosen, in seconds of wall time.
-    last_used: AtomicU64,
+    last_used: AtomicU32,
 }
 
 impl Head {
@@ -105,11 +105,12 @@ impl Head {
 }
 
 impl StoredResponse {
-    /// A complete response.
+    /// A complete response. Its head stands in its own allocation; one that others hold
+    /// as well is copied.
     pub fn new(head: Arc<Head>, body: StoredBody, trailers: Option<Fields>) -> Self {
-        let last_used = AtomicU64::new(head.received.secs());
+        let last_used = AtomicU32::new(seconds(head.received));
         StoredResponse {
-            head,
+            head: Arc::unwrap_or_clone(head),
             body,
             trailers: trailers.map(Box::new),
             parts: None,
@@ -213,7 +214,7 @@ impl StoredResponse {
 
     /// Notes that it was chosen; written at most once a second.
     pub fn used(&self, now: Wall) {
-        let now = now.secs();
+        let now = seconds(now);
         if self.last_used.load(Ordering::Relaxed) < now {
             self.last_used.store(now, Ordering::Relaxed);
         }
@@ -221,7 +222,7 @@ impl StoredResponse {
 
     /// When it was last chosen, in seconds of wall time.
     pub fn last_used(&self) -> u64 {
-        self.last_used.load(Ordering::Relaxed)
+        u64::from(self.last_used.load(Ordering::Relaxed))
     }
 
     /// Heap bytes that it holds, its own allocation included.
@@ -229,9 +230,7 @@ impl StoredResponse {
         let trailers =
             self.trailers.as_ref().map_or(0, |fields| fields.heap_bytes() + allocated(size_of::<Fields>()));
         allocated(16 + size_of::<Self>())
-            + allocated(16 + size_of::<Head>())
             + allocated(self.head.fields.heap_bytes())
-            + 16
             + allocated(self.head.secondary.heap_bytes())
             + self.body.heap_bytes()
             + allocated(self.head.names.heap_bytes())
@@ -239,4 +238,9 @@ impl StoredResponse {
             + self.place.as_ref().map_or(0, Place::heap_bytes)
             + trailers
     }
+}
+
+/// Seconds of wall time, for as long as 32 bits last.
+fn seconds(now: Wall) -> u32 {
+    u32::try_from(now.secs()).unwrap_or(u32::MAX)
 }

@@ -17,15 +17,68 @@ pub struct Variants {
     /// The cache key as text; two keys whose hashes collide differ here.
     pub key: Arc<str>,
     /// The newest response comes first.
-    pub responses: Vec<Arc<StoredResponse>>,
+    pub responses: Responses,
     /// Hit-for-miss: until then requests for this key are not collapsed.
     pub marker: Option<Wall>,
+}
+
+/// The responses of a key; there is seldom more than one, which takes no allocation.
+#[derive(Clone, Default, Debug)]
+pub enum Responses {
+    /// None at all.
+    #[default]
+    None,
+    /// A single one.
+    One(Arc<StoredResponse>),
+    /// Several, or what remains of several.
+    Many(Box<[Arc<StoredResponse>]>),
+}
+
+impl std::ops::Deref for Responses {
+    type Target = [Arc<StoredResponse>];
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Responses::None => &[],
+            Responses::One(only) => std::slice::from_ref(only),
+            Responses::Many(many) => many,
+        }
+    }
+}
+
+impl From<Vec<Arc<StoredResponse>>> for Responses {
+    fn from(mut all: Vec<Arc<StoredResponse>>) -> Self {
+        match all.len() {
+            0 | 1 => all.pop().map_or(Responses::None, Responses::One),
+            _ => Responses::Many(all.into()),
+        }
+    }
+}
+
+impl Responses {
+    /// Puts one before all others.
+    pub fn put_first(&mut self, response: Arc<StoredResponse>) {
+        *self = std::iter::once(response).chain(self.iter().cloned()).collect::<Vec<_>>().into();
+    }
+
+    /// Keeps those for which `keep` holds; it is asked once for each, in order.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Arc<StoredResponse>) -> bool) {
+        *self = self.iter().filter(|response| keep(response)).cloned().collect::<Vec<_>>().into();
+    }
+
+    /// Heap bytes held, the responses themselves aside.
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Responses::Many(many) => allocated(many.len() * size_of::<Arc<StoredResponse>>()),
+            Responses::None | Responses::One(_) => 0,
+        }
+    }
 }
 
 impl Variants {
     /// Nothing is stored yet under this key.
     pub fn none(key: Arc<str>) -> Self {
-        Variants { key, responses: Vec::new(), marker: None }
+        Variants { key, responses: Responses::None, marker: None }
     }
 
     /// The newest response that this request selects (RFC 9111 4.1).
@@ -44,12 +97,13 @@ impl Variants {
     pub fn weight(&self) -> usize {
         let responses: usize = self.responses.iter().map(|response| response.heap_bytes()).sum();
         responses
-            + allocated(self.responses.capacity() * size_of::<Arc<StoredResponse>>())
+            + self.responses.heap_bytes()
             + allocated(16 + self.key.len())
             + allocated(16 + size_of::<Self>())
             + INDEX_BYTES
     }
 }
 
-/// What the store's index needs for one key, measured with 100,000 keys.
-const INDEX_BYTES: usize = 256;
+/// What the table of the store and the window's queue need for one key: both double when they
+/// are full, so that 25 and 8 bytes for a key become this on average.
+const INDEX_BYTES: usize = 56;

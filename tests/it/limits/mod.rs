@@ -3,6 +3,7 @@
 
 mod connections;
 mod door;
+mod memory;
 mod rate;
 mod shedding;
 mod timeouts;

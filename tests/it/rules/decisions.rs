@@ -41,7 +41,7 @@ fn stored(status: u16, response: &str, rules: &Rules) -> StoredResponse {
 }
 
 fn variants(response: StoredResponse, marker: Option<Wall>) -> Variants {
-    Variants { key: "http://h:80/x".into(), responses: vec![Arc::new(response)], marker }
+    Variants { key: "http://h:80/x".into(), responses: vec![Arc::new(response)].into(), marker }
 }
 
 /// The verdict in a word or two.
@@ -134,7 +134,7 @@ fn what_is_done_where_there_are_only_parts() {
     parts.add(10, &StoredBody::copied(&[Bytes::from_static(b"0123456789")]), limits);
     parts.add(20, &StoredBody::copied(&[Bytes::from_static(b"0123456789")]), limits);
     parts.add(90, &StoredBody::copied(&[Bytes::from_static(b"0123456789")]), limits);
-    let found = variants(StoredResponse::of_parts(whole.head, parts), None);
+    let found = variants(StoredResponse::of_parts(Arc::new(whole.head), parts), None);
     let rows = [
         ("the whole", "GET", "x: 1", 0, "fetch partial", None),
         ("conditions alone", "GET", "if-none-match: \"a\"", 0, "fetch partial", None),
@@ -237,7 +237,7 @@ fn what_rules_and_markers_change() {
     let later = NOW.plus(Duration::from_secs(80));
     assert_eq!(word(&decide(&get, Some(&variants(fresh(), None)), &grace, later)), "stale-while-revalidate");
 
-    let none = |marker| Variants { key: "http://h:80/x".into(), responses: Vec::new(), marker };
+    let none = |marker| Variants { key: "http://h:80/x".into(), responses: Default::default(), marker };
     let until = NOW.plus(Duration::from_secs(5));
     assert_eq!(word(&decide(&get, Some(&none(Some(until))), &default, NOW)), "fetch uri-miss alone");
     assert_eq!(word(&decide(&get, Some(&none(Some(until))), &default, until)), "fetch uri-miss");

@@ -1,0 +1,507 @@
+//! Who may stay when there is not room for everything: a window, and moka behind it.
+//!
+//! A newcomer enters the window, a plain queue of hashes; one that would fill it alone is
+//! offered to moka at once. As soon as the room is [half full](Room::begins), the oldest of the
+//! window are offered to moka, which holds the rest of the room and decides by how often each
+//! is asked for (TinyLFU; or by how recently, where everything is to be admitted). What moka
+//! turns away or turns out is stored no more. So what is asked for once costs moka nothing, an
+//! entry of moka's (which takes a quarter of a KiB) is only paid for where room becomes scarce,
+//! and a newcomer has the window's time to show that it is wanted.
+//!
+//! Everybody who brings something moves as much as is needed so that moka knows all but the
+//! window by the time that the room is full: [twice](Room::make_room) what they brought. So
+//! nobody moves everything.
+//!
+//! What always holds: whatever is in the [`Table`] is in the window's queue or is known to
+//! moka, and its weight is counted once; moka is called with no lock held; what moka
+//! knows of a key is what the table holds, as soon as those who change the key have
+//! returned. A removal does not wait for moka: the table is the truth.
+//!
+//! A key that is ended and comes again while it is in the queue stands there twice, and is
+//! offered when the first of the two is the oldest: earlier than others, which costs it
+//! nothing while moka has room for it.
+//!
+//! moka is told of one hit in [`SAMPLE`], and of one miss in as many, so that what it
+//! counts is in proportion; also of what is still in the window, for it counts what it
+//! does not know, too. Where everything is admitted, who came last counts and not how
+//! often: there moka is told of every hit, and has all of the room. As long as it holds
+//! nothing it is told nothing.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use moka::notification::RemovalCause;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use parking_lot::Mutex;
+
+use super::Settings;
+use super::table::{Change, Slot, Table};
+use crate::observe::counters::Counters;
+use crate::stored::{CacheKey, Variants};
+
+/// Bytes in the unit of weight: moka's weights have 32 bits, and all variants of a key
+/// together may be larger than 4 GiB.
+pub(super) const UNIT: u64 = 64;
+
+/// What an entry of moka's takes, in units.
+const ENTRY: u32 = 4;
+
+/// The least part of the room that the window has, in percent.
+const WINDOW: u64 = 10;
+
+/// moka is told of one hit in so many.
+const SAMPLE: u32 = 4;
+
+/// So many are moved at a time at most, as long as there is room for everything.
+const MOVES: usize = 512;
+
+/// So many are moved by a ticker at most.
+const TICK_MOVES: usize = 8192;
+
+/// The room of a store.
+pub(super) struct Room {
+    table: Arc<Table>,
+    main: Cache<u64, Arc<Variants>, BuildHasherDefault<AlreadyHashed>>,
+    window: Mutex<VecDeque<u64>>,
+    held: Arc<Held>,
+    /// In units.
+    limit: u64,
+    main_limit: u64,
+    window_limit: u64,
+    /// moka is told of one look in so many.
+    sample: u32,
+    is_used: Apart<AtomicBool>,
+}
+
+/// On a line of the processor's cache of its own: every hit reads it, and what is written all
+/// the time is not to lie beside it.
+#[repr(align(64))]
+#[derive(Default)]
+struct Apart<T>(T);
+
+/// Weights of all that is stored, in units.
+#[derive(Default)]
+struct Held {
+    window: AtomicU64,
+    /// moka's entries included.
+    main: AtomicU64,
+    /// How many keys are in the window.
+    queued: AtomicU64,
+}
+
+impl Held {
+    fn add(&self, slot: &Slot) {
+        if slot.main {
+            self.main.fetch_add(u64::from(slot.weight + ENTRY), Ordering::Relaxed);
+        } else {
+            self.window.fetch_add(u64::from(slot.weight), Ordering::Relaxed);
+            self.queued.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn less(&self, slot: &Slot) {
+        if slot.main {
+            self.main.fetch_sub(u64::from(slot.weight + ENTRY), Ordering::Relaxed);
+        } else {
+            self.window.fetch_sub(u64::from(slot.weight), Ordering::Relaxed);
+            self.queued.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Room {
+    pub fn new(settings: &Settings, counters: Arc<Counters>, table: Arc<Table>) -> Self {
+        let limit = settings.memory / UNIT;
+        let (window, sample) = if settings.admit_all { (0, 1) } else { (WINDOW, SAMPLE) };
+        let window_limit = limit * window / 100;
+        let main_limit = limit - window_limit;
+        let held: Arc<Held> = Arc::default();
+        let main = Cache::builder()
+            .max_capacity(main_limit)
+            .weigher(|_, variants: &Arc<Variants>| weight(variants).saturating_add(ENTRY))
+            .eviction_policy(if settings.admit_all {
+                EvictionPolicy::lru()
+            } else {
+                EvictionPolicy::tiny_lfu()
+            })
+            .eviction_listener({
+                let (table, held) = (Arc::clone(&table), Arc::clone(&held));
+                move |hash: Arc<u64>, variants: Arc<Variants>, cause| {
+                    if cause == RemovalCause::Size && evict(&table, &held, *hash, &variants) {
+                        counters.store_evicted.up();
+                        variants.responses.iter().for_each(|response| response.leave());
+                    }
+                }
+            })
+            .build_with_hasher(BuildHasherDefault::default());
+        Room {
+            table,
+            main,
+            window: Mutex::default(),
+            held,
+            limit,
+            main_limit,
+            window_limit,
+            sample,
+            is_used: Apart::default(),
+        }
+    }
+
+    /// Notes that a key was looked for, now and then.
+    pub fn looked_for(&self, key: &CacheKey) {
+        if !self.is_used.0.load(Ordering::Relaxed) {
+            return;
+        }
+        if self.sample == 1 || fastrand::u32(..self.sample) == 0 {
+            drop(self.main.get(&key.short()));
+        }
+    }
+
+    /// Replaces what is stored under a key by what `change` makes of it: `None` is
+    /// nothing, `Some(None)` ends it. Makes room for what has come.
+    pub fn change(
+        &self,
+        hash: u64,
+        text: &str,
+        change: impl FnOnce(Option<&Arc<Variants>>) -> Option<Option<Variants>>,
+    ) {
+        let (mut entered, mut in_main, mut brought) = (false, false, 0);
+        let replaced = self.table.change(hash, text, |slot| {
+            let stored = slot.map(|slot| &slot.variants).filter(|variants| *variants.key == *text);
+            let Some(changed) = change(stored) else { return Change::Nothing };
+            let was_in_main = slot.is_some_and(|slot| slot.main);
+            if let Some(slot) = slot {
+                self.held.less(slot);
+            }
+            in_main = was_in_main;
+            let Some(changed) = changed else { return Change::Remove };
+            let weight = weight(&changed);
+            in_main |= u64::from(weight) > self.window_limit;
+            entered = slot.is_none() && !in_main;
+            brought = u64::from(weight);
+            let slot = Slot { hash, weight, variants: Arc::new(changed), main: in_main };
+            self.held.add(&slot);
+            Change::Put(slot)
+        });
+        drop(replaced);
+        if entered {
+            self.window.lock().push_back(hash);
+        }
+        if in_main {
+            self.tell(hash);
+        }
+        if brought > 0 {
+            self.make_room(2 * brought, MOVES);
+            self.tidy();
+        }
+    }
+
+    /// Tells moka what the table holds under a key of its own, until they agree: of those
+    /// who change a key at once, the last one to tell has seen what there is at last.
+    fn tell(&self, hash: u64) {
+        if !self.is_used.0.load(Ordering::Relaxed) {
+            self.is_used.0.store(true, Ordering::Relaxed);
+        }
+        let current = || self.table.slot(hash).filter(|slot| slot.main).map(|slot| slot.variants);
+        let mut told = current();
+        loop {
+            match &told {
+                Some(variants) => self.main.insert(hash, Arc::clone(variants)),
+                None => self.main.invalidate(&hash),
+            }
+            let now = current();
+            if now.as_ref().map(Arc::as_ptr) == told.as_ref().map(Arc::as_ptr) {
+                return;
+            }
+            told = now;
+        }
+    }
+
+    /// Whether the room becomes scarce.
+    fn begins(&self, held: u64) -> bool {
+        held > self.limit / 2
+    }
+
+    /// Offers the oldest of the window to moka where the window is too large, until they
+    /// weigh so much or are so `many`; as many as it takes where there is too much in all.
+    fn make_room(&self, weight: u64, many: usize) {
+        let (mut weight, mut many) = (weight, many);
+        loop {
+            let window = self.held.window.load(Ordering::Relaxed);
+            let held = window + self.held.main.load(Ordering::Relaxed);
+            if window <= self.window_limit || !self.begins(held) || weight == 0 {
+                return;
+            }
+            if many == 0 && held <= self.limit {
+                return;
+            }
+            let Some(oldest) = self.window.lock().pop_front() else { return };
+            weight = weight.saturating_sub(self.offer(oldest));
+            many = many.saturating_sub(1);
+        }
+    }
+
+    /// Offers one to moka, if it still is in the window; its weight.
+    fn offer(&self, hash: u64) -> u64 {
+        let mut offered = 0;
+        self.table.update(hash, |slot| {
+            if !slot.main {
+                self.held.less(slot);
+                slot.main = true;
+                self.held.add(slot);
+                offered = u64::from(slot.weight);
+            }
+        });
+        if offered > 0 {
+            self.tell(hash);
+        }
+        offered
+    }
+
+    /// Forgets hashes of what is stored no more, before they are most of the window.
+    fn tidy(&self) {
+        let queued = self.held.queued.load(Ordering::Relaxed) as usize;
+        let mut kept = {
+            let mut window = self.window.lock();
+            if window.len() <= 2 * queued + 1024 {
+                return;
+            }
+            std::mem::take(&mut *window)
+        };
+        let mut seen = HashSet::new();
+        kept.retain(|&hash| self.table.slot(hash).is_some_and(|slot| !slot.main) && seen.insert(hash));
+        kept.shrink_to_fit();
+        let mut window = self.window.lock();
+        kept.append(&mut window);
+        *window = kept;
+    }
+
+    /// Lets moka do what it has put off, and does what is left to be done here.
+    pub fn tick(&self) {
+        self.make_room(u64::MAX, TICK_MOVES);
+        self.main.run_pending_tasks();
+        self.tidy();
+        self.table.shrink();
+    }
+
+    /// The heaviest that there is room for, in bytes.
+    pub fn largest(&self) -> u64 {
+        self.main_limit.saturating_sub(u64::from(ENTRY)).min(u64::from(u32::MAX - ENTRY)) * UNIT
+    }
+
+    /// Bytes that all that is stored takes.
+    pub fn bytes(&self) -> u64 {
+        (self.held.window.load(Ordering::Relaxed) + self.held.main.load(Ordering::Relaxed)) * UNIT
+    }
+}
+
+/// Takes out what moka has turned out, unless it has been changed since. Says whether it did.
+fn evict(table: &Table, held: &Held, hash: u64, variants: &Arc<Variants>) -> bool {
+    let evicted = table.change(hash, &variants.key, |slot| match slot {
+        Some(slot) if slot.main && Arc::ptr_eq(&slot.variants, variants) => {
+            held.less(slot);
+            Change::Remove
+        }
+        _ => Change::Nothing,
+    });
+    evicted.is_some()
+}
+
+fn weight(variants: &Variants) -> u32 {
+    u32::try_from((variants.weight() as u64).div_ceil(UNIT)).unwrap_or(u32::MAX - ENTRY)
+}
+
+/// Keys are hashes already; hashing them again would only cost.
+#[derive(Default)]
+struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 = self.0.rotate_left(5) ^ u64::from_le_bytes(word);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::clock::Wall;
+
+    fn room(memory: u64) -> Room {
+        let settings = Settings { memory, ..Settings::default() };
+        Room::new(&settings, Arc::default(), Arc::new(Table::new()))
+    }
+
+    fn key(n: u64) -> CacheKey {
+        CacheKey::new("http", "a", 80, &format!("/{n}"))
+    }
+
+    fn put(room: &Room, key: &CacheKey, until: u64) {
+        room.change(key.short(), &key.text, |_| {
+            let mut variants = Variants::none(Arc::clone(&key.text));
+            variants.marker = Some(Wall::from_secs(until));
+            Some(Some(variants))
+        });
+    }
+
+    fn end(room: &Room, key: &CacheKey) {
+        room.change(key.short(), &key.text, |_| Some(None));
+    }
+
+    /// That all that is stored is in one of the two, and counted once.
+    fn check(room: &Room) {
+        room.tick();
+        let queue: HashSet<u64> = room.window.lock().iter().copied().collect();
+        let known: HashMap<u64, Arc<Variants>> =
+            room.main.iter().map(|(hash, variants)| (*hash, variants)).collect();
+        let (mut window, mut main, mut queued) = (0, 0, 0);
+        for variants in room.table.all() {
+            let hash = CacheKey::short_of(&variants.key);
+            let slot = room.table.slot(hash).expect("nobody changes anything");
+            if slot.main {
+                assert!(Arc::ptr_eq(&known[&hash], &variants), "moka knows another one");
+                main += u64::from(slot.weight + ENTRY);
+            } else {
+                assert!(queue.contains(&hash), "it would stay for ever");
+                window += u64::from(slot.weight);
+                queued += 1;
+            }
+        }
+        let held = |held: &AtomicU64| held.load(Ordering::Relaxed);
+        assert_eq!(
+            (held(&room.held.window), held(&room.held.main), held(&room.held.queued)),
+            (window, main, queued)
+        );
+        assert!(window + main <= room.limit, "{window} and {main} are more than {}", room.limit);
+    }
+
+    #[test]
+    fn whoever_changes_what_at_once_everything_is_in_one_place_and_counted() {
+        let room = room(30_000);
+        for round in 0..20 {
+            std::thread::scope(|scope| {
+                for thread in 0..4 {
+                    let (room, mut random) = (&room, fastrand::Rng::with_seed(round * 4 + thread));
+                    scope.spawn(move || {
+                        for n in 0..2000 {
+                            let key = key(random.u64(..200));
+                            match random.u8(..8) {
+                                0 => end(room, &key),
+                                1 => room.looked_for(&key),
+                                2 if n % 100 == 0 => room.tick(),
+                                _ => put(room, &key, random.u64(..)),
+                            }
+                        }
+                    });
+                }
+            });
+            check(&room);
+        }
+        assert!(room.main.entry_count() > 0, "there was no need of moka");
+        (0..200).for_each(|n| end(&room, &key(n)));
+        check(&room);
+        assert_eq!((room.table.len(), room.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn moka_is_left_alone_while_there_is_room() {
+        let room = room(1 << 20);
+        (0..1000).for_each(|n| put(&room, &key(n), n));
+        check(&room);
+        assert_eq!((room.table.len(), room.main.entry_count()), (1000, 0));
+    }
+
+    #[test]
+    fn what_comes_and_goes_does_not_let_the_queue_grow() {
+        let room = room(1 << 20);
+        for n in 0..100_000 {
+            put(&room, &key(n % 3), n);
+            end(&room, &key((n + 1) % 3));
+        }
+        assert!(room.window.lock().len() < 1100);
+        check(&room);
+    }
+
+    #[test]
+    fn whoever_brings_something_moves_little_and_the_room_is_kept() {
+        let room = room(4 << 20);
+        let queued = || room.held.queued.load(Ordering::Relaxed);
+        let (mut most, mut n) = (0, 0);
+        let mut bring = |count: u64| {
+            for _ in 0..count {
+                let before = queued();
+                put(&room, &key(n), n);
+                most = (before + 1 - queued()).max(most);
+                n += 1;
+            }
+        };
+        bring(1);
+        let each = room.held.window.load(Ordering::Relaxed);
+        // As many as there would be room for three times.
+        bring(3 * room.limit / each);
+        assert!(most <= 3, "one moved {most}");
+        assert!(room.held.window.load(Ordering::Relaxed) <= room.window_limit + each);
+        check(&room);
+        assert!(room.bytes() > room.limit * UNIT * 8 / 10, "it is full");
+    }
+
+    #[test]
+    fn what_is_asked_for_again_and_again_stays() {
+        let room = room(4 << 20);
+        put(&room, &key(0), 0);
+        let fit = room.limit / room.held.window.load(Ordering::Relaxed);
+        let wanted = fit / 20;
+        (0..wanted).for_each(|n| put(&room, &key(n), n));
+        for n in 0..10 * fit {
+            put(&room, &key(wanted + n), n);
+            (0..4).for_each(|look| room.looked_for(&key((n * 4 + look) % wanted)));
+            if n % 100 == 0 {
+                room.tick();
+            }
+        }
+        check(&room);
+        let kept = (0..wanted).filter(|n| room.table.find(&key(*n)).is_some()).count() as u64;
+        assert!(kept >= wanted * 95 / 100, "{kept} of {wanted} that are wanted are left");
+    }
+
+    #[test]
+    fn what_would_fill_the_window_alone_is_for_moka_to_judge() {
+        let room = room(1 << 20);
+        let large = key(0);
+        room.change(large.short(), &large.text, |_| {
+            let mut variants = Variants::none(format!("{}{}", large.text, "x".repeat(200_000)).into());
+            variants.marker = Some(Wall::from_secs(1));
+            Some(Some(variants))
+        });
+        assert_eq!((room.held.queued.load(Ordering::Relaxed), room.window.lock().len()), (0, 0));
+        room.tick();
+        assert_eq!(room.main.entry_count(), 1);
+    }
+
+    #[test]
+    fn a_table_that_was_large_gives_back_what_it_had() {
+        let room = room(1 << 30);
+        (0..300_000).for_each(|n| put(&room, &key(n), n));
+        let full = room.table.capacity();
+        (0..300_000).for_each(|n| end(&room, &key(n)));
+        (0..32).for_each(|_| room.tick());
+        assert!(room.table.capacity() < full / 2, "{} of {full}", room.table.capacity());
+        assert!(room.window.lock().capacity() < 10_000);
+    }
+}
