@@ -631,6 +631,7 @@ impl Sending {
     /// Takes the next piece of the body, if there is one.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Framing::Length(_) = self.framing
+            && self.out.is_copied()
             && self.body.take_all(out::COPIED, |slice| self.out.slice(&mut self.framing, slice))
         {
             self.ended = true;

@@ -112,6 +112,11 @@ impl Out {
         }
     }
 
+    /// Whether there is nothing yet but what has been copied.
+    pub fn is_copied(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
     /// The bytes of a body that is framed by its length.
     pub fn slice(&mut self, framing: &mut Framing, slice: &[u8]) {
         if let Framing::Length(left) = framing {
