@@ -12,7 +12,7 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use forebay::clock::{Clock, Wall};
 use forebay::config::{self, Flags};
-use forebay::fetch::{Common, Fetcher, Flights, Joined, Limits};
+use forebay::fetch::{Common, Fetcher, Flights, Joined, Lane, Limits};
 use forebay::invalidate::Invalidator;
 use forebay::message::wire;
 use forebay::observe::access_log::AccessLog;
@@ -167,7 +167,7 @@ fn flights_and_heads(c: &mut Criterion) {
     let flights = Flights::new(Arc::clone(&counters));
     let wanted = key(&presented());
     let limits = Limits { flights: 1000, followers: usize::MAX, patience: Duration::from_secs(60) };
-    let join = || flights.join(&wanted, 0, None, &store, limits, |_| true);
+    let join = || flights.join(&wanted, Lane::default(), None, &store, limits, |_| true);
     c.bench_function("how long does leading a flight take", |b| {
         b.iter(|| assert!(matches!(join(), Joined::Lead(_))));
     });

@@ -69,6 +69,9 @@
 //!   complete ones in the [`store`]. It is put into the store before its flight
 //!   ends, and whoever begins a flight has looked into the store again under the
 //!   flight's lock. So no second request slips through between the two.
+//! - **Parts are never mixed.** An incomplete response is a stored response like any other, with
+//!   [parts](stored::parts) in place of a body; they are combined only under the same strong
+//!   validator, and [answer](policy::partial) nothing but ranges that they cover.
 //! - **No client owns a fetch.** A fetch that may be shared runs in a task of its
 //!   own; its leader is its first follower. Only a pass dies with its client.
 //! - **No purge is undone.** Every invalidation has a number; a fetch notes the

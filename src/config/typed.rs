@@ -15,7 +15,8 @@ use super::written::Value;
 use crate::admin::Scope;
 use crate::observe::access_log;
 use crate::policy::site::{
-    FieldNames, Forwarded, HonourRequest, HostPattern, Mode, OriginHost, Patterns, QueryRule, SetCookie,
+    FieldNames, Forwarded, HonourRequest, HostPattern, Mode, OriginHost, Patterns, QueryRule, RangeMiss,
+    SetCookie,
 };
 use crate::shed::PerSecond;
 
@@ -82,6 +83,11 @@ impl Words for Mode {
 
 impl Words for SetCookie {
     const WORDS: &'static [(&'static str, Self)] = &[("pass", SetCookie::Pass), ("store", SetCookie::Store)];
+}
+
+impl Words for RangeMiss {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("range", RangeMiss::Range), ("whole", RangeMiss::Whole), ("both", RangeMiss::Both)];
 }
 
 impl Words for HonourRequest {

@@ -9,8 +9,9 @@ use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Settings;
-use super::flights::{Flights, Follower, Joined, Landing, Lease, Limits};
+use super::flights::{Flights, Follower, Joined, Landing, Lane, Lease, Limits};
 use super::fly::{self, Flowing, Landed};
+use super::part;
 use super::request::{self, Purpose};
 use super::shield::Shields;
 use crate::clock::Clock;
@@ -22,7 +23,7 @@ use crate::origin::{self, Content, Failure, Group, Origins, Outgoing};
 use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
 use crate::policy::decide::{Pass, PassReason, Plan, may_answer_others};
 use crate::policy::site::Rules;
-use crate::policy::{Hop, Loop, Presented};
+use crate::policy::{Hop, Loop, Presented, partial};
 use crate::rfc::cache_status::Fwd;
 use crate::rfc::fields::{Fields, members_of};
 use crate::rfc::freshen::{self, HeadEffect};
@@ -249,7 +250,8 @@ impl Fetcher {
         seen: Option<&Arc<Variants>>,
         place: Option<Arc<Place>>,
     ) -> Fetched {
-        let mut secondary = seen.map_or(0, |variants| known_secondary(variants, asked));
+        let mut lane = self.lane(asked, plan, seen);
+        let mut seen = seen.cloned();
         let mut plan = plan.clone();
         let limits = self.limits(&asked.rules);
         let mut has_failed = false;
@@ -259,13 +261,22 @@ impl Fetcher {
             }
             let now = self.clock().now();
             let usable = |response: &Flowing| may_answer_others(&response.head, &asked.rules, now);
-            match self.shared.flights.join(&asked.key, secondary, seen, self.store(), limits, usable) {
-                Joined::Lead(lease) => return self.lead(asked, plan, lease, place).await,
+            let seen_now = seen.as_ref();
+            match self.shared.flights.join(&asked.key, lane, seen_now, self.store(), limits, usable) {
+                Joined::Lead(lease) => match self.lead(asked, &plan, lease, place.clone()).await {
+                    Some(fetched) => return fetched,
+                    None => (lane.part, seen) = (0, self.want_whole(asked, &mut plan)),
+                },
                 Joined::LookAgain => return Fetched::LookAgain,
                 Joined::Full => return Fetched::Failed(Failed::Full),
-                Joined::Follow(follower) => match self.follow(asked, follower).await {
+                Joined::Follow(follower) => match self.follow(asked, &plan, follower).await {
                     Followed::Got(fetched) => return fetched,
-                    Followed::OtherVariant(other) => secondary = other,
+                    Followed::OtherVariant(other) => lane.secondary = other,
+                    Followed::OtherPart => match part::lane(plan.part.as_ref()) {
+                        own if own != lane.part => lane.part = own,
+                        // Not even what was asked for in this lane is what is wanted.
+                        _ => (lane.part, seen) = (0, self.want_whole(asked, &mut plan)),
+                    },
                     // One failure may be due to the leader's own request. After two, those
                     // who wait do not fall upon an origin that says that it cannot.
                     Followed::OriginFailed(status) if has_failed => {
@@ -276,27 +287,58 @@ impl Fetcher {
                 },
             }
         }
-        match self.shared.flights.alone(&asked.key, self.store(), limits) {
-            Some(lease) => self.lead(asked, plan, lease, place).await,
-            None => Fetched::Failed(Failed::Full),
+        // A part may turn out not to be what is wanted, the whole never does.
+        for _ in 0..2 {
+            let Some(lease) = self.shared.flights.alone(&asked.key, self.store(), limits) else {
+                return Fetched::Failed(Failed::Full);
+            };
+            match self.lead(asked, &plan, lease, place.clone()).await {
+                Some(fetched) => return fetched,
+                None => drop(self.want_whole(asked, &mut plan)),
+            }
         }
+        Fetched::Failed(Failed::Lost)
+    }
+
+    /// The whole is to be got from now on, as the part was not what the request wants.
+    fn want_whole(&self, asked: &Asked, plan: &mut Plan) -> Option<Arc<Variants>> {
+        if plan.part.take().is_some() {
+            self.counters().parts_unfit.up();
+            (plan.stored, plan.validate, plan.stale_on_error) = (None, false, false);
+        }
+        self.store().find_in_memory(&asked.key)
+    }
+
+    /// Which flight is the one for this plan: that of the whole, where it comes to what is
+    /// wanted soon; else that of the part. As long as nothing is known of a response there is
+    /// one for all who want any of it.
+    fn lane(&self, asked: &Asked, plan: &Plan, seen: Option<&Arc<Variants>>) -> Lane {
+        let flights = &self.shared.flights;
+        let secondary = seen.map_or(0, |variants| known_secondary(variants, asked));
+        let (all, own) =
+            (Lane { secondary, part: 0 }, Lane { secondary, part: part::lane(plan.part.as_ref()) });
+        let whole = flights.on_its_way(&asked.key, all).filter(|flowing| flowing.place.is_none());
+        if whole.is_some_and(|whole| self.serves(asked, plan, &whole)) {
+            return all;
+        }
+        let is_known = plan.fwd == Fwd::Partial || plan.stored.is_some();
+        if is_known || flights.is_joinable(&asked.key, own) { own } else { all }
     }
 
     /// Whether a fetch for this plan would be shared with somebody who has begun one, as
     /// things stand.
     pub fn would_follow(&self, asked: &Asked, plan: &Plan, seen: Option<&Arc<Variants>>) -> bool {
-        let secondary = seen.map_or(0, |variants| known_secondary(variants, asked));
-        plan.collapse && self.shared.flights.is_joinable(&asked.key, secondary)
+        plan.collapse && self.shared.flights.is_joinable(&asked.key, self.lane(asked, plan, seen))
     }
 
     /// Refreshes a stored response in the background, unless somebody does already. `place`
     /// is held until that is done.
     pub fn refresh(&self, asked: &Arc<Asked>, plan: Plan, seen: Option<&Arc<Variants>>, place: Place) {
-        let secondary = seen.map_or(0, |variants| known_secondary(variants, asked));
+        let lane = self.lane(asked, &plan, seen);
         let limits = Limits { followers: usize::MAX, ..self.limits(&asked.rules) };
         let usable = |_: &Flowing| true;
         if let Joined::Lead(lease) =
-            self.shared.flights.join(&asked.key, secondary, seen, self.store(), limits, usable)
+            self.shared.flights.join(&asked.key, lane, seen, self.store(), limits, usable)
         {
             self.counters().refreshes.up();
             let flight = fly::fly(self.clone(), Arc::clone(asked), plan, lease, None);
@@ -412,30 +454,50 @@ impl Fetcher {
         self.shared.origins.iter().for_each(Group::close_expired);
     }
 
-    /// Begins a flight and takes the leader's seat in it.
-    async fn lead(&self, asked: &Arc<Asked>, plan: Plan, lease: Lease, place: Option<Arc<Place>>) -> Fetched {
+    /// Begins a flight and takes the leader's seat in it. Nothing comes of it where that is a
+    /// part, and not the one that is wanted.
+    async fn lead(
+        &self,
+        asked: &Arc<Asked>,
+        plan: &Plan,
+        lease: Lease,
+        place: Option<Arc<Place>>,
+    ) -> Option<Fetched> {
         let mut seat = lease.seat();
         let (private, for_us) = oneshot::channel();
-        let flight = fly::fly(self.clone(), Arc::clone(asked), plan, lease, Some(private));
+        let flight = fly::fly(self.clone(), Arc::clone(asked), plan.clone(), lease, Some(private));
         tokio::spawn(async move {
             let _place = place;
             flight.await;
         });
-        match seat.landing(asked.interims.as_deref()).await {
+        Some(match seat.landing(asked.interims.as_deref()).await {
+            Landing::Flowing { response, .. } if !self.serves(asked, plan, &response) => return None,
             Landing::Flowing { response, .. } => Fetched::Flowing { response, seat, collapsed: false },
             Landing::Freshened { response, kept, .. } => {
                 Fetched::Freshened { response, kept, collapsed: false }
             }
             Landing::Failed(why) => Fetched::Failed(why),
             Landing::Nothing { .. } => match for_us.await {
-                Ok(private) => Fetched::Private(private),
+                Ok(private) => Fetched::Private(part::cut(private, asked, plan, self.clock().now())?),
                 Err(_) => Fetched::Failed(Failed::Lost),
             },
+        })
+    }
+
+    /// Whether what is on its way has what the request asks for, and soon enough.
+    fn serves(&self, asked: &Asked, plan: &Plan, response: &Flowing) -> bool {
+        let Asked { presented, rules, .. } = asked;
+        match &response.place {
+            Some(place) => partial::serves(presented, &response.head, place, rules, self.clock().now()),
+            // What ignores ranges would be asked in vain.
+            None if plan.part.is_none() || response.ignores_ranges => true,
+            None if response.head.status != StatusCode::OK => true,
+            None => partial::comes_soon(presented, response.body.arrived(), response.length, rules),
         }
     }
 
     /// Waits for another one's flight to land.
-    async fn follow(&self, asked: &Asked, mut follower: Follower) -> Followed {
+    async fn follow(&self, asked: &Asked, plan: &Plan, mut follower: Follower) -> Followed {
         let patience = self.settings().follower_wait;
         let landing = {
             let _waiting = self.counters().followers_waiting.hold();
@@ -465,6 +527,7 @@ impl Fetcher {
             Ok(Landing::Flowing { response, shared: true }) => {
                 match other_variant(&response.head.secondary) {
                     Some(other) => Followed::OtherVariant(other),
+                    None if !self.serves(asked, plan, &response) => Followed::OtherPart,
                     None => Followed::Got(Fetched::Flowing { response, seat: follower, collapsed: true }),
                 }
             }
@@ -474,6 +537,9 @@ impl Fetcher {
                 }
                 match other_variant(&response.head.secondary) {
                     Some(other) => Followed::OtherVariant(other),
+                    None if !partial::answers(&asked.presented, &response, rules, self.clock().now()) => {
+                        Followed::Got(Fetched::LookAgain)
+                    }
                     None => Followed::Got(Fetched::Freshened { response, kept, collapsed: true }),
                 }
             }
@@ -506,7 +572,7 @@ impl Fetcher {
             }
             return;
         }
-        match freshen::head_updates(&stored.head.fields, stored.body.len(), update) {
+        match freshen::head_updates(&stored.head.fields, stored.complete_len(), update) {
             HeadEffect::Invalidate => {
                 stored.soft_purge();
             }
@@ -514,8 +580,7 @@ impl Fetcher {
                 let fields = freshen::freshen(&stored.head.fields, update);
                 let readmitted = readmit(&asked.presented, &stored.head, fields, moments, &asked.rules);
                 if readmitted.kept.is_ok() {
-                    let trailers = stored.trailers.as_deref().cloned();
-                    let fresh = StoredResponse::new(Arc::new(readmitted.head), stored.body.clone(), trailers);
+                    let fresh = stored.with_head(Arc::new(readmitted.head));
                     self.store().freshen(&asked.key, stored, fresh, None);
                 } else if !readmitted.kept.is_err_and(NotAdmitted::only_this_request) {
                     self.store().remove(&asked.key, stored);
@@ -600,14 +665,15 @@ impl Fetcher {
                     return Passed::Answer { status, fields, length, body, switched: None };
                 };
                 let seat = lease.seat();
-                let plan = Plan {
-                    fwd: Fwd::Method,
-                    collapse: false,
-                    stored: None,
-                    validate: false,
-                    stale_on_error: false,
+                let plan = Plan { fwd: Fwd::Method, collapse: false, ..Plan::rest() };
+                let landed = Landed {
+                    head: Arc::new(head),
+                    withheld,
+                    length,
+                    plan,
+                    place: None,
+                    ignores_ranges: false,
                 };
-                let landed = Landed { head: Arc::new(head), withheld, length, plan };
                 let (flowing, carried) = fly::carry(self.clone(), Arc::clone(asked), landed, body, lease);
                 tokio::spawn(carried);
                 Passed::Kept { response: flowing, seat }
@@ -738,6 +804,8 @@ enum Followed {
     Got(Fetched),
     /// The response is another variant; it is to join the flight of its own.
     OtherVariant(u64),
+    /// The response has not what is wanted of it.
+    OtherPart,
     /// The origin has failed, with this status.
     OriginFailed(StatusCode),
     /// There is nothing to share.

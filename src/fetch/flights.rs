@@ -37,13 +37,23 @@ pub struct Flights {
 }
 
 /// Which requests may share a flight: those for one cache key that, as far as is
-/// known, select the same variant.
+/// known, select the same variant, and want the same of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FlightKey {
     /// The cache key's hash.
     pub key: u128,
+    /// Which of the flights for it.
+    pub lane: Lane,
+}
+
+/// Which of the flights for a cache key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Lane {
     /// The secondary key's hash; zero as long as no `Vary` is known.
     pub secondary: u64,
+    /// The hash of the range that is asked for; zero for the whole, and as long as it is not
+    /// known whether there are parts to be had.
+    pub part: u64,
 }
 
 /// A fetch under way.
@@ -139,13 +149,13 @@ impl Flights {
     pub fn join(
         self: &Arc<Self>,
         key: &CacheKey,
-        secondary: u64,
+        lane: Lane,
         seen: Option<&Arc<Variants>>,
         store: &Store,
         limits: Limits,
         usable: impl Fn(&Flowing) -> bool,
     ) -> Joined {
-        let flight_key = FlightKey { key: key.hash, secondary };
+        let flight_key = FlightKey { key: key.hash, lane };
         // Noted before the store is looked into once more, so that whatever is
         // invalidated in between counts as later.
         let sequence = store.sequence();
@@ -198,9 +208,18 @@ impl Flights {
 
     /// Whether there is a flight for this key that can still be joined, as far as can be
     /// told without its lock being kept.
-    pub fn is_joinable(&self, key: &CacheKey, secondary: u64) -> bool {
-        let flight_key = FlightKey { key: key.hash, secondary };
+    pub fn is_joinable(&self, key: &CacheKey, lane: Lane) -> bool {
+        let flight_key = FlightKey { key: key.hash, lane };
         self.by_key.get(&flight_key).is_some_and(|flight| *flight.key == *key.text)
+    }
+
+    /// What is on its way in this lane for all who want it, if its head has come.
+    pub fn on_its_way(&self, key: &CacheKey, lane: Lane) -> Option<Arc<Flowing>> {
+        let flight = self.by_key.get(&FlightKey { key: key.hash, lane })?;
+        match &*flight.landing.borrow() {
+            Some(Landing::Flowing { response, shared: true }) => Some(Arc::clone(response)),
+            _ => None,
+        }
     }
 
     /// A flight that nobody can join, unless there are too many flights already.
@@ -285,6 +304,23 @@ impl Lease {
         let flight = Arc::clone(&self.flight);
         flight.seats.take();
         Follower { landing: flight.landing.subscribe(), flight }
+    }
+
+    /// Has turned out to bring what those in another lane want: the whole, or just a part. The
+    /// followers that there are stay; where that lane is taken no more come.
+    pub fn change_to(&mut self, part: u64) {
+        let Some(key) = self.key.filter(|key| key.lane.part != part) else { return };
+        let new = FlightKey { lane: Lane { part, ..key.lane }, ..key };
+        let moved = match self.flights.by_key.entry(new) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(entry) => {
+                entry.insert(Arc::clone(&self.flight));
+                true
+            }
+        };
+        // It is seen in both for a moment, and never in none.
+        self.close();
+        self.key = Some(new).filter(|_| moved);
     }
 
     /// Takes no more followers: later requests begin a flight of their own.

@@ -8,17 +8,21 @@ use tokio::sync::oneshot;
 
 use super::fetcher::{Asked, Failed, Fetcher, Keep, Private};
 use super::flights::{Landing, Lease};
+use super::part;
 use super::request::{self, Purpose};
 use crate::clock::Wall;
 use crate::message::{Body, Broken, Piece};
 use crate::origin::Exchange;
 use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
 use crate::policy::decide::{Plan, is_servable, may_answer_others};
+use crate::policy::partial::{self, Place};
+use crate::policy::site::RangeMiss;
 use crate::rfc::fields::Fields;
+use crate::rfc::range::{self, Spec};
 use crate::rfc::{connection, freshen, validator};
 use crate::store::{Inserted, Rival};
 use crate::stored::filling::{self, Abandoned, Filling, Writer};
-use crate::stored::{Head, StoredResponse};
+use crate::stored::{Head, StoredBody, StoredResponse};
 
 /// A response whose body is on its way.
 pub struct Flowing {
@@ -28,6 +32,10 @@ pub struct Flowing {
     pub body: Filling,
     /// The body's length in bytes, when the origin has told it.
     pub length: Option<u64>,
+    /// Where the body belongs, if it is only a part of the content.
+    pub place: Option<Place>,
+    /// Whether it is the whole, though a part was asked for.
+    pub ignores_ranges: bool,
     /// Fields that only the leader's client may see.
     pub withheld: Fields,
     /// Whether it will be stored, as far as is known when it lands.
@@ -48,6 +56,13 @@ pub(super) async fn fly(
         _ => Purpose::Store,
     };
     let mut head = request::request(&asked, fetcher.hop(), purpose);
+    if let Some(spec) = &plan.part {
+        head.fields.set("range", spec.to_string());
+    }
+    let gap = plan.gap.as_ref().filter(|gap| part::may_fill(&fetcher, &asked, gap));
+    if let Some(gap) = gap {
+        part::ask_for_gap(&mut head.fields, gap);
+    }
     fetcher.ask_shield(&asked.rules, &mut head.fields);
     let requested = fetcher.clock().now();
     let outgoing = fetcher.outgoing(&asked, head, None, false, Some(lease.tell()));
@@ -83,6 +98,33 @@ pub(super) async fn fly(
                 not_modified(&fetcher, &asked, stored, exchange.head.fields, moments, &lease);
             }
             _ => failed(&fetcher, &asked, &plan, &lease, Failed::Unasked304),
+        };
+    }
+    if status == StatusCode::RANGE_NOT_SATISFIABLE && gap.is_some() {
+        let plan = Plan { gap: None, ..plan };
+        drop(exchange);
+        return Box::pin(fly(fetcher, asked, plan, lease, private)).await;
+    }
+    if let (StatusCode::RANGE_NOT_SATISFIABLE, Some(spec)) = (status, &plan.part) {
+        // How long the whole is shows in its beginning, which is good for others as well; a
+        // whole that is empty has none.
+        let first = Spec::first(asked.rules.range_slice);
+        let part = (*spec != first).then_some(first);
+        let plan = Plan { part, stored: None, validate: false, stale_on_error: false, ..plan };
+        drop(exchange);
+        return Box::pin(fly(fetcher, asked, plan, lease, private)).await;
+    }
+    if let Some(gap) = gap.filter(|_| status == StatusCode::PARTIAL_CONTENT) {
+        return match part::fill_gap(&fetcher, &asked, gap, exchange, moments) {
+            Some((head, body)) => {
+                let length = Some(gap.stored.complete_len());
+                let withheld = Fields::new();
+                let landed = Landed { head, withheld, length, plan, place: None, ignores_ranges: false };
+                let (_, rest) = carry(fetcher, asked, landed, body, lease);
+                rest.await;
+            }
+            // It is not what is lacking any more.
+            None => Box::pin(fly(fetcher, asked, Plan { gap: None, ..plan }, lease, private)).await,
         };
     }
     if plan.stale_on_error && is_failure(status) {
@@ -124,14 +166,13 @@ fn not_modified(
     let only_this_request = readmitted.kept.is_err_and(NotAdmitted::only_this_request);
     let head = Arc::new(readmitted.head);
     let marker = marker_for(&head, asked, fetcher);
-    let trailers = stored.trailers.as_deref().cloned();
-    let fresh = StoredResponse::new(Arc::clone(&head), stored.body.clone(), trailers.clone());
+    let fresh = stored.with_head(Arc::clone(&head));
     let (response, kept) = if may_keep {
         match fetcher.store().freshen(&asked.key, stored, fresh, marker) {
             Inserted::Stored(fresh) => (fresh, true),
             // Those who asked before the invalidation may still have it.
             Inserted::Fenced(_) | Inserted::Gone | Inserted::Outdone => {
-                (Arc::new(StoredResponse::new(head, stored.body.clone(), trailers)), false)
+                (Arc::new(stored.with_head(head)), false)
             }
         }
     } else {
@@ -159,17 +200,25 @@ async fn arrived(
     let mut fields = head.fields;
     let length = content_length(&fields, head.status);
     connection::strip(&mut fields);
+    let is_part = head.status == StatusCode::PARTIAL_CONTENT && plan.part.is_some();
+    let place = is_part.then(|| partial::place(&fields, length, moments.received));
+    let ignores_ranges = plan.part.is_some() && head.status == StatusCode::OK;
     let outdone =
         |stored: &Arc<StoredResponse>| rival(stored, head.status, moments.requested, &fetcher, &asked);
     let admission = if plan.stored.as_ref().is_some_and(|stored| outdone(stored) == Rival::Stays) {
         // This client may not have what is stored; the others may.
         Admission::Refuse { fields, why: NotAdmitted::Outdone }
     } else {
-        admit(&asked.presented, head.status, fields, moments, &asked.rules)
+        match &place {
+            None => admit(&asked.presented, head.status, fields, moments, &asked.rules),
+            Some(Err(why)) => Admission::Refuse { fields, why: *why },
+            Some(Ok(place)) => admit_part(&asked, fields, place, moments),
+        }
     };
     match admission {
         Admission::Refuse { fields, why } => {
             lease.close();
+            fetcher.counters().parts_refused.add(u64::from(why == NotAdmitted::Uncombinable));
             let only_this_request = why.only_this_request();
             if !only_this_request && speaks_for_all(head.status) {
                 fetcher.store().mark(&asked.key, moments.received.plus(asked.rules.hit_for_miss));
@@ -190,10 +239,25 @@ async fn arrived(
         }
         Admission::Store { head, withheld } => {
             let head = Arc::new(head);
-            let landed = Landed { head, withheld, length, plan };
+            let place = place.and_then(Result::ok).filter(|place| !place.is_whole() || length.is_none());
+            lease.change_to(part::lane(plan.part.as_ref().filter(|_| place.is_some())));
+            let landed = Landed { head, withheld, length, plan, place, ignores_ranges };
             let (_, rest) = carry(fetcher, asked, landed, body, lease);
             rest.await;
         }
+    }
+}
+
+/// Judges a part with the status that the whole would have (RFC 9111 3.3).
+pub(super) fn admit_part(asked: &Asked, mut fields: Fields, place: &Place, moments: Moments) -> Admission {
+    fields.remove("content-range");
+    range::remove_digests(&mut fields);
+    match admit(&asked.presented, StatusCode::OK, fields, moments, &asked.rules) {
+        Admission::Refuse { mut fields, why } => {
+            fields.set("content-range", range::content_range(&place.range, place.complete));
+            Admission::Refuse { fields, why }
+        }
+        admission => admission,
     }
 }
 
@@ -203,6 +267,8 @@ pub(super) struct Landed {
     pub withheld: Fields,
     pub length: Option<u64>,
     pub plan: Plan,
+    pub place: Option<Place>,
+    pub ignores_ranges: bool,
 }
 
 /// Lands a response that may be stored. Returns it, and the rest of the flight:
@@ -214,7 +280,7 @@ pub(super) fn carry(
     body: Body,
     mut lease: Lease,
 ) -> (Arc<Flowing>, impl Future<Output = ()> + Send) {
-    let Landed { head, withheld, length, plan } = landed;
+    let Landed { head, withheld, length, plan, place, ignores_ranges } = landed;
     let (filling, writer) = filling::filling(fetcher.budget(), lease.seats());
     let marker = marker_for(&head, &asked, &fetcher);
     let shared = marker.is_none();
@@ -223,37 +289,82 @@ pub(super) fn carry(
         fetcher.store().mark(&asked.key, until);
     }
     let keep = fetcher.room_for(0, length.unwrap_or(0));
-    let mut carrying = Carrying { fetcher, asked, writer, lease, keep: Keep::Whole };
+    let part = place.as_ref().map(|place| place.range.end - place.range.start);
+    let mut carrying = Carrying { fetcher, asked, writer, lease, keep: Keep::Whole, part };
     carrying.keep(keep);
+    if keep == Keep::TooLarge {
+        carrying.know(&head, place.as_ref(), length);
+    }
     let kept = keep == Keep::Whole;
-    let response = Arc::new(Flowing { head: Arc::clone(&head), body: filling, length, withheld, kept });
+    let response = Arc::new(Flowing {
+        head: Arc::clone(&head),
+        body: filling,
+        length,
+        place: place.clone(),
+        ignores_ranges,
+        withheld,
+        kept,
+    });
     carrying.lease.land(Landing::Flowing { response: Arc::clone(&response), shared });
 
     let rest = async move {
         let outcome = carrying.fill(body).await;
-        let Carrying { fetcher, asked, mut writer, lease: _lease, keep } = carrying;
+        let Carrying { fetcher, asked, mut writer, lease: _lease, keep, .. } = carrying;
         match (outcome, keep) {
+            (Ok(_), Keep::Whole) if let Some(place) = &place => {
+                if writer.len() != place.range.end - place.range.start {
+                    // It is not what it has said.
+                    fetcher.complain(&asked, format_args!("a part is not as long as it says"));
+                    fetcher.counters().parts_refused.up();
+                    return writer.fail(Broken::CutOff);
+                }
+                let body = writer.compact().await;
+                if part::store(&fetcher, &asked, &head, place, &body, marker) {
+                    writer.kept();
+                }
+                writer.complete();
+            }
             (Ok(trailers), Keep::Whole) => {
                 let body = writer.compact().await;
-                let (status, requested) = (head.status, head.requested);
-                let response = StoredResponse::new(head, body, trailers);
-                let rival = |stored: &StoredResponse| rival(stored, status, requested, &fetcher, &asked);
+                let response = StoredResponse::new(Arc::clone(&head), body, trailers);
+                let now = fetcher.clock().now();
+                let rival = |stored: &StoredResponse| match rival(
+                    stored,
+                    head.status,
+                    head.requested,
+                    &fetcher,
+                    &asked,
+                ) {
+                    Rival::Stays if part::completes(&head, stored, now) => Rival::Yields,
+                    rival => rival,
+                };
                 if let Inserted::Stored(_) = fetcher.store().insert(&asked.key, response, rival, marker) {
                     writer.kept();
                 }
                 writer.complete();
             }
-            (Err(Unfinished::Broken(why)), _) => {
+            (Err(Unfinished::Broken(why)), keep) => {
                 fetcher.complain(&asked, format_args!("response broke off: {why}"));
+                let begun = place.or_else(|| whole_of(&head, length, fetcher.clock().now()));
+                let takes_place = plan.stored.as_ref().is_none_or(|stored| !stored.is_complete());
+                if keep == Keep::Whole && takes_place {
+                    keep_begun(&fetcher, &asked, &head, begun, &mut writer, marker).await;
+                }
                 if let Some(stored) = &plan.stored {
                     fetcher.refresh_failed(&asked, stored);
                 }
                 writer.fail(why);
             }
+            (Err(Unfinished::Unread), Keep::Whole) => {
+                fetcher.counters().fetches_abandoned.up();
+                keep_begun(&fetcher, &asked, &head, place, &mut writer, marker).await;
+            }
             (not_kept, keep) => {
                 match (&plan.stored, keep) {
                     // The origin has something else now, and it is not for keeping.
-                    (Some(stored), Keep::TooLarge) => fetcher.store().remove(&asked.key, stored),
+                    (Some(stored), Keep::TooLarge) if place.is_none() => {
+                        fetcher.store().remove(&asked.key, stored)
+                    }
                     (Some(stored), _) => fetcher.refresh_failed(&asked, stored),
                     (None, _) => {}
                 }
@@ -267,10 +378,41 @@ pub(super) fn carry(
     (response, rest)
 }
 
+/// Keeps what has come of a body that does not come to its end.
+async fn keep_begun(
+    fetcher: &Fetcher,
+    asked: &Asked,
+    head: &Arc<Head>,
+    begun: Option<Place>,
+    writer: &mut Writer,
+    marker: Option<Wall>,
+) {
+    let Some(place) = begun.and_then(|place| as_far_as(place, writer.len())) else { return };
+    let body = writer.compact().await;
+    if part::store(fetcher, asked, head, &place, &body, marker) {
+        writer.kept();
+    }
+}
+
+/// Where a response belongs that has begun as a whole, if it can be kept as a part as well
+/// (RFC 9111 3.3).
+fn whole_of(head: &Head, length: Option<u64>, now: Wall) -> Option<Place> {
+    let complete =
+        length.filter(|_| head.status == StatusCode::OK && validator::is_strong(&head.fields, now))?;
+    Some(Place { range: 0..complete, complete })
+}
+
+/// So much of what was to come.
+fn as_far_as(place: Place, arrived: u64) -> Option<Place> {
+    let end = place.range.start.saturating_add(arrived).min(place.range.end);
+    let range = place.range.start..end;
+    (!range.is_empty()).then_some(Place { range, ..place })
+}
+
 /// How a stored response stands to one of this status that was asked for at
 /// `requested`: what was asked for later stays, and so does what may be served
 /// where the newcomer is a failure of the origin.
-fn rival(
+pub(super) fn rival(
     stored: &StoredResponse,
     status: StatusCode,
     requested: Wall,
@@ -302,12 +444,16 @@ struct Carrying {
     writer: Writer,
     lease: Lease,
     keep: Keep,
+    /// The length of the part that it is.
+    part: Option<u64>,
 }
 
 /// Why a body did not come to its end.
 enum Unfinished {
     Broken(Broken),
     Abandoned,
+    /// It is a long part, and nobody waits for what is missing of it.
+    Unread,
 }
 
 impl Carrying {
@@ -319,6 +465,8 @@ impl Carrying {
         match keep {
             Keep::Whole => return,
             Keep::NoRoom => counters.store_no_room.up(),
+            // Other parts may well be kept.
+            Keep::TooLarge if self.part.is_some() => counters.store_too_large.up(),
             Keep::TooLarge => {
                 counters.store_too_large.up();
                 let until = self.fetcher.clock().now().plus(self.asked.rules.hit_for_miss);
@@ -327,6 +475,32 @@ impl Carrying {
         }
         self.lease.close();
         self.writer.keep_only(self.fetcher.window());
+    }
+
+    /// Notes the length and the validator of what is too large to be kept whole, with no part of
+    /// it: so ranges of it are asked for one by one, and kept.
+    fn know(&self, head: &Arc<Head>, place: Option<&Place>, length: Option<u64>) {
+        let Carrying { fetcher, asked, .. } = self;
+        let now = fetcher.clock().now();
+        let place = place.cloned().or_else(|| whole_of(head, length, now));
+        let Some(place) = place.filter(|_| asked.rules.range_miss != RangeMiss::Whole) else { return };
+        let marker = self.part.is_none().then(|| now.plus(asked.rules.hit_for_miss));
+        let nothing = Place { range: place.range.start..place.range.start, ..place };
+        part::store(fetcher, asked, head, &nothing, &StoredBody::default(), marker);
+    }
+
+    /// Whether it is a part that nobody reads any more, and more than a slice is missing beyond
+    /// the next `more` bytes. Whoever looks around in a film would make the origin send the
+    /// rest of it each time.
+    fn is_in_vain(&mut self, more: u64) -> bool {
+        let arrived = self.writer.len().saturating_add(more);
+        let missing = self.part.map_or(0, |part| part.saturating_sub(arrived));
+        if missing <= self.asked.rules.range_slice || self.writer.is_read() {
+            return false;
+        }
+        // Somebody may have joined just now; later nobody does.
+        self.lease.close();
+        !self.writer.is_read()
     }
 
     /// Moves the body into the filling one; returns the trailer section.
@@ -340,6 +514,9 @@ impl Carrying {
                         self.keep(keep);
                     } else {
                         self.writer.keep_only(self.fetcher.window());
+                    }
+                    if self.is_in_vain(bytes.len() as u64) {
+                        return Err(Unfinished::Unread);
                     }
                     let pushed = self.writer.push(bytes, self.fetcher.settings().slow_reader).await;
                     pushed.map_err(|Abandoned| Unfinished::Abandoned)?;

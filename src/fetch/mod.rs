@@ -11,13 +11,14 @@
 mod fetcher;
 mod flights;
 mod fly;
+mod part;
 mod request;
 mod shield;
 
 use std::time::Duration;
 
 pub use fetcher::{Asked, Common, Failed, Fetched, Fetcher, Passed, Private};
-pub use flights::{Flights, Follower, Joined, Limits};
+pub use flights::{Flights, Follower, Joined, Lane, Limits};
 pub use fly::Flowing;
 pub use request::{Purpose, request as origin_request, via_member};
 pub use shield::{OfShield, Shields};

@@ -376,6 +376,11 @@ table! {
     store_outdone: Counter "forebay_store_outdone_total" {""} "Responses not stored because something better is: a newer response, or a usable one where this is a 5xx.";
     store_no_room: Counter "forebay_store_no_room_total" {""} "Responses streamed and not kept because collapse.max_filling_bytes was reached.";
     store_too_large: Counter "forebay_store_too_large_total" {""} "Responses streamed and not kept because they were larger than store.max_response_percent allows.";
+    parts_stored: Counter "forebay_parts_stored_total" {""} "Parts of responses stored: of a range that was asked for, or of a body that broke off.";
+    parts_completed: Counter "forebay_parts_completed_total" {""} "Responses that were complete when the last of their parts had come.";
+    parts_dropped: Counter "forebay_parts_dropped_total" {""} "Parts dropped because max_parts was reached, or what store.max_response_percent allows.";
+    parts_refused: Counter "forebay_parts_refused_total" {""} "Parts not stored because they had no strong validator, did not say where they belong, or contradicted themselves.";
+    parts_unfit: Counter "forebay_parts_unfit_total" {""} "Parts that were not what a client had asked for, so that the whole was.";
     store_marked: Counter "forebay_store_marked_total" {""} "Hit-for-miss markers left.";
     store_variants_dropped: Counter "forebay_store_variants_dropped_total" {""} "Variants dropped because store.max_variants was reached.";
 

@@ -64,6 +64,9 @@ pub enum NotAdmitted {
     Outdone,
     /// It has more tags than can be kept, and a purge could miss it.
     TooManyTags,
+    /// It is a part that cannot be combined with others: it has no strong validator, does not
+    /// say where it belongs, or contradicts itself.
+    Uncombinable,
 }
 
 impl NotAdmitted {
@@ -76,6 +79,7 @@ impl NotAdmitted {
             NotAdmitted::Useless => "no-use",
             NotAdmitted::Outdone => "error",
             NotAdmitted::TooManyTags => "tags",
+            NotAdmitted::Uncombinable => "partial",
         }
     }
 
@@ -84,9 +88,11 @@ impl NotAdmitted {
         match self {
             NotAdmitted::Standard(why) => why.only_this_request(),
             NotAdmitted::Outdone => true,
-            NotAdmitted::SetCookie | NotAdmitted::Rule | NotAdmitted::Useless | NotAdmitted::TooManyTags => {
-                false
-            }
+            NotAdmitted::SetCookie
+            | NotAdmitted::Rule
+            | NotAdmitted::Useless
+            | NotAdmitted::TooManyTags
+            | NotAdmitted::Uncombinable => false,
         }
     }
 }

@@ -4,16 +4,19 @@
 //! No I/O and no clock, so that an explanation for a person can ask the same
 //! function that serves.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, StatusCode};
 
 use super::normalise::Presented;
+use super::partial;
 use super::site::{HonourRequest, Mode, Rules};
 use crate::clock::Wall;
 use crate::rfc::cache_control::{MaxStale, RequestDirectives};
 use crate::rfc::cache_status::Fwd;
+use crate::rfc::range::Spec;
 use crate::rfc::validator;
 use crate::stored::{StoredResponse, Variants};
 
@@ -64,18 +67,48 @@ pub struct Plan {
     pub validate: bool,
     /// Whether it may answer when the origin fails or is late.
     pub stale_on_error: bool,
+    /// The range that is asked for, where it is not the whole.
+    pub part: Option<Spec>,
+    /// What the whole that is wanted lacks, where that is one range.
+    pub gap: Option<Gap>,
+}
+
+/// The one range that an incomplete response lacks (RFC 9111 3.4).
+#[derive(Clone, Debug)]
+pub struct Gap {
+    /// The response.
+    pub stored: Arc<StoredResponse>,
+    /// What it lacks.
+    pub range: Range<u64>,
 }
 
 impl Plan {
     /// To refresh a stale response in the background. Whatever goes wrong with
     /// that, the response that is served meanwhile stays.
-    pub fn refresh(response: &Arc<StoredResponse>) -> Plan {
+    pub fn refresh(request: &Presented, response: &Arc<StoredResponse>, rules: &Rules, now: Wall) -> Plan {
         Plan {
+            part: part(request, response, rules, now),
+            gap: None,
             fwd: Fwd::Stale,
             collapse: true,
             validate: validator::conditional_fields(&response.head.fields).next().is_some(),
             stored: Some(Arc::clone(response)),
             stale_on_error: true,
+        }
+    }
+}
+
+impl Plan {
+    /// To get the whole in the background, where a part has been got.
+    pub fn rest() -> Plan {
+        Plan {
+            fwd: Fwd::Partial,
+            collapse: true,
+            stored: None,
+            validate: false,
+            stale_on_error: false,
+            part: None,
+            gap: None,
         }
     }
 }
@@ -167,8 +200,13 @@ pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now:
             stored: None,
             validate: false,
             stale_on_error: false,
+            part: partial::asks(request, None, rules, now),
+            gap: None,
         });
     };
+    if !partial::answers(request, response, rules, now) {
+        return incomplete(request, response, rules, asked.only_if_cached, marked, now);
+    }
 
     let stale_for = response.stale_for(now);
     let usable = !response.head.always_validate;
@@ -201,9 +239,49 @@ pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now:
         fwd: if too_old_for_client { Fwd::Request } else { Fwd::Stale },
         collapse: !marked,
         validate: validator::conditional_fields(&response.head.fields).next().is_some(),
+        part: part(request, response, rules, now),
+        gap: None,
         stored: Some(Arc::clone(response)),
         stale_on_error,
     })
+}
+
+/// What is done where the response that the request selects is not complete, and lacks what
+/// the request asks for.
+fn incomplete(
+    request: &Presented,
+    response: &Arc<StoredResponse>,
+    rules: &Rules,
+    only_if_cached: bool,
+    marked: bool,
+    now: Wall,
+) -> Decision {
+    if only_if_cached {
+        return Decision::NotCached;
+    }
+    if request.method == Method::HEAD {
+        // A response to it may well freshen the parts. Where nobody is asked it is of no use.
+        let stored = Some(Arc::clone(response)).filter(|_| rules.mode == Mode::Proxy);
+        return Decision::Pass(Pass { why: PassReason::Head, stored, stale_on_error: false });
+    }
+    let part = partial::asks(request, Some(response), rules, now);
+    if part.is_none() && marked && WISHES.iter().any(|name| request.fields.contains(name)) {
+        return Decision::Pass(Pass { why: PassReason::Less, stored: None, stale_on_error: false });
+    }
+    let gap = partial::gap(response, rules).filter(|_| part.is_none());
+    let gap = gap.map(|range| Gap { stored: Arc::clone(response), range });
+    // The whole may be too large to be shared; its parts are not.
+    Decision::Fetch(Plan { collapse: !marked || part.is_some(), part, gap, ..Plan::rest() })
+}
+
+/// The range with which a stored response is validated; the whole is with none. That there
+/// was nothing says nothing of how large it is now.
+fn part(request: &Presented, response: &StoredResponse, rules: &Rules, now: Wall) -> Option<Spec> {
+    match response.is_complete() {
+        true if response.head.status == StatusCode::OK => None,
+        true => partial::asks(request, None, rules, now),
+        false => partial::asks(request, Some(response), rules, now),
+    }
 }
 
 /// Whether a response that came just now may answer others as well: it is fresh,

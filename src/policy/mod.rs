@@ -10,6 +10,7 @@ pub mod fallback;
 pub mod hop;
 pub mod narrow;
 pub mod normalise;
+pub mod partial;
 pub mod site;
 pub mod tags;
 

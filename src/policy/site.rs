@@ -124,6 +124,12 @@ pub struct Rules {
     /// How many ranges of one request are answered; a request for more gets the
     /// whole response (RFC 9110 14.2).
     pub max_ranges: usize,
+    /// What is asked for where a range is missing.
+    pub range_miss: RangeMiss,
+    /// To multiples of how many bytes a range is widened that the origin is asked for.
+    pub range_slice: u64,
+    /// The most parts that are kept of one response.
+    pub max_parts: usize,
     /// In which fields a response says its tags, in lower case.
     pub tag_fields: FieldNames,
     /// Whether those fields are kept from clients.
@@ -218,6 +224,17 @@ pub enum SetCookie {
     Store,
 }
 
+/// What is asked for where a range is missing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RangeMiss {
+    /// The range alone.
+    Range,
+    /// The whole, from the beginning.
+    Whole,
+    /// The range, and then the whole in the background.
+    Both,
+}
+
 /// Which `Cache-Control` directives of a request count (RFC 9111 5.2.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HonourRequest {
@@ -278,6 +295,9 @@ impl Default for Rules {
             surrogate_control: false,
             sort_accept_language: false,
             max_ranges: 16,
+            range_miss: RangeMiss::Range,
+            range_slice: 1024 * 1024,
+            max_parts: 1024,
             tag_fields: FieldNames::tags(),
             strip_tags: true,
             forwarded: Forwarded::XForwarded,

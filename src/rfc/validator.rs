@@ -130,6 +130,26 @@ pub fn if_range_holds(request: &Fields, response: &Fields, now: Wall) -> bool {
     asked == modified && modified < sent
 }
 
+/// Whether a response is told apart from every other one by a strong validator (RFC 9110
+/// 8.8.1): a strong entity tag, or without any tag a date of change that is older than the
+/// response by a second at least (8.8.2.2).
+pub fn is_strong(response: &Fields, now: Wall) -> bool {
+    if let Some(tag) = response.get("etag") {
+        return EntityTag::parse(tag).is_some_and(|tag| !tag.weak);
+    }
+    let time = |name| response.get(name).and_then(|text| date::parse(text, now));
+    time("last-modified").zip(time("date")).is_some_and(|(modified, sent)| modified < sent)
+}
+
+/// Whether two responses are parts of the same representation (RFC 9110 15.3.7.3).
+pub fn is_same_representation(one: &Fields, other: &Fields, now: Wall) -> bool {
+    let same = match (one.get("etag"), other.get("etag")) {
+        (None, None) => one.get("last-modified") == other.get("last-modified"),
+        (one, other) => one == other,
+    };
+    same && is_strong(one, now) && is_strong(other, now)
+}
+
 /// The fields with which a stored response is validated, its validators verbatim
 /// (RFC 9111 4.3.1).
 pub fn conditional_fields(stored: &Fields) -> impl Iterator<Item = (&'static str, &[u8])> {

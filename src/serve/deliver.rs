@@ -51,8 +51,10 @@ enum Part {
 /// A response that may be shared, as this client is to have it.
 pub(super) fn deliver(mut walk: Walk<'_>, source: Source<'_>, answer: Answer) -> Reply {
     let (head, length): (&Head, Option<u64>) = match &source {
-        Source::Stored(response) => (&response.head, Some(response.body.len())),
-        Source::Flowing(response, _) => (&response.head, response.length),
+        Source::Stored(response) => (&response.head, Some(response.complete_len())),
+        Source::Flowing(response, _) => {
+            (&response.head, response.place.as_ref().map(|place| place.complete).or(response.length))
+        }
     };
     let request = &walk.asked.presented;
 
@@ -76,6 +78,11 @@ pub(super) fn deliver(mut walk: Walk<'_>, source: Source<'_>, answer: Answer) ->
         tags::strip(&mut fields, &walk.asked.rules);
         fields
     });
+    // What is on its way may end before what was asked for does (RFC 9110 15.3.7).
+    let end = match &source {
+        Source::Flowing(response, _) => response.place.as_ref().map_or(u64::MAX, |place| place.range.end),
+        Source::Stored(_) => u64::MAX,
+    };
     let (status, part, mut length) = match precondition {
         Precondition::Failed => {
             changed = Some(Fields::new());
@@ -85,10 +92,10 @@ pub(super) fn deliver(mut walk: Walk<'_>, source: Source<'_>, answer: Answer) ->
             changed = Some(validator::not_modified(changed.as_ref().unwrap_or(&head.fields)));
             (StatusCode::NOT_MODIFIED, Part::Nothing, None)
         }
-        Precondition::Proceed => select_part(&walk, head, length, flows, &mut changed),
+        Precondition::Proceed => select_part(&walk, head, length, flows, end, &mut changed),
     };
-    if let Part::Many(_) = part {
-        changed.get_or_insert_with(|| head.fields.clone());
+    if !is_there(&source, &part) {
+        return synth::failed(walk, &Failed::Lost);
     }
     let base = match (&changed, &source) {
         (Some(_), _) => Base::None,
@@ -141,22 +148,26 @@ pub(super) fn deliver(mut walk: Walk<'_>, source: Source<'_>, answer: Answer) ->
             let whole = 0..response.body.len();
             ReplyContent::Stored(response, whole, trailers)
         }
-        (Part::One(range), Source::Stored(response)) => ReplyContent::Stored(response, range, None),
+        (Part::One(range), Source::Stored(response)) if response.is_complete() => {
+            ReplyContent::Stored(response, range, None)
+        }
+        (Part::One(range), Source::Stored(response)) => ReplyContent::Read(response.read(range)),
         (Part::Many(ranges), Source::Stored(response)) => {
             let boundary = boundary.unwrap_or_default();
             let content_type = response.head.fields.get("content-type");
-            let multipart = Multipart::new(&boundary, content_type, response.body.len());
+            let multipart = Multipart::new(&boundary, content_type, response.complete_len());
             length = Some(multipart.length(&ranges));
             fields.set("content-type", multipart.content_type());
             let parts: Vec<_> = ranges
                 .into_iter()
-                .map(|range| (Bytes::from(multipart.head(&range)), response.body.read(range)))
+                .map(|range| (Bytes::from(multipart.head(&range)), response.read(range)))
                 .collect();
             ReplyContent::Parts(parts.into_iter(), None, Bytes::from(multipart.end()))
         }
         (part, Source::Flowing(response, seat)) => {
+            let start = response.place.as_ref().map_or(0, |place| place.range.start);
             let range = match part {
-                Part::One(range) => range,
+                Part::One(range) => range.start.saturating_sub(start)..range.end.saturating_sub(start),
                 _ => 0..u64::MAX,
             };
             let reader = response.body.reader(range);
@@ -180,6 +191,21 @@ pub(super) fn deliver(mut walk: Walk<'_>, source: Source<'_>, answer: Answer) ->
         detail: answer.detail,
     };
     finish(walk, status, base, fields, length, content, answer.outcome, &status_member, None)
+}
+
+/// Whether this part of the response is there: who looks for parts makes sure of that, and
+/// nothing else than it may ever be sent in its place.
+fn is_there(source: &Source<'_>, part: &Part) -> bool {
+    match (source, part) {
+        (_, Part::Nothing) => true,
+        (Source::Stored(response), Part::Whole) => response.is_complete(),
+        (Source::Stored(response), Part::One(range)) => response.covers(range),
+        (Source::Stored(response), Part::Many(ranges)) => ranges.iter().all(|range| response.covers(range)),
+        (Source::Flowing(response, _), Part::One(range)) => {
+            response.place.as_ref().is_none_or(|place| place.range.contains(&range.start))
+        }
+        (Source::Flowing(response, _), Part::Whole | Part::Many(_)) => response.place.is_none(),
+    }
 }
 
 /// Whether a field goes with this status, where another one stands for the response's own.
@@ -286,6 +312,7 @@ fn select_part(
     head: &Head,
     length: Option<u64>,
     flows: bool,
+    end: u64,
     changed: &mut Option<Fields>,
 ) -> (StatusCode, Part, Option<u64>) {
     let request = &walk.asked.presented;
@@ -308,12 +335,17 @@ fn select_part(
             (StatusCode::RANGE_NOT_SATISFIABLE, Part::Nothing, Some(0))
         }
         Ranges::One(range) => {
+            let range = range.start..range.end.min(end).max(range.start);
             let fields = changed.get_or_insert_with(|| head.fields.clone());
             fields.set("content-range", range::content_range(&range, len));
+            range::remove_digests(fields);
             let part = range.end - range.start;
             (StatusCode::PARTIAL_CONTENT, Part::One(range), Some(part))
         }
-        Ranges::Many(ranges) => (StatusCode::PARTIAL_CONTENT, Part::Many(ranges), None),
+        Ranges::Many(ranges) => {
+            range::remove_digests(changed.get_or_insert_with(|| head.fields.clone()));
+            (StatusCode::PARTIAL_CONTENT, Part::Many(ranges), None)
+        }
     }
 }
 

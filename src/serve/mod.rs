@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use http::{Method, StatusCode, Version};
 
 use crate::clock::{self, Clock, Wall};
-use crate::fetch::{Asked, Failed, Fetched, Fetcher, Passed};
+use crate::fetch::{Asked, Failed, Fetched, Fetcher, Flowing, Passed};
 use crate::invalidate::ReadTo;
 use crate::message::READ;
 use crate::message::interim::Interims;
@@ -36,7 +36,7 @@ use crate::observe::counters::Counters;
 use crate::observe::request_id;
 use crate::origin::Content;
 use crate::policy::decide::{Pass, Plan, Stale};
-use crate::policy::site::{Mode, Presentation, Sites};
+use crate::policy::site::{Mode, Presentation, RangeMiss, Sites};
 use crate::policy::{Decision, Received, Refusal, decide, narrow, normalise};
 use crate::repopulate::Announcer;
 use crate::rfc::cache_status::Fwd;
@@ -414,7 +414,7 @@ impl<'a> Walk<'a> {
         if why == Stale::WhileRevalidate
             && response.may_refresh(self.now)
             && !fetcher.is_loop(&self.asked)
-            && let plan = Plan::refresh(&response)
+            && let plan = Plan::refresh(&self.asked.presented, &response, &self.asked.rules, self.now)
             && !fetcher.would_follow(&self.asked, &plan, seen)
             && let Ok(place) = self.server.door.place(Errand::Refresh)
         {
@@ -468,12 +468,14 @@ impl<'a> Walk<'a> {
                 synth::intercepted(self, private.status)
             }
             Fetched::Flowing { response, seat, collapsed } => {
+                self.want_rest(fetcher, &response, collapsed);
                 let outcome = if collapsed { Outcome::Collapsed } else { Outcome::Miss };
-                let status = Some(response.head.status.as_u16());
+                let is_part = response.place.is_some();
+                let status = Some(if is_part { 206 } else { response.head.status.as_u16() });
                 let answer = Answer {
                     outcome,
                     fwd: Some(plan.fwd),
-                    fwd_status: status.filter(|_| plan.fwd == Fwd::Stale),
+                    fwd_status: status.filter(|_| is_part || plan.fwd == Fwd::Stale),
                     stored: response.kept,
                     collapsed,
                     ..Answer::default()
@@ -504,6 +506,22 @@ impl<'a> Walk<'a> {
                 }
             }
         })
+    }
+
+    /// Gets the whole in the background where a part has been got, if the route is to and the
+    /// store would take it.
+    fn want_rest(&self, fetcher: &Fetcher, response: &Flowing, collapsed: bool) {
+        let wants = self.asked.rules.range_miss == RangeMiss::Both && !collapsed;
+        let Some(place) = response.place.as_ref().filter(|_| wants) else { return };
+        let found = self.server.store.find_in_memory(&self.asked.key);
+        let plan = Plan::rest();
+        if place.complete <= self.server.store.max_response()
+            && found.as_ref().is_none_or(|found| !found.is_marked(self.now))
+            && !fetcher.would_follow(&self.asked, &plan, found.as_ref())
+            && let Ok(place) = self.server.door.place(Errand::Refresh)
+        {
+            fetcher.refresh(&self.asked, plan, found.as_ref(), place);
+        }
     }
 
     /// Asks the origin for this client alone.

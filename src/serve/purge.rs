@@ -28,6 +28,7 @@ use crate::repopulate::announce::Miss;
 use crate::repopulate::{self, Announcer, Reason};
 use crate::rfc::date;
 use crate::rfc::fields::Fields;
+use crate::rfc::range::Spec;
 use crate::shed::Errand;
 use crate::store::Refused;
 use crate::stored::{CacheKey, Selector};
@@ -144,7 +145,10 @@ impl Server {
             let asked = Arc::new(Asked { presented, rules, key, interims: None });
             // Where there is no room, whoever asks next gets it refreshed.
             if let Ok(place) = self.door.place(Errand::Refresh) {
-                fetcher.refresh(&asked, Plan::refresh(&response), Some(&found), place);
+                let mut plan = Plan::refresh(&asked.presented, &response, &asked.rules, self.clock.now());
+                // Where there are only parts nobody has wanted the whole.
+                plan.part = (!response.is_complete()).then(|| Spec::first(asked.rules.range_slice));
+                fetcher.refresh(&asked, plan, Some(&found), place);
             }
         }
     }

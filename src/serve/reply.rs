@@ -65,6 +65,8 @@ pub enum ReplyContent {
     Made(Bytes),
     /// This range of a stored response, and perhaps its trailer section.
     Stored(Arc<StoredResponse>, Range<u64>, Option<Fields>),
+    /// These bytes of stored ones.
+    Read(body::Read),
     /// A response that is still arriving.
     Filling(filling::Reader),
     /// Several ranges of a stored response, each behind its own small head.
@@ -141,6 +143,7 @@ impl ReplyContent {
                     None => trailers.take().map(|trailers| Ok(Piece::Trailers(trailers))),
                 })
             }
+            ReplyContent::Read(read) => read.poll_next_unpin(cx),
             ReplyContent::Filling(reader) => reader.poll_next_unpin(cx),
             ReplyContent::Parts(parts, current, end) => {
                 let bytes = current.as_mut().and_then(Iterator::next).or_else(|| {

@@ -168,6 +168,11 @@ impl Filling {
         drop(state);
         Some(Reader { shared: Arc::clone(&self.shared), id, range, ended: false })
     }
+
+    /// How many bytes have arrived.
+    pub fn arrived(&self) -> u64 {
+        self.shared.state.lock().len
+    }
 }
 
 impl Writer {
@@ -218,6 +223,11 @@ impl Writer {
     /// Whether the body is still held whole.
     pub fn is_whole(&self) -> bool {
         self.shared.state.lock().window.is_none()
+    }
+
+    /// Whether anybody reads it, or is promised a reader.
+    pub fn is_read(&self) -> bool {
+        self.shared.seats.waiting() > 0 || self.shared.state.lock().readers.iter().any(Option::is_some)
     }
 
     /// Bytes received so far.

@@ -14,7 +14,7 @@ use http::StatusCode;
 
 use super::body::allocated;
 use super::index::Place;
-use super::{Names, StoredBody, Strength};
+use super::{Names, Parts, StoredBody, Strength};
 use crate::clock::Wall;
 use crate::rfc::age;
 use crate::rfc::fields::Fields;
@@ -53,15 +53,17 @@ pub struct Head {
     pub hidden: bool,
 }
 
-/// A response that is complete and may be reused.
+/// A response that may be reused: complete, or as far as its parts go.
 #[derive(Debug)]
 pub struct StoredResponse {
     /// Status, fields, and what follows from them.
     pub head: Head,
-    /// The complete content.
+    /// The complete content; nothing where there are [parts](StoredResponse::parts) of it.
     pub body: StoredBody,
     /// The trailer section, if there was one.
     pub trailers: Option<Box<Fields>>,
+    /// What there is of the content, where that is not all of it.
+    pub(super) parts: Option<Box<Parts>>,
     /// Its place in the index, with the word that says whether it is still valid;
     /// none as long as it is not stored.
     place: Option<Place>,
@@ -111,6 +113,7 @@ impl StoredResponse {
             head: Arc::unwrap_or_clone(head),
             body,
             trailers: trailers.map(Box::new),
+            parts: None,
             place: None,
             tested: AtomicU64::new(0),
             refresh_not_before: AtomicU64::new(0),
@@ -231,6 +234,7 @@ impl StoredResponse {
             + allocated(self.head.secondary.heap_bytes())
             + self.body.heap_bytes()
             + allocated(self.head.names.heap_bytes())
+            + self.parts.as_ref().map_or(0, |parts| parts.heap_bytes())
             + self.place.as_ref().map_or(0, Place::heap_bytes)
             + trailers
     }

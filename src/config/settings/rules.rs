@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::typed::{
     self,
-    Kind::{Count, Plain, Text, Time},
+    Kind::{Bytes, Count, Plain, Text, Time},
 };
 use super::{DEADLINE, Setting, TIME};
 use crate::policy::site::Rules;
@@ -142,6 +142,27 @@ pub static RULES: &[Setting<Rules>] = &[
         Count { least: 0, most: 1000 },
         |rules: &mut Rules| &mut rules.max_ranges,
         "How many ranges of one request are answered. A request for more gets the whole response.",
+    ),
+    Setting::new(
+        "range_miss",
+        Plain,
+        |rules: &mut Rules| &mut rules.range_miss,
+        "What is asked for where a client wants a range that is not stored. \"range\" asks for the range alone \
+         and stores that part, so that nobody waits for the beginning of a large response; \"whole\" asks for all \
+         of it from the beginning; \"both\" for the range at once, and then for the whole in the background.",
+    ),
+    Setting::new(
+        "range_slice",
+        Bytes { least: 1, most: 1 << 40 },
+        |rules: &mut Rules| &mut rules.range_slice,
+        "To multiples of this a range is widened that is asked for, so that small ranges which are near each \
+         other share one request. \"1B\" asks for just what the client does.",
+    ),
+    Setting::new(
+        "max_parts",
+        Count { least: 1, most: 65_536 },
+        |rules: &mut Rules| &mut rules.max_parts,
+        "The most parts that are kept of one response; beyond, those that came first go.",
     ),
     Setting::new(
         "tag_fields",

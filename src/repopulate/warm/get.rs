@@ -118,7 +118,8 @@ impl Getter {
     fn stored(&self, place: &Place) -> Option<Arc<StoredResponse>> {
         let asked = &place.asked;
         let found = self.store.find_in_memory(&asked.key)?;
-        found.select(&asked.presented.fields, asked.rules.sort_accept_language).cloned()
+        let selected = found.select(&asked.presented.fields, asked.rules.sort_accept_language);
+        selected.filter(|stored| stored.is_complete()).cloned()
     }
 
     fn is_fresh(&self, stored: &StoredResponse) -> bool {

@@ -140,7 +140,7 @@ async fn a_range_means_nothing_for_head() {
 
 #[tokio::test]
 async fn a_range_of_what_is_still_arriving_is_answered_as_far_as_it_has_come() {
-    let world = World::start("").await;
+    let world = World::start("[rules]\nrange_miss = \"whole\"").await;
     let gate = Gate::default();
     let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 20\r\n\r\n0123456789";
     let script = vec![raw(head), Step::Wait(gate.clone()), raw("abcdefghij")];

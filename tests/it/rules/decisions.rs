@@ -10,7 +10,8 @@ use forebay::policy::site::{HonourRequest, Rules, SetCookie};
 use forebay::policy::{Decision, Presented, Received, decide, normalise};
 use forebay::rfc::cache_status::{CacheStatus, Fwd};
 use forebay::stored::index::{Home, Index};
-use forebay::stored::{StoredBody, StoredResponse, Variants};
+use forebay::stored::parts::Limits;
+use forebay::stored::{Parts, StoredBody, StoredResponse, Variants};
 use http::{Method, StatusCode, Version};
 
 use super::{NOW, fields};
@@ -121,6 +122,72 @@ fn what_is_done_with_a_request() {
         let now = NOW.plus(Duration::from_secs(age));
         let decision = decide(&presented(method, lines, false), Some(&found), &rules, now);
         assert_eq!(word(&decision), verdict, "{sentence}: after {age} s: {response}");
+    }
+}
+
+#[test]
+fn what_is_done_where_there_are_only_parts() {
+    let rules = Rules { range_slice: 10, ..Rules::default() };
+    let whole = stored(200, "cache-control: max-age=60\netag: \"a\"", &rules);
+    let mut parts = Parts::none(100);
+    let limits = Limits { parts: 10, bytes: 1000 };
+    parts.add(10, &StoredBody::copied(&[Bytes::from_static(b"0123456789")]), limits);
+    parts.add(20, &StoredBody::copied(&[Bytes::from_static(b"0123456789")]), limits);
+    parts.add(90, &StoredBody::copied(&[Bytes::from_static(b"0123456789")]), limits);
+    let found = variants(StoredResponse::of_parts(Arc::new(whole.head), parts), None);
+    let rows = [
+        ("the whole", "GET", "x: 1", 0, "fetch partial", None),
+        ("conditions alone", "GET", "if-none-match: \"a\"", 0, "fetch partial", None),
+        ("HEAD", "HEAD", "x: 1", 0, "pass miss", None),
+        ("HEAD with a range, which means nothing", "HEAD", "range: bytes=10-19", 0, "pass miss", None),
+        ("a range that is there", "GET", "range: bytes=12-27", 0, "hit", None),
+        ("the last ones", "GET", "range: bytes=-10", 0, "hit", None),
+        ("to the end", "GET", "range: bytes=90-", 0, "hit", None),
+        ("several that are there", "GET", "range: bytes=10-11,95-", 0, "hit", None),
+        ("behind the end", "GET", "range: bytes=100-", 0, "hit", None),
+        (
+            "a range that is there partly",
+            "GET",
+            "range: bytes=25-34",
+            0,
+            "fetch partial",
+            Some("bytes=20-39"),
+        ),
+        ("the last ones, partly", "GET", "range: bytes=-11", 0, "fetch partial", Some("bytes=80-99")),
+        ("from before the last part", "GET", "range: bytes=85-", 0, "fetch partial", Some("bytes=80-99")),
+        ("everything", "GET", "range: bytes=0-", 0, "fetch partial", None),
+        ("several, one of them missing", "GET", "range: bytes=10-11,50-51", 0, "fetch partial", None),
+        ("of the same content", "GET", "range: bytes=10-11\nif-range: \"a\"", 0, "hit", None),
+        ("of other content", "GET", "range: bytes=10-11\nif-range: \"b\"", 0, "fetch partial", None),
+        ("stale", "GET", "range: bytes=12-14", 61, "fetch stale validate or stale", Some("bytes=10-19")),
+        (
+            "behind the end, stale",
+            "GET",
+            "range: bytes=100-",
+            61,
+            "fetch stale validate or stale",
+            Some("bytes=0-9"),
+        ),
+        ("missing, stale", "GET", "range: bytes=50-51", 61, "fetch partial", Some("bytes=50-59")),
+        ("only if cached", "GET", "cache-control: only-if-cached\nrange: bytes=12-14", 0, "hit", None),
+        (
+            "only if cached, missing",
+            "GET",
+            "cache-control: only-if-cached\nrange: bytes=50-51",
+            0,
+            "504",
+            None,
+        ),
+    ];
+    for (sentence, method, lines, age, verdict, part) in rows {
+        let now = NOW.plus(Duration::from_secs(age));
+        let decision = decide(&presented(method, lines, false), Some(&found), &rules, now);
+        assert_eq!(word(&decision), verdict, "{sentence}: {lines}");
+        let asked = match decision {
+            Decision::Fetch(plan) => plan.part.map(|part| part.to_string()),
+            _ => None,
+        };
+        assert_eq!(asked.as_deref(), part, "{sentence}: {lines}");
     }
 }
 

@@ -4,6 +4,7 @@ mod bans;
 mod cache_control;
 mod dates;
 mod decisions;
+mod partial;
 mod properties;
 mod ranges;
 mod requests;

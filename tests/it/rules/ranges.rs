@@ -22,6 +22,11 @@ fn what_a_range_asks_for() {
         ("all outside", "bytes=10-", Unsatisfiable),
         ("a suffix of nothing", "bytes=-0", Unsatisfiable),
         ("far outside", "bytes=99999999999999999999-", Unsatisfiable),
+        (
+            "as far outside as can be counted",
+            "bytes=18446744073709551615-18446744073709551615",
+            Unsatisfiable,
+        ),
         ("the wrong way round", "bytes=5-3", None),
         ("no numbers", "bytes=a-b", None),
         ("no dash", "bytes=5", None),
