@@ -126,7 +126,20 @@ impl StoredBody {
 
     /// A stream of this range of the body; a range past the end gives less.
     pub fn read(&self, range: Range<u64>) -> Read {
-        Read { body: self.clone(), range: range.start..range.end.min(self.len()) }
+        let range = range.start..range.end.min(self.len());
+        Read { current: Some((self.clone(), range)), then: Vec::new().into_iter() }
+    }
+
+    /// These bodies behind each other; copied only where their pieces do not fit so.
+    pub fn joined(bodies: &[StoredBody]) -> StoredBody {
+        let pieces: Vec<Bytes> = bodies.iter().flat_map(|body| body.chunks()).cloned().collect();
+        let mut left: usize = pieces.iter().map(Bytes::len).sum();
+        let fit = pieces.iter().all(|piece| {
+            let fits = piece.len() == step(left);
+            left -= piece.len();
+            fits
+        });
+        if fit { StoredBody::of_copies(pieces) } else { StoredBody::copied(&pieces) }
     }
 }
 
@@ -170,20 +183,33 @@ pub fn allocated(bytes: usize) -> usize {
     }
 }
 
-/// Reads a range of a stored body.
+/// Reads a range of a stored body, or of several behind each other.
 #[derive(Clone, Debug)]
 pub struct Read {
-    body: StoredBody,
-    range: Range<u64>,
+    current: Option<(StoredBody, Range<u64>)>,
+    then: std::vec::IntoIter<(StoredBody, Range<u64>)>,
+}
+
+impl Read {
+    /// These ranges of these bodies, one behind the other.
+    pub(super) fn of(spans: Vec<(StoredBody, Range<u64>)>) -> Read {
+        Read { current: None, then: spans.into_iter() }
+    }
 }
 
 impl Iterator for Read {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
-        let (piece, place) = self.body.piece(&self.range)?;
-        self.range.start += place.len() as u64;
-        Some(piece.slice(place))
+        loop {
+            if let Some((body, range)) = &mut self.current
+                && let Some((piece, place)) = body.piece(range)
+            {
+                range.start += place.len() as u64;
+                return Some(piece.slice(place));
+            }
+            self.current = Some(self.then.next()?);
+        }
     }
 }
 
