@@ -349,12 +349,14 @@ impl Fetcher {
         }
     }
 
-    /// Asks the origin for this client alone.
+    /// Asks the origin for this client alone. The request's `place` is held until what it
+    /// begins is done, be its client there or not.
     pub async fn pass(
         &self,
         asked: &Arc<Asked>,
         pass: &Pass,
         content: Option<Content>,
+        place: Option<Arc<Place>>,
     ) -> Result<Passed, Failed> {
         let upgrade = pass.why == PassReason::Upgrade;
         let purpose = if upgrade { Purpose::Upgrade } else { Purpose::Pass };
@@ -398,7 +400,8 @@ impl Fetcher {
                 number.filter(|_| asked.presented.method == Method::POST && asked.rules.cache)
             {
                 let moments = Moments { sequence, ..moments };
-                return Ok(self.maybe_keep_post(asked, status, fields, length, exchange.body, moments));
+                let answer = (status, fields, length, exchange.body);
+                return Ok(self.maybe_keep_post(asked, answer, moments, place));
             }
         }
         let offered = |protocol: &[u8]| {
@@ -635,11 +638,9 @@ impl Fetcher {
     fn maybe_keep_post(
         &self,
         asked: &Arc<Asked>,
-        status: StatusCode,
-        fields: Fields,
-        length: Option<u64>,
-        body: Body,
+        (status, fields, length, body): (StatusCode, Fields, Option<u64>, Body),
         moments: Moments,
+        place: Option<Arc<Place>>,
     ) -> Passed {
         let presented = &asked.presented;
         let serves_get = storable::post_serves_get(
@@ -675,7 +676,10 @@ impl Fetcher {
                     ignores_ranges: false,
                 };
                 let (flowing, carried) = fly::carry(self.clone(), Arc::clone(asked), landed, body, lease);
-                tokio::spawn(carried);
+                tokio::spawn(async move {
+                    let _place = place;
+                    carried.await;
+                });
                 Passed::Kept { response: flowing, seat }
             }
         }

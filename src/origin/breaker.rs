@@ -135,8 +135,14 @@ pub struct Breaker {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Closed,
-    Open { until: Instant },
-    HalfOpen { out: u32, answered: u32, last: Instant },
+    Open {
+        until: Instant,
+    },
+    /// Trials that are out, and those that were answered.
+    HalfOpen {
+        out: u32,
+        answered: u32,
+    },
 }
 
 impl Breaker {
@@ -160,11 +166,10 @@ impl Breaker {
             (Some(Forced::Open), _) => Some(None),
             (Some(Forced::Closed), _) | (None, State::Closed) => None,
             (None, State::Open { until }) => (now < until).then_some(Some(until)),
-            (None, State::HalfOpen { out, answered, last }) => {
-                let lost = last + self.settings.max_open;
+            (None, State::HalfOpen { out, answered }) => {
                 // The trials end in a moment, as a rule.
-                let soon = lost.min(now + Duration::from_secs(1));
-                (out + answered >= self.settings.trials.max(1) && now < lost).then_some(Some(soon))
+                let soon = now + self.settings.max_open.min(Duration::from_secs(1));
+                (out + answered >= self.settings.trials.max(1)).then_some(Some(soon))
             }
         }
     }
@@ -177,19 +182,15 @@ impl Breaker {
         let trial = self.forced.is_none() && self.state != State::Closed;
         if trial {
             let (out, answered) = match self.state {
-                State::HalfOpen { out, answered, last } if now < last + self.settings.max_open => {
-                    (out, answered)
-                }
-                // Either its time has come, or nobody has told of the trials before.
-                State::Closed | State::Open { .. } | State::HalfOpen { .. } => {
+                State::HalfOpen { out, answered } => (out, answered),
+                // Its time has come.
+                State::Closed | State::Open { .. } => {
                     self.generation += 1;
-                    if matches!(self.state, State::Open { .. }) {
-                        self.since = Some(now);
-                    }
+                    self.since = Some(now);
                     (0, 0)
                 }
             };
-            self.state = State::HalfOpen { out: out + 1, answered, last: now };
+            self.state = State::HalfOpen { out: out + 1, answered };
         }
         Verdict::Go(Pass { generation: self.generation, trial })
     }
@@ -227,9 +228,15 @@ impl Breaker {
         }
     }
 
+    /// Whether every request within the window has failed, and there was one.
+    pub fn only_fails(&self, now: Instant) -> bool {
+        let (requests, failures) = self.window.sums(self.settings.window, now);
+        failures > 0 && requests == failures
+    }
+
     /// The response to a request that counts as answered has broken off.
-    pub fn fault(&mut self, now: Instant, random: f64) -> Option<Change> {
-        if self.state != State::Closed {
+    pub fn fault(&mut self, pass: Pass, now: Instant, random: f64) -> Option<Change> {
+        if pass.generation != self.generation || self.state != State::Closed {
             return None;
         }
         self.window.fault(self.settings.window, now);
@@ -468,28 +475,39 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_after_a_change_says_nothing_and_a_lost_trial_holds_up_nobody() {
+    fn what_ends_after_a_change_says_nothing() {
         let (mut breaker, mut now) = (Breaker::new(settings()), Instant::now());
         let early = pass(&mut breaker, now);
         end(&mut breaker, Outcome::Failure, 4, now);
         assert_eq!(breaker.ended(early, Outcome::Success, now, 0.5), None);
         now += SECOND;
-        let lost = (pass(&mut breaker, now), pass(&mut breaker, now));
-        assert!(breaker.refuses(now).is_some());
-        now += 8 * SECOND;
-        let trial = pass(&mut breaker, now);
-        assert_eq!(breaker.ended(lost.0, Outcome::Failure, now, 0.5), None, "of an earlier time");
-        assert_eq!(breaker.ended(trial, Outcome::Success, now, 0.5), None);
-        assert_eq!(end(&mut breaker, Outcome::Success, 1, now), Some(Change::Closed));
+        assert_eq!(end(&mut breaker, Outcome::Success, 2, now), Some(Change::Closed));
+        // However many bodies from before the change break off now.
+        for _ in 0..100 {
+            assert_eq!(breaker.fault(early, now, 0.5), None);
+        }
+    }
+
+    #[test]
+    fn trials_may_take_longer_than_it_is_ever_open() {
+        let (mut breaker, mut now) = (Breaker::new(settings()), Instant::now());
+        end(&mut breaker, Outcome::Failure, 4, now);
+        now += SECOND;
+        let trials = (pass(&mut breaker, now), pass(&mut breaker, now));
+        now += 100 * SECOND;
+        assert!(breaker.refuses(now).is_some(), "they are out still");
+        assert_eq!(breaker.ended(trials.0, Outcome::Success, now, 0.5), None);
+        assert_eq!(breaker.ended(trials.1, Outcome::Success, now, 0.5), Some(Change::Closed));
     }
 
     #[test]
     fn a_response_that_breaks_off_counts_as_a_failure() {
         let (mut breaker, now) = (Breaker::new(settings()), Instant::now());
+        let early = pass(&mut breaker, now);
         end(&mut breaker, Outcome::Success, 4, now);
-        assert_eq!(breaker.fault(now, 0.5), None);
-        assert_eq!(breaker.fault(now, 0.5), Some(Change::Opened));
-        assert_eq!(breaker.fault(now, 0.5), None);
+        assert_eq!(breaker.fault(early, now, 0.5), None);
+        assert_eq!(breaker.fault(early, now, 0.5), Some(Change::Opened));
+        assert_eq!(breaker.fault(early, now, 0.5), None);
     }
 
     #[test]

@@ -25,11 +25,27 @@ pub struct Settings {
     pub max_waiting: usize,
     /// How long one waits at most.
     pub max_wait: Duration,
+    /// So many percent of the places may be held by requests whose content is still on its
+    /// way: clients that send slowly are not to hold them all.
+    pub uploads_percent: usize,
+}
+
+impl Settings {
+    /// Those of the places of requests whose content is still on its way.
+    pub fn of_uploads(&self) -> Settings {
+        let places = self.max_requests.saturating_mul(self.uploads_percent) / 100;
+        Settings { max_requests: places.max(1), ..*self }
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { max_requests: 256, max_waiting: 512, max_wait: Duration::from_millis(500) }
+        Settings {
+            max_requests: 256,
+            max_waiting: 512,
+            max_wait: Duration::from_millis(500),
+            uploads_percent: 50,
+        }
     }
 }
 
@@ -106,7 +122,7 @@ impl Bulkhead {
     pub async fn enter(&self) -> Result<Place, Saturated> {
         let (number, waiting, max_wait) = {
             let mut state = self.state.lock();
-            let Settings { max_requests, max_waiting, max_wait } = state.settings;
+            let Settings { max_requests, max_waiting, max_wait, .. } = state.settings;
             if state.line.is_empty() && state.under_way < max_requests {
                 state.under_way += 1;
                 return Ok(self.place());
@@ -193,7 +209,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn bulkhead(max_requests: usize, max_waiting: usize) -> Bulkhead {
-        Bulkhead::new(Settings { max_requests, max_waiting, max_wait: 500 * MS })
+        Bulkhead::new(Settings { max_requests, max_waiting, max_wait: 500 * MS, ..Settings::default() })
     }
 
     #[tokio::test(start_paused = true)]
@@ -242,9 +258,9 @@ mod tests {
         let first = bulkhead.enter().await.expect("free");
         let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(bulkhead.enter())).collect();
         assert!(waiting.iter_mut().all(|one| one.now_or_never().is_none()));
-        bulkhead.set(Settings { max_requests: 3, max_waiting: 9, max_wait: MS });
+        bulkhead.set(Settings { max_requests: 3, max_waiting: 9, max_wait: MS, ..Settings::default() });
         assert_eq!((bulkhead.view().under_way, bulkhead.view().waiting), (3, 2));
-        bulkhead.set(Settings { max_requests: 1, max_waiting: 9, max_wait: MS });
+        bulkhead.set(Settings { max_requests: 1, max_waiting: 9, max_wait: MS, ..Settings::default() });
         drop(first);
         assert_eq!((bulkhead.view().under_way, bulkhead.view().waiting), (2, 2));
         drop(waiting);
@@ -293,7 +309,7 @@ mod tests {
                         Act::GiveUp(at) if at < waiting.len() => drop(waiting.remove(at)),
                         Act::Set(max_requests) => {
                             most = max_requests;
-                            bulkhead.set(Settings { max_requests, max_waiting: 4, max_wait: 500 * MS });
+                            bulkhead.set(Settings { max_requests, max_waiting: 4, max_wait: 500 * MS, ..Settings::default() });
                         }
                         Act::Pass(ms) => tokio::time::advance(ms * MS).await,
                         Act::Leave(_) | Act::GiveUp(_) => {}

@@ -199,6 +199,11 @@ impl Flow {
         flow
     }
 
+    /// Whether the connection is at nothing for it any more.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.via, Via::Closed)
+    }
+
     /// Nothing more is read: the connection is closed.
     pub fn close(&mut self) {
         self.via = Via::Closed;

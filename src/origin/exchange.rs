@@ -1,13 +1,17 @@
 //! One exchange with an origin: what goes out, what comes back, and the ways in
 //! which it fails.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::bulkhead::Saturated;
+use futures_util::StreamExt;
+
+use super::bulkhead::{Place, Saturated};
 use super::tls;
 use crate::message::interim::Tell;
-use crate::message::{Body, RequestHead, ResponseHead, Switched};
+use crate::message::{Body, Broken, Piece, RequestHead, ResponseHead, Switched};
 
 /// What is sent to an origin.
 pub struct Outgoing {
@@ -77,6 +81,9 @@ pub enum Failure {
     /// The head did not arrive in time.
     #[error("no response head within {0:?}")]
     FirstByteTimeout(Duration),
+    /// The request's content was still on its way when all of the time was over.
+    #[error("the request's content was not sent within {0:?}")]
+    ContentOverdue(Duration),
     /// The origin stopped taking the request.
     #[error("nothing more of the request taken within {0:?}")]
     NotTaken(Duration),
@@ -108,6 +115,9 @@ pub enum Failure {
     /// As many requests as may be are under way.
     #[error("its bulkhead is full: {0}")]
     Saturated(#[from] Saturated),
+    /// As many requests as may be are still sending their content.
+    #[error("too many requests are still sending their content: {0}")]
+    Uploads(Saturated),
 }
 
 impl Failure {
@@ -117,15 +127,52 @@ impl Failure {
             Failure::Unresolved(_)
             | Failure::Open { .. }
             | Failure::NoServer { .. }
-            | Failure::Saturated(_) => true,
+            | Failure::Saturated(_)
+            | Failure::Uploads(_) => true,
             Failure::Connect(_)
             | Failure::ConnectTimeout(_)
             | Failure::Tls { .. }
             | Failure::FirstByteTimeout(_)
+            | Failure::ContentOverdue(_)
             | Failure::NotTaken(_)
             | Failure::Closed
             | Failure::Malformed(_)
             | Failure::RequestBroken => false,
         }
+    }
+}
+
+impl Content {
+    /// The same content; `place` is given up when its last piece has been taken.
+    pub(super) fn holding(self, place: Place) -> Content {
+        let place = Some(place).filter(|_| self.length != Some(0));
+        let body = Box::pin(Holding { body: self.body, left: self.length, place });
+        Content { body, length: self.length }
+    }
+}
+
+/// Content on its way, and its place among those.
+struct Holding {
+    body: Body,
+    /// Bytes to come, where that is known.
+    left: Option<u64>,
+    place: Option<Place>,
+}
+
+impl futures_util::Stream for Holding {
+    type Item = Result<Piece, Broken>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let piece = std::task::ready!(self.body.poll_next_unpin(cx));
+        match &piece {
+            Some(Ok(Piece::Bytes(bytes))) => {
+                self.left = self.left.map(|left| left.saturating_sub(bytes.len() as u64));
+                if self.left == Some(0) {
+                    self.place = None;
+                }
+            }
+            Some(Ok(Piece::Trailers(_)) | Err(_)) | None => self.place = None,
+        }
+        Poll::Ready(piece)
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct Shared {
     script: Option<Script>,
     pub servers: Mutex<Servers>,
     bulkhead: Bulkhead,
+    /// The places of requests whose content is still on its way.
+    uploads: Bulkhead,
     /// Which of the configured servers have been looked up, a bit for each.
     looked_up: watch::Sender<u64>,
     names: Mutex<Vec<resolve::Viewer>>,
@@ -83,19 +85,19 @@ impl Group {
     /// An origin whose servers are found by this resolver. Nothing is asked of them, or
     /// of it, before the first request, unless it is [woken](Group::wake).
     pub fn new(settings: Settings, resolver: Resolver, counters: Arc<Counters>) -> Self {
-        let bulkhead = Bulkhead::new(settings.bulkhead);
-        Self::with(settings, bulkhead, Some(resolver), None, counters)
+        let places = places(&settings);
+        Self::with(settings, places, Some(resolver), None, counters)
     }
 
     /// An origin that connects to nobody: what it is asked is answered by `script`.
     pub fn scripted(settings: Settings, counters: Arc<Counters>, script: Script) -> Self {
-        let bulkhead = Bulkhead::new(settings.bulkhead);
-        Self::with(settings, bulkhead, None, Some(script), counters)
+        let places = places(&settings);
+        Self::with(settings, places, None, Some(script), counters)
     }
 
     fn with(
         settings: Settings,
-        bulkhead: Bulkhead,
+        (bulkhead, uploads): (Bulkhead, Bulkhead),
         resolver: Option<Resolver>,
         script: Option<Script>,
         counters: Arc<Counters>,
@@ -105,6 +107,7 @@ impl Group {
             script,
             servers: Mutex::new(Servers::new(Arc::clone(&settings), monotonic())),
             bulkhead,
+            uploads,
             looked_up: watch::Sender::new(0),
             names: Mutex::default(),
             settings,
@@ -123,8 +126,10 @@ impl Group {
     pub(super) fn succeeded_by(&self, settings: Settings) -> Group {
         let Inner { shared, resolver, .. } = &*self.inner;
         shared.bulkhead.set(settings.bulkhead);
-        let (bulkhead, counters) = (shared.bulkhead.clone(), Arc::clone(&shared.counters));
-        let next = Self::with(settings, bulkhead, resolver.clone(), None, counters);
+        shared.uploads.set(settings.bulkhead.of_uploads());
+        let (places, counters) =
+            ((shared.bulkhead.clone(), shared.uploads.clone()), Arc::clone(&shared.counters));
+        let next = Self::with(settings, places, resolver.clone(), None, counters);
         let mine = &next.inner.shared;
         // Where its servers were is better than nothing until their names are answered again.
         for (source, server) in mine.settings.servers.iter().enumerate() {
@@ -192,24 +197,29 @@ impl Group {
         if let Some(failure) = shared.servers.lock().refuses(monotonic()) {
             return Err(failure);
         }
+        let Outgoing { head, mut body, upgrade, key, limits, tell } = outgoing;
         let place = {
             let _waiting = shared.counters.origin_waiting.hold();
+            if let Some(content) = body.take() {
+                let upload = shared.uploads.enter().await.map_err(Failure::Uploads)?;
+                body = Some(content.holding(upload));
+            }
             shared.bulkhead.enter().await?
         };
+        let looked = tokio::time::Instant::now();
         self.looked_up().await;
+        let looked = looked.elapsed();
         let pass = shared.servers.lock().begin(monotonic())?;
         shared.counters.origin_requests.up();
-        let whole = Whole { shared: Arc::clone(shared), pass: Some(pass), _place: place };
-        let Outgoing { head, mut body, upgrade, key, limits, tell } = outgoing;
+        let whole = Whole { shared: Arc::clone(shared), pass, is_judged: false, _place: place };
         let settings = &shared.settings;
         let deadlines = Deadlines {
             started: began,
-            connect: settings.connect_timeout,
+            connect: settings.connect_timeout.saturating_sub(looked),
             first_byte: limits.first_byte.unwrap_or(settings.first_byte_timeout),
             between_bytes: limits.between_bytes.unwrap_or(settings.between_bytes_timeout),
             total: limits.total.unwrap_or(settings.total_timeout),
         };
-        let has_content = body.is_some();
         let repeatable = body.is_none() && !upgrade && is_idempotent(&head.method);
         let hash = settings.hash(&head, &key);
         // The first attempt costs no room here.
@@ -219,17 +229,18 @@ impl Group {
         let picked = shared.servers.lock().pick(&tried, hash, monotonic());
         let mut picked = picked.map_err(|failure| shared.unresolved().unwrap_or(failure))?;
         loop {
-            let mut attempt =
-                Attempt { shared: Arc::clone(shared), number: picked.number, pass: Some(picked.pass) };
+            let mut attempt = Attempt {
+                shared: Arc::clone(shared),
+                number: picked.number,
+                pass: picked.pass,
+                is_judged: false,
+            };
             let answered = picked.pool.exchange(&head, body.take(), upgrade, tell.as_ref(), &deadlines).await;
             let outcome = match &answered {
                 Ok(answer) if settings.is_failure(answer.head.status) => Outcome::Failure,
                 Ok(_) => Outcome::Success,
                 // It is the client's content that broke off, or took all the time there was.
-                Err(Failure::RequestBroken) => Outcome::Unjudged,
-                Err(Failure::FirstByteTimeout(time)) if has_content && *time == deadlines.total => {
-                    Outcome::Unjudged
-                }
+                Err(Failure::RequestBroken | Failure::ContentOverdue(_)) => Outcome::Unjudged,
                 Err(_) => Outcome::Failure,
             };
             attempt.judge(outcome);
@@ -238,15 +249,15 @@ impl Group {
                 && tried.len() < settings.retries
                 && !deadlines.left().is_zero();
             if again && let Some(another) = shared.pick_another(&mut tried, picked.number, hash) {
-                earlier = answered.ok().map(|answer| (answer, attempt)).or(earlier);
+                // What still comes would be one more request under way.
+                let whole_answer = answered.ok().filter(|answer| answer.body.is_whole());
+                earlier = whole_answer.map(|answer| (answer, attempt)).or(earlier);
                 picked = another;
                 continue;
             }
-            // What might have been had of another server says nothing of all of them together.
+            // What would have been had of another server says nothing of all of them together.
             let whole = match outcome {
-                Outcome::Failure if shared.has_another(&tried, picked.number) => {
-                    whole.judge(Outcome::Unjudged)
-                }
+                Outcome::Failure if shared.has_good(&tried, picked.number) => whole.judge(Outcome::Unjudged),
                 outcome => whole.judge(outcome),
             };
             let (answer, attempt) = match (answered, earlier) {
@@ -354,9 +365,9 @@ impl Shared {
         self.names.lock().iter().find_map(resolve::Viewer::trouble).map(Failure::Unresolved)
     }
 
-    /// Whether there is another server than these that may be asked.
-    fn has_another(&self, tried: &[u64], last: u64) -> bool {
-        self.servers.lock().has_another(tried, last, monotonic())
+    /// Whether there is another server than these that might have answered well.
+    fn has_good(&self, tried: &[u64], last: u64) -> bool {
+        self.servers.lock().has_good(tried, last, monotonic())
     }
 
     /// The server for one more attempt, another one than those that were `tried` and the
@@ -405,6 +416,11 @@ impl Shared {
     }
 }
 
+/// The places of an origin, and those of requests whose content is still on its way.
+fn places(settings: &Settings) -> (Bulkhead, Bulkhead) {
+    (Bulkhead::new(settings.bulkhead), Bulkhead::new(settings.bulkhead.of_uploads()))
+}
+
 /// What stands for a configured server; the last bit for all that have none of their own.
 fn bit(source: usize) -> u64 {
     1 << source.min(63)
@@ -417,14 +433,17 @@ fn count(counters: &Counters, failure: &Failure) {
         Failure::Tls { .. } => counters.origin_failed_tls.up(),
         Failure::ConnectTimeout(_) => counters.origin_timeout_connect.up(),
         Failure::FirstByteTimeout(_) => counters.origin_timeout_first_byte.up(),
+        Failure::ContentOverdue(_) => counters.origin_failed_request.up(),
         Failure::NotTaken(_) => counters.origin_timeout_between_bytes.up(),
         Failure::Closed => counters.origin_failed_closed.up(),
         Failure::Malformed(_) => counters.origin_failed_malformed.up(),
         Failure::RequestBroken => counters.origin_failed_request.up(),
         Failure::Open { .. } => counters.origin_refused_open.up(),
         Failure::NoServer { .. } => counters.origin_refused_no_server.up(),
-        Failure::Saturated(bulkhead::Saturated::Full { .. }) => counters.origin_refused_full.up(),
-        Failure::Saturated(bulkhead::Saturated::Overdue { .. }) => counters.origin_refused_overdue.up(),
+        Failure::Saturated(bulkhead::Saturated::Full { .. })
+        | Failure::Uploads(bulkhead::Saturated::Full { .. }) => counters.origin_refused_full.up(),
+        Failure::Saturated(bulkhead::Saturated::Overdue { .. })
+        | Failure::Uploads(bulkhead::Saturated::Overdue { .. }) => counters.origin_refused_overdue.up(),
     }
 }
 
@@ -448,7 +467,8 @@ impl Settings {
 /// A request, from its place in the bulkhead to the end of its response.
 struct Whole {
     shared: Arc<Shared>,
-    pass: Option<Pass>,
+    pass: Pass,
+    is_judged: bool,
     _place: Place,
 }
 
@@ -459,10 +479,12 @@ impl Whole {
     }
 
     fn end(&mut self, outcome: Outcome) {
-        let Some(pass) = self.pass.take() else { return };
+        if std::mem::replace(&mut self.is_judged, true) {
+            return;
+        }
         let news = {
             let mut servers = self.shared.servers.lock();
-            servers.end(pass, outcome, monotonic());
+            servers.end(self.pass, outcome, monotonic());
             servers.news()
         };
         self.shared.tell(news);
@@ -479,24 +501,28 @@ impl Drop for Whole {
 struct Attempt {
     shared: Arc<Shared>,
     number: u64,
-    pass: Option<Pass>,
+    pass: Pass,
+    is_judged: bool,
 }
 
 impl Attempt {
     fn judge(&mut self, outcome: Outcome) {
-        let Some(pass) = self.pass.take() else { return };
+        if std::mem::replace(&mut self.is_judged, true) {
+            return;
+        }
         let news = {
             let mut servers = self.shared.servers.lock();
-            servers.answered(self.number, pass, outcome, monotonic());
+            servers.answered(self.number, self.pass, outcome, monotonic());
             servers.news()
         };
         self.shared.tell(news);
     }
 
-    fn broke_off(&self) {
+    /// Its response, and so that of the whole request, has broken off.
+    fn broke_off(&self, whole: &Whole) {
         let news = {
             let mut servers = self.shared.servers.lock();
-            servers.broke_off(self.number, monotonic());
+            servers.broke_off(self.number, self.pass, whole.pass, monotonic());
             servers.news()
         };
         self.shared.tell(news);
@@ -538,8 +564,8 @@ impl futures_util::Stream for UnderWay {
                 drop(self.until_end.take());
             }
             Poll::Ready(Some(Err(_))) => {
-                if let Some((attempt, _)) = self.until_end.take() {
-                    attempt.broke_off();
+                if let Some((attempt, whole)) = self.until_end.take() {
+                    attempt.broke_off(&whole);
                 }
             }
         }

@@ -231,13 +231,13 @@ impl Pool {
         let sending = content.as_ref().map(|content| (content, deadlines.end()));
         // Content may take its time, but not for ever.
         let patience = || match &content {
-            Some(_) => deadlines.first_byte,
+            Some(_) => deadlines.first_byte.min(deadlines.end().saturating_duration_since(Instant::now())),
             None => deadlines.first_byte.min(deadlines.left()),
         };
         let answer = connection.ask(request, sending, patience).await;
         let response = answer.map_err(|why| Lost {
             failure: match why {
-                NoHead::ContentOverdue => Failure::FirstByteTimeout(deadlines.total),
+                NoHead::ContentOverdue => Failure::ContentOverdue(deadlines.total),
                 NoHead::Overdue(patience) => Failure::FirstByteTimeout(patience),
                 NoHead::Error(error) => failure(&error, deadlines),
             },

@@ -11,7 +11,7 @@
 //!
 //! What it never does: ask for what is an address already.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -504,7 +504,9 @@ impl Inner {
     /// too long.
     fn trimmed(&self, mut found: Found) -> Found {
         found.endpoints.sort();
-        found.endpoints.dedup_by(|one, other| one.address == other.address);
+        // The one that goes before the others is the one that stays.
+        let mut seen = HashSet::new();
+        found.endpoints.retain(|endpoint| seen.insert(endpoint.address));
         if found.endpoints.len() > self.settings.max_endpoints {
             self.counters.dns_too_many.up();
             found.endpoints.truncate(self.settings.max_endpoints);

@@ -220,13 +220,13 @@ impl Servers {
     }
 
     /// The response to an attempt that was answered broke off.
-    pub fn broke_off(&mut self, number: u64, now: Instant) {
+    pub fn broke_off(&mut self, number: u64, pass: Pass, whole: Pass, now: Instant) {
         let Some(server) = self.all.iter_mut().find(|server| server.number == number) else { return };
-        let change = server.breaker.fault(now, fastrand::f64());
+        let change = server.breaker.fault(pass, now, fastrand::f64());
         self.tell(change, Some(number), now);
         // What another server would have done better says nothing of all of them together.
-        if !self.has_another(&[], number, now) {
-            let change = self.breaker.fault(now, fastrand::f64());
+        if !self.has_good(&[], number, now) {
+            let change = self.breaker.fault(whole, now, fastrand::f64());
             self.tell(change, None, now);
         }
     }
@@ -243,6 +243,16 @@ impl Servers {
     pub fn has_another(&self, tried: &[u64], last: u64, now: Instant) -> bool {
         self.all.iter().any(|server| {
             server.number != last && !tried.contains(&server.number) && server.may_be_asked(now)
+        })
+    }
+
+    /// Whether there is another server that may be asked, and of late has not failed only.
+    pub fn has_good(&self, tried: &[u64], last: u64, now: Instant) -> bool {
+        self.all.iter().any(|server| {
+            server.number != last
+                && !tried.contains(&server.number)
+                && server.may_be_asked(now)
+                && !server.breaker.only_fails(now)
         })
     }
 

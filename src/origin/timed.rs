@@ -59,6 +59,11 @@ impl Timed {
         self.flow.close();
     }
 
+    /// Whether its last byte has been read.
+    pub fn is_whole(&self) -> bool {
+        self.flow.is_whole()
+    }
+
     /// Whether most of the time was spent waiting for the origin, and not for the reader.
     pub fn is_its_fault(&self) -> bool {
         let now = if self.waiting { self.since.elapsed() } else { Duration::ZERO };

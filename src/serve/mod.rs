@@ -531,7 +531,7 @@ impl<'a> Walk<'a> {
         }
         let since = self.server.store.sequence();
         let asked = Arc::clone(&self.asked);
-        let mut passing = pin!(fetcher.pass(&asked, &pass, content));
+        let mut passing = pin!(fetcher.pass(&asked, &pass, content, self.record.place.clone()));
         let fallback = pass.stored.as_ref().filter(|_| pass.stale_on_error);
         let passed = match fallback {
             None => passing.await,

@@ -73,7 +73,12 @@ pub(super) fn not_cached(walk: Walk<'_>) -> Reply {
 /// There is no response, and nothing stored may answer.
 pub(super) fn failed(walk: Walk<'_>, why: &Failed) -> Reply {
     let (status, text) = match why {
-        Failed::Origin(Failure::ConnectTimeout(_) | Failure::FirstByteTimeout(_) | Failure::NotTaken(_))
+        Failed::Origin(
+            Failure::ConnectTimeout(_)
+            | Failure::FirstByteTimeout(_)
+            | Failure::ContentOverdue(_)
+            | Failure::NotTaken(_),
+        )
         | Failed::Waited(_) => (StatusCode::GATEWAY_TIMEOUT, "The origin did not answer in time."),
         Failed::Origin(
             Failure::Unresolved(_) | Failure::Connect(_) | Failure::Tls { .. } | Failure::Closed,
@@ -88,7 +93,7 @@ pub(super) fn failed(walk: Walk<'_>, why: &Failed) -> Reply {
         Failed::Origin(Failure::Open { .. } | Failure::NoServer { .. }) => {
             (StatusCode::SERVICE_UNAVAILABLE, "The origin is not available; try again later.")
         }
-        Failed::Origin(Failure::Saturated(_)) | Failed::Full | Failed::Lost => {
+        Failed::Origin(Failure::Saturated(_) | Failure::Uploads(_)) | Failed::Full | Failed::Lost => {
             (StatusCode::SERVICE_UNAVAILABLE, "Too much is under way; try again in a moment.")
         }
     };
@@ -140,9 +145,9 @@ fn proxy_error(why: &Failed) -> String {
             Failure::NotTaken(_) => "connection_write_timeout",
             Failure::Closed => "connection_terminated",
             Failure::Malformed(_) => "http_protocol_error",
-            Failure::RequestBroken => "http_request_error",
+            Failure::RequestBroken | Failure::ContentOverdue(_) => "http_request_error",
             Failure::Open { .. } | Failure::NoServer { .. } => "destination_unavailable",
-            Failure::Saturated(_) => "connection_limit_reached",
+            Failure::Saturated(_) | Failure::Uploads(_) => "connection_limit_reached",
         },
         Failed::Status(status) => return format!("received-status={}", status.as_u16()),
         Failed::Unasked304 => "http_protocol_error",

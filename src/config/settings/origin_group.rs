@@ -97,6 +97,13 @@ pub static ORIGIN: &[Setting<Origin>] = &[
          their response.",
     ),
     Setting::new(
+        "max_uploads_percent",
+        Count { least: 1, most: 100 },
+        |origin: &mut Origin| &mut origin.settings.bulkhead.uploads_percent,
+        "How many percent of these places requests may hold whose content is still on its way: clients that \
+         send slowly do not get them all.",
+    ),
+    Setting::new(
         "max_line",
         Count { least: 0, most: 1_000_000 },
         |origin: &mut Origin| &mut origin.settings.bulkhead.max_waiting,

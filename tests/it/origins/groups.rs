@@ -239,3 +239,21 @@ async fn a_reload_keeps_what_is_known_and_counts_what_is_under_way() {
     }
     assert_eq!(world.get("/third").await.text(), "late");
 }
+
+/// No server opens by itself where the traffic is spread over many; together they have failed.
+#[tokio::test]
+async fn where_all_servers_hang_the_origin_is_left_alone() {
+    let settings = "first_byte_timeout = \"100ms\"\nbreaker_min_requests = 8\nretries = 0";
+    let (world, origins) = two(settings).await;
+    for origin in &origins {
+        origin.otherwise(|_, _| vec![Step::Wait(Gate::default())]);
+    }
+    let mut asked = 0;
+    while world.get("/").await.status == 504 {
+        asked += 1;
+        assert!(asked <= 9, "it goes on and on");
+    }
+    assert_eq!(world.get("/").await.status, 503);
+    let view = view(&world).await;
+    assert_eq!(view["breaker"]["state"], "open", "{view}");
+}

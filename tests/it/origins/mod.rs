@@ -9,3 +9,4 @@ mod names;
 mod slow;
 mod tiers;
 mod tls;
+mod uploads;
