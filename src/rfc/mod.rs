@@ -19,6 +19,7 @@ pub mod reuse;
 pub mod robots;
 pub mod storable;
 pub mod surrogate;
+pub mod targeted;
 pub mod unsafe_method;
 pub mod uri;
 pub mod validator;
