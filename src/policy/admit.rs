@@ -14,7 +14,7 @@ use crate::rfc::fields::Fields;
 use crate::rfc::lifetime::{Heuristic, lifetime};
 use crate::rfc::storable::{Exchanged, NotStorable, fields_not_to_store, storable};
 use crate::rfc::vary::{self, SecondaryKey, VaryNames};
-use crate::rfc::{age, date, reuse, surrogate};
+use crate::rfc::{age, date, reuse, surrogate, targeted};
 use crate::stored::{Head, Names};
 
 /// When an exchange took place, by wall time and by invalidations.
@@ -187,7 +187,9 @@ struct Said {
 
 impl Said {
     fn read(fields: &Fields, rules: &Rules) -> Said {
-        let instead = if rules.surrogate_control { surrogate::governing(fields) } else { None };
+        // `Surrogate-Control` is older and no standard: the standard's fields come first.
+        let instead = targeted::governing(fields, &rules.targeted_fields.0)
+            .or_else(|| rules.surrogate_control.then(|| surrogate::governing(fields)).flatten());
         Said { directives: ResponseDirectives::read(instead.as_ref().unwrap_or(fields)), instead }
     }
 

@@ -117,6 +117,9 @@ pub struct Rules {
     pub set_cookie: SetCookie,
     /// Which `Cache-Control` directives of a request count.
     pub request_directives: HonourRequest,
+    /// The fields that stand in for `Cache-Control` and `Expires`, in lower case; the
+    /// first valid one does (RFC 9213 2.2).
+    pub targeted_fields: FieldNames,
     /// Whether `Surrogate-Control` stands in for `Cache-Control` and `Expires`.
     pub surrogate_control: bool,
     /// Whether members of `Accept-Language` are sorted for `Vary`.
@@ -292,6 +295,7 @@ impl Default for Rules {
             heuristic_max: Duration::from_secs(24 * 3600),
             set_cookie: SetCookie::Pass,
             request_directives: HonourRequest::OnlyIfCached,
+            targeted_fields: FieldNames::of(&["forebay-cache-control", "cdn-cache-control"]),
             surrogate_control: false,
             sort_accept_language: false,
             max_ranges: 16,

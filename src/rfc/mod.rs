@@ -21,6 +21,7 @@ pub mod robots;
 pub mod spans;
 pub mod storable;
 pub mod surrogate;
+pub mod targeted;
 pub mod unsafe_method;
 pub mod uri;
 pub mod validator;

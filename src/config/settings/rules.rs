@@ -125,10 +125,18 @@ pub static RULES: &[Setting<Rules>] = &[
          force a request to the origin; \"all\" honours every directive, and `Pragma: no-cache`.",
     ),
     Setting::new(
+        "targeted_fields",
+        Plain,
+        |rules: &mut Rules| &mut rules.targeted_fields,
+        "Which fields of a response stand in for its `Cache-Control` and `Expires` (RFC 9213), the most \
+         specific first. The first valid one counts alone; clients get them all as they came.",
+    ),
+    Setting::new(
         "surrogate_control",
         Plain,
         |rules: &mut Rules| &mut rules.surrogate_control,
-        "Whether `Surrogate-Control` of a response stands in for its `Cache-Control` and `Expires`, \
+        "Whether `Surrogate-Control` of a response stands in for its `Cache-Control` and `Expires` where \
+         no targeted field does, \
          and origins are told so in `Surrogate-Capability`.",
     ),
     Setting::new(

@@ -5,4 +5,5 @@ mod conditions;
 mod directives;
 mod hit;
 mod storing;
+mod targeted;
 mod validate;
