@@ -120,6 +120,8 @@ pub struct Rules {
     /// The fields that stand in for `Cache-Control` and `Expires`, in lower case; the
     /// first valid one does (RFC 9213 2.2).
     pub targeted_fields: FieldNames,
+    /// Whether those fields are kept from clients.
+    pub strip_targeted: bool,
     /// Whether `Surrogate-Control` stands in for `Cache-Control` and `Expires`.
     pub surrogate_control: bool,
     /// Whether members of `Accept-Language` are sorted for `Vary`.
@@ -296,6 +298,7 @@ impl Default for Rules {
             set_cookie: SetCookie::Pass,
             request_directives: HonourRequest::OnlyIfCached,
             targeted_fields: FieldNames::of(&["forebay-cache-control", "cdn-cache-control"]),
+            strip_targeted: false,
             surrogate_control: false,
             sort_accept_language: false,
             max_ranges: 16,

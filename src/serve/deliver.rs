@@ -73,9 +73,9 @@ pub(super) fn deliver(mut walk: Walk<'_>, source: Source<'_>, answer: Answer) ->
     };
     let flows = matches!(source, Source::Flowing(..));
     // What goes out as it is stored is not copied.
-    let mut changed = (!head.names.is_empty() && strips_tags(&walk)).then(|| {
+    let mut changed = keeps_some(head, &walk).then(|| {
         let mut fields = head.fields.clone();
-        tags::strip(&mut fields, &walk.asked.rules);
+        strip(&mut fields, &walk);
         fields
     });
     // What is on its way may end before what was asked for does (RFC 9110 15.3.7).
@@ -227,7 +227,7 @@ pub(super) fn private(walk: Walk<'_>, private: Private, fwd: Fwd) -> Reply {
         detail: Some(why.reason()),
         ..CacheStatus::default()
     };
-    strip_tags(&mut fields, &walk);
+    strip(&mut fields, &walk);
     // The origin was asked without the client's conditions, as what it sent might have
     // been for others as well.
     let request = &walk.asked.presented;
@@ -259,7 +259,7 @@ pub(super) fn passed(
     tunnel: Option<Tunnel>,
     fwd: Fwd,
 ) -> Reply {
-    strip_tags(&mut fields, &walk);
+    strip(&mut fields, &walk);
     tell_edge(&mut fields, &walk);
     let cache_status = CacheStatus { cache: &walk.server.node, fwd: Some(fwd), ..CacheStatus::default() };
     let content =
@@ -268,15 +268,25 @@ pub(super) fn passed(
     finish(walk, status, Base::None, fields, length, content, Outcome::Pass, &cache_status, tunnel)
 }
 
-/// An edge has to be purged by tags as well, whoever else may not see them.
-fn strip_tags(fields: &mut Fields, walk: &Walk<'_>) {
-    if strips_tags(walk) {
-        tags::strip(fields, &walk.asked.rules);
+/// Takes away what is for caches alone. An edge is one: it has to be purged by tags as well,
+/// and to keep what it gets for as long as this node does.
+fn strip(fields: &mut Fields, walk: &Walk<'_>) {
+    if walk.edge.is_some() {
+        return;
+    }
+    let rules = &walk.asked.rules;
+    tags::strip(fields, rules);
+    if rules.strip_targeted {
+        rules.targeted_fields.iter().for_each(|field| fields.remove(field));
     }
 }
 
-fn strips_tags(walk: &Walk<'_>) -> bool {
-    walk.edge.is_none() && walk.asked.rules.strip_tags
+/// Whether something of it is for caches alone.
+fn keeps_some(head: &Head, walk: &Walk<'_>) -> bool {
+    let rules = &walk.asked.rules;
+    walk.edge.is_none()
+        && (rules.strip_tags && !head.names.is_empty()
+            || rules.strip_targeted && rules.targeted_fields.iter().any(|field| head.fields.contains(field)))
 }
 
 /// Whether a purge that holds here means a response, be it only that it is stale.

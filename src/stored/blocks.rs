@@ -5,7 +5,7 @@
 //! half as much again as what was stored. So whole blocks go from hand to hand here.
 //!
 //! What always holds: a block that is dropped is given back at once; those that nobody uses
-//! are no more than an [eighth](SPARE) of those in use, and some.
+//! are no more than an eighth of those in use, and some.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -91,7 +91,7 @@ mod tests {
         let size = SIZES[0];
         let shelf = &SHELVES[0];
         let block = |byte: u8| filled(size, |bytes| bytes.fill(byte));
-        let all: Vec<Bytes> = (0..100).map(|byte| block(byte)).collect();
+        let all: Vec<Bytes> = (0..100).map(block).collect();
         for (byte, block) in all.iter().enumerate() {
             assert!(block.len() == size && block.iter().all(|of| usize::from(*of) == byte));
         }

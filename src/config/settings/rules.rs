@@ -129,7 +129,14 @@ pub static RULES: &[Setting<Rules>] = &[
         Plain,
         |rules: &mut Rules| &mut rules.targeted_fields,
         "Which fields of a response stand in for its `Cache-Control` and `Expires` (RFC 9213), the most \
-         specific first. The first valid one counts alone; clients get them all as they came.",
+         specific first. The first valid one counts alone.",
+    ),
+    Setting::new(
+        "strip_targeted",
+        Plain,
+        |rules: &mut Rules| &mut rules.strip_targeted,
+        "Whether those fields are kept from clients. Caches between here and them may go by \
+         `CDN-Cache-Control`, too, so they are delivered unless this says otherwise.",
     ),
     Setting::new(
         "surrogate_control",
