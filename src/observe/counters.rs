@@ -303,6 +303,7 @@ table! {
     requests_collapsed: Counter spread "forebay_requests_total" {"outcome=\"collapsed\""} "Requests, by outcome.";
     requests_pass: Counter spread "forebay_requests_total" {"outcome=\"pass\""} "Requests, by outcome.";
     requests_queued: Counter spread "forebay_requests_total" {"outcome=\"queued\""} "Requests, by outcome.";
+    requests_own: Counter spread "forebay_requests_total" {"outcome=\"own\""} "Requests, by outcome.";
     requests_purge: Counter spread "forebay_requests_total" {"outcome=\"purge\""} "Requests, by outcome.";
     requests_refused: Counter spread "forebay_requests_total" {"outcome=\"refused\""} "Requests, by outcome.";
     requests_shed: Counter spread "forebay_requests_total" {"outcome=\"shed\""} "Requests, by outcome.";

@@ -15,6 +15,7 @@ pub mod freshen;
 pub mod groups;
 pub mod host;
 pub mod lifetime;
+pub mod max_forwards;
 pub mod range;
 pub mod reuse;
 pub mod robots;

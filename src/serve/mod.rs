@@ -41,6 +41,7 @@ use crate::policy::{Decision, Received, Refusal, decide, narrow, normalise};
 use crate::repopulate::Announcer;
 use crate::rfc::cache_status::Fwd;
 use crate::rfc::fields::Fields;
+use crate::rfc::max_forwards::{self, Forwards};
 use crate::shed::{Door, Errand, Shed};
 use crate::store::Store;
 use crate::stored::{CacheKey, StoredResponse, Variants};
@@ -234,6 +235,11 @@ impl Server {
             Err(refusal) => return Err(synth::refused(self, refusal, record)),
         };
         record.client = presented.client;
+        match max_forwards::forwards(&presented.method, &presented.fields) {
+            Forwards::Any => {}
+            Forwards::None => return Err(synth::last(self, &presented, record)),
+            Forwards::Then(times) => presented.fields.set("max-forwards", times.to_string()),
+        }
 
         let Some(site) = self.sites.site(&presented.host) else {
             return Err(synth::no_site(self, record));

@@ -31,6 +31,8 @@ pub enum Outcome {
     Pass,
     /// Nothing yet: it has been told that the response is wanted.
     Queued,
+    /// This node's own: the request was to go no further.
+    Own,
     /// Whether a purge was done.
     Purge,
     /// Nothing: the request was not acceptable.
@@ -55,6 +57,7 @@ impl Outcome {
             Outcome::Collapsed => &counters.requests_collapsed,
             Outcome::Pass => &counters.requests_pass,
             Outcome::Queued => &counters.requests_queued,
+            Outcome::Own => &counters.requests_own,
             Outcome::Purge => &counters.requests_purge,
             Outcome::Refused => &counters.requests_refused,
             Outcome::Shed => &counters.requests_shed,

@@ -17,8 +17,8 @@ use super::{Server, Walk};
 use crate::fetch::Failed;
 use crate::origin::Failure;
 use crate::origin::tls::Trouble;
-use crate::policy::Refusal;
 use crate::policy::fallback::Fallback;
+use crate::policy::{Presented, Refusal};
 use crate::rfc::date;
 use crate::rfc::fields::Fields;
 use crate::shed::Shed;
@@ -439,6 +439,45 @@ impl Page<'_> {
         let body = ReplyBody::new(content, record);
         Reply { status, base: Base::None, fields, body, length, close: false, tunnel: None }
     }
+}
+
+/// What `TRACE` does not send back: what lets somebody in, and where the request has come by
+/// (RFC 9110 9.3.8).
+const UNTOLD: [&str; 8] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "cookie2",
+    "x-forwarded-for",
+    "forwarded",
+    "x-real-ip",
+    "x-api-key",
+];
+
+/// The answer to a `TRACE` or an `OPTIONS` that goes no further (RFC 9110 7.6.2, 9.3.7, 9.3.8).
+pub(super) fn last(server: &Server, presented: &Presented, mut record: Record) -> Reply {
+    let mut fields = Fields::new();
+    fields.add("date", date::format(server.clock.now()));
+    let mut content = Vec::new();
+    if presented.method == Method::TRACE {
+        fields.add("content-type", "message/http");
+        content.extend_from_slice(format!("TRACE {} HTTP/1.1\r\n", presented.path_and_query).as_bytes());
+        let mut received = presented.fields.clone();
+        UNTOLD.iter().for_each(|name| received.remove(name));
+        received.write(&mut content);
+        content.extend_from_slice(b"\r\n");
+    } else {
+        fields.add("allow", "GET, HEAD, OPTIONS, TRACE");
+    }
+    fields.add("cache-control", "no-store");
+    if !record.request_id.is_empty() {
+        fields.add("x-request-id", &record.request_id);
+    }
+    fields.add("content-length", content.len().to_string());
+    record.head(Outcome::Own, StatusCode::OK, b"");
+    let length = Some(content.len() as u64);
+    let body = ReplyBody::new(ReplyContent::Made(content.into()), record);
+    Reply { status: StatusCode::OK, base: Base::None, fields, body, length, close: false, tunnel: None }
 }
 
 /// A page for people. Whatever comes from outside into it is a request id, of which
