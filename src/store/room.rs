@@ -221,7 +221,8 @@ impl Room {
             self.tell(hash);
         }
         if brought > 0 {
-            self.make_room(2 * brought, MOVES);
+            // Where there is too much, as much goes as has come, in however many pieces.
+            self.make_room(2 * brought, if self.is_over() { usize::MAX } else { MOVES });
             self.tidy();
         }
     }
@@ -256,22 +257,25 @@ impl Room {
         held > self.limit / 2
     }
 
+    /// Whether there is too much in all.
+    fn is_over(&self) -> bool {
+        let held = &self.held;
+        held.window.load(Ordering::Relaxed) + held.main.load(Ordering::Relaxed) > self.limit
+    }
+
     /// Offers the oldest of the window to moka where the window is too large, until they
-    /// weigh so much or are so `many`; as many as it takes where there is too much in all.
+    /// weigh so much or are so `many`.
     fn make_room(&self, weight: u64, many: usize) {
         let (mut weight, mut many) = (weight, many);
         loop {
             let window = self.held.window.load(Ordering::Relaxed);
             let held = window + self.held.main.load(Ordering::Relaxed);
-            if window <= self.window_limit || !self.begins(held) || weight == 0 {
-                return;
-            }
-            if many == 0 && held <= self.limit {
+            if window <= self.window_limit || !self.begins(held) || weight == 0 || many == 0 {
                 return;
             }
             let Some(oldest) = self.window.lock().pop_front() else { return };
             weight = weight.saturating_sub(self.offer(oldest));
-            many = many.saturating_sub(1);
+            many -= 1;
         }
     }
 
