@@ -504,7 +504,8 @@ impl Fetcher {
         let patience = self.settings().follower_wait;
         let landing = {
             let _waiting = self.counters().followers_waiting.hold();
-            tokio::time::timeout(patience, follower.landing(asked.interims.as_deref())).await
+            // What comes before the response is the leader's: it may be about that client alone.
+            tokio::time::timeout(patience, follower.landing(None)).await
         };
         let rules = &asked.rules;
         let fields = &asked.presented.fields;

@@ -282,7 +282,7 @@ impl Lease {
         Arc::clone(&self.flight.seats)
     }
 
-    /// Takes interim responses for all who wait for the landing, and those who come to it.
+    /// Takes interim responses for the leader.
     pub fn tell(&self) -> Tell {
         let flight = Arc::clone(&self.flight);
         Arc::new(move |interim| {

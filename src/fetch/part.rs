@@ -18,7 +18,7 @@ use super::fly;
 use crate::clock::Wall;
 use crate::message::{Body, Piece};
 use crate::origin::Exchange;
-use crate::policy::admit::{Admission, Moments};
+use crate::policy::admit::{Admission, Moments, readmit};
 use crate::policy::decide::{Gap, Plan};
 use crate::policy::partial::{self, Cut, Place};
 use crate::rfc::fields::Fields;
@@ -120,7 +120,7 @@ pub(super) fn fill_gap(
     if !fits || !withheld.is_empty() || !may_fill(fetcher, asked, gap) {
         return None;
     }
-    let head = head.with_fields(freshen::freshen(&stored.head.fields, &head.fields));
+    let head = together(asked, &stored.head, &head)?;
     let lacking = cut_body(exchange.body, 0, length);
     let before = stored.read(0..gap.range.start);
     let behind = stored.read(gap.range.end..place.complete);
@@ -159,7 +159,10 @@ pub(super) fn store(
         let mut parts = same.and_then(|same| same.parts()).map_or(Parts::none(place.complete), Parts::clone);
         let dropped = parts.add(place.range.start, body, limits);
         let head = match same {
-            Some(same) => Arc::new(head.with_fields(freshen::freshen(&same.head.fields, &head.fields))),
+            Some(same) => match together(asked, &same.head, head) {
+                Some(head) => Arc::new(head),
+                None => return false,
+            },
             None => Arc::clone(head),
         };
         let (status, requested) = (head.status, head.requested);
@@ -195,6 +198,19 @@ pub(super) fn store(
         }
     }
     false
+}
+
+/// The head of what is stored together with a part: the part may lack fields that the stored
+/// head has (RFC 9110 15.3.7), and its tags and terms are those of both. None where the two may
+/// not be stored together.
+fn together(asked: &Asked, old: &Head, new: &Head) -> Option<Head> {
+    let fields = freshen::freshen(&old.fields, &new.fields);
+    let Head { requested, received, sequence, initial_age, .. } = *new;
+    let moments = Moments { requested, received, sequence };
+    let together = readmit(&asked.presented, old, fields, moments, &asked.rules);
+    together.kept.ok()?;
+    // Its `Age` was read and taken away when it came.
+    Some(Head { initial_age, ..together.head })
 }
 
 /// Whether a stored response and a part are of the same representation.

@@ -8,7 +8,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -96,10 +96,18 @@ fn write(lines: Receiver<Line>, mut to: impl Write, dropped: &AtomicU64) {
 impl Drop for Log {
     fn drop(&mut self) {
         let Some(sender) = self.0.take() else { return };
+        let until = std::time::Instant::now() + LAST;
         let (written, last) = sync_channel(1);
-        if sender.try_send(Line::Last(written)).is_ok() {
-            let _ = last.recv_timeout(LAST);
+        let mut line = Line::Last(written);
+        // A full queue becomes shorter as long as somebody reads.
+        while let Err(TrySendError::Full(same)) = sender.try_send(line) {
+            if std::time::Instant::now() >= until {
+                return;
+            }
+            line = same;
+            std::thread::sleep(LAST / 100);
         }
+        let _ = last.recv_timeout(until.saturating_duration_since(std::time::Instant::now()));
     }
 }
 

@@ -6,9 +6,9 @@
 //! is half open: a few trials are let through. If all of them are answered it closes; if
 //! one fails it opens again, for twice as long.
 //!
-//! What always holds: what ends after the breaker has changed says nothing any more; a
-//! trial of which nobody tells the end gives up its place after a while; what was opened
-//! or closed by hand stays so until it is given back.
+//! What always holds: what ends after the breaker has changed says nothing any more; what was
+//! opened or closed by hand stays so until it is given back. Whoever has a pass tells its end,
+//! if only that it is not judged: half open, nobody else is let through before.
 //!
 //! Pure: it is told the time and what is random.
 

@@ -120,9 +120,15 @@ impl Bulkhead {
 
     /// Takes a place, or waits for one in the line.
     pub async fn enter(&self) -> Result<Place, Saturated> {
+        self.enter_after(Duration::ZERO).await
+    }
+
+    /// The same for a request that has `waited` elsewhere already.
+    pub async fn enter_after(&self, waited: Duration) -> Result<Place, Saturated> {
         let (number, waiting, max_wait) = {
             let mut state = self.state.lock();
             let Settings { max_requests, max_waiting, max_wait, .. } = state.settings;
+            let max_wait = max_wait.saturating_sub(waited);
             if state.line.is_empty() && state.under_way < max_requests {
                 state.under_way += 1;
                 return Ok(self.place());

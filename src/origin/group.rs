@@ -204,7 +204,7 @@ impl Group {
                 let upload = shared.uploads.enter().await.map_err(Failure::Uploads)?;
                 body = Some(content.holding(upload));
             }
-            shared.bulkhead.enter().await?
+            shared.bulkhead.enter_after(began.elapsed()).await?
         };
         let looked = tokio::time::Instant::now();
         self.looked_up().await;

@@ -37,7 +37,7 @@ use crate::observe::request_id;
 use crate::origin::Content;
 use crate::policy::decide::{Pass, Plan, Stale};
 use crate::policy::site::{Mode, Presentation, RangeMiss, Sites};
-use crate::policy::{Decision, Received, Refusal, decide, narrow, normalise};
+use crate::policy::{Decision, Received, Refusal, decide, narrow, normalise, partial};
 use crate::repopulate::Announcer;
 use crate::rfc::cache_status::Fwd;
 use crate::rfc::fields::Fields;
@@ -487,6 +487,12 @@ impl<'a> Walk<'a> {
                     ..Answer::default()
                 };
                 deliver::deliver(self, Source::Flowing(&response, seat), answer)
+            }
+            // What was confirmed may be other than what the client has, and that no part of it.
+            Fetched::Freshened { response, .. }
+                if !partial::answers(&self.asked.presented, &response, &self.asked.rules, self.now) =>
+            {
+                return Fetch::LookAgain(self);
             }
             Fetched::Freshened { response, kept, collapsed } => {
                 let answer = Answer {

@@ -58,7 +58,8 @@ const WINDOW: u64 = 10;
 /// moka is told of one hit in so many.
 const SAMPLE: u32 = 4;
 
-/// So many are moved at a time at most, as long as there is room for everything.
+/// So many are moved at a time at most, as long as there is room for everything and what has
+/// come is not heavy.
 const MOVES: usize = 512;
 
 /// The overhead where the allocator takes just what is needed.
@@ -221,8 +222,12 @@ impl Room {
             self.tell(hash);
         }
         if brought > 0 {
-            // Where there is too much, as much goes as has come, in however many pieces.
-            self.make_room(2 * brought, if self.is_over() { usize::MAX } else { MOVES });
+            // What is heavy has many small ones moved, so that it does not come on top of them.
+            let pieces = usize::try_from(brought / 8).unwrap_or(usize::MAX);
+            match self.over() {
+                0 => self.make_room(2 * brought, MOVES.max(pieces)),
+                over => self.make_room(2 * brought + 8 * over, usize::MAX),
+            }
             self.tidy();
         }
     }
@@ -257,10 +262,11 @@ impl Room {
         held > self.limit / 2
     }
 
-    /// Whether there is too much in all.
-    fn is_over(&self) -> bool {
+    /// How much there is too much in all.
+    fn over(&self) -> u64 {
         let held = &self.held;
-        held.window.load(Ordering::Relaxed) + held.main.load(Ordering::Relaxed) > self.limit
+        let all = held.window.load(Ordering::Relaxed) + held.main.load(Ordering::Relaxed);
+        all.saturating_sub(self.limit)
     }
 
     /// Offers the oldest of the window to moka where the window is too large, until they

@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use super::body::{Read, allocated};
 use super::{Head, StoredBody, StoredResponse};
-use crate::rfc::fields::Fields;
 use crate::rfc::spans;
 
 /// What there is of a content; cheap to clone, but for the list itself.
@@ -140,27 +139,6 @@ impl Parts {
     pub fn heap_bytes(&self) -> usize {
         let bodies: usize = self.parts.iter().map(|part| part.body.heap_bytes()).sum();
         allocated(size_of::<Self>()) + allocated(self.parts.capacity() * size_of::<Part>()) + bodies
-    }
-}
-
-impl Head {
-    /// The same with other fields, from which nothing else follows than from its own.
-    pub fn with_fields(&self, fields: Fields) -> Head {
-        Head {
-            fields,
-            status: self.status,
-            secondary: self.secondary.clone(),
-            requested: self.requested,
-            received: self.received,
-            initial_age: self.initial_age,
-            lifetime: self.lifetime,
-            terms: self.terms,
-            always_validate: self.always_validate,
-            sequence: self.sequence,
-            names: self.names.clone(),
-            site: Arc::clone(&self.site),
-            hidden: self.hidden,
-        }
     }
 }
 

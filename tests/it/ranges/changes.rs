@@ -131,6 +131,33 @@ async fn parts_are_purged_by_tag_and_by_ban_and_softly() {
     }
 }
 
+/// A part need not repeat what was said of the whole (RFC 9110 15.3.7): its tags stay.
+#[tokio::test]
+async fn what_was_put_together_has_the_tags_of_all_its_parts() {
+    for asked_whole in [false, true] {
+        let world = World::start(BY_FOUR).await;
+        world.origin.on("/r", |seen, n| {
+            let fields = [("Cache-Control", "max-age=60"), ("ETag", "\"v1\""), ("Surrogate-Key", "films")];
+            ranged(seen, CONTENT, if n == 1 { &fields } else { &fields[..2] })
+        });
+        range(&world, "bytes=0-3").await;
+        if asked_whole {
+            let whole = world.get("/r").await;
+            assert_eq!((whole.text(), whole.field("surrogate-key")), (CONTENT, None));
+            world.settled().await;
+        } else {
+            range(&world, "bytes=4-7").await;
+        }
+        let hit = world.get_with("/r", &[("Range", "bytes=0-7")]).await;
+        assert_eq!((hit.text(), hit.is_hit(), hit.field("surrogate-key")), ("01234567", true, None));
+        let body = br#"{"tags": ["films"]}"#;
+        let purged =
+            world.operator().await.ask("POST", "/v1/purge", &[JSON, ("Host", "127.0.0.1")], body).await;
+        assert_eq!(purged.field("x-purged"), Some("1"), "{}", purged.text());
+        assert_eq!(range(&world, "bytes=0-3").await, got("0123", false));
+    }
+}
+
 #[tokio::test]
 async fn what_has_come_of_a_part_that_breaks_off_is_kept() {
     let world = World::start(BY_FOUR).await;
