@@ -68,7 +68,7 @@ pub const RULES: &[Rule] = &[
         "3.1",
         Must,
         "Store all header fields that were received, unknown ones as well.",
-        "fields that are named below are left out; so are `Content-Length` and `Age`, which are made anew for each answer, and the fields that `strip_tags` and `strip_targeted` withhold from clients. Everything else is stored (`rules::decisions::what_is_admitted`).",
+        "the fields that are named below are left out, and `Content-Length` and `Age`, which are made anew for each answer; everything else is stored (`rules::decisions::what_is_admitted`).",
     ),
     holds(
         "3.1",
