@@ -3,7 +3,6 @@
 //! The tables are the source of `docs/conformance.md`. A rule that holds names its tests,
 //! and they exist; every other rule says why. The tables say nothing that no test shows.
 
-mod messages;
 mod others;
 mod rfc9110;
 mod rfc9111;
@@ -63,12 +62,14 @@ const fn none(section: &'static str, level: Level, sentence: &'static str, why: 
 }
 
 /// The tables, with the number of the RFC and its title.
-const TABLES: [(u32, &str, &[Rule]); 5] = [
+const TABLES: [(u32, &str, &[Rule]); 7] = [
     (9111, "HTTP Caching", rfc9111::RULES),
     (9110, "HTTP Semantics", rfc9110::RULES),
     (5861, "HTTP Cache-Control Extensions for Stale Content", others::STALE),
     (8246, "HTTP Immutable Responses", others::IMMUTABLE),
+    (9211, "The Cache-Status HTTP Response Header Field", others::STATUS),
     (9213, "Targeted HTTP Cache Control", others::TARGETED),
+    (9875, "HTTP Cache Groups", others::GROUPS),
 ];
 
 impl Level {

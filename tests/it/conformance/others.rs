@@ -56,3 +56,27 @@ pub const TARGETED: &[Rule] = &[
         ],
     ),
 ];
+
+/// RFC 9211: what a cache says of an answer.
+pub const STATUS: &[Rule] = &[holds(
+    "2",
+    Must,
+    "Write `Cache-Status` as a structured list whose member names the cache by a token or a string.",
+    &["rules::decisions::cache_status_is_a_structured_field"],
+)];
+
+/// RFC 9875: cache groups.
+pub const GROUPS: &[Rule] = &[
+    holds(
+        "2",
+        Should,
+        "Ignore parameters of groups.",
+        &["src/rfc/groups.rs::a_list_of_strings_and_nothing_else"],
+    ),
+    holds(
+        "3",
+        Must,
+        "Ignore `Cache-Group-Invalidation` in answers to safe methods.",
+        &["purge::tags::a_group_belongs_to_its_origin_and_travels_on"],
+    ),
+];

@@ -342,12 +342,6 @@ pub const RULES: &[Rule] = &[
         "Ignore an `Age` that is no number of seconds.",
         &["rules::cache_control::how_old_a_response_is_on_arrival"],
     ),
-    holds(
-        "5.2",
-        Must,
-        "Pass cache directives on, whatever they mean to this cache, in both directions.",
-        &["conformance::messages::directives_are_passed_on_in_both_directions"],
-    ),
     choice(
         "5.2.1.5",
         MustNot,
