@@ -6,6 +6,7 @@
 mod cluster;
 mod collapse;
 mod config;
+mod conformance;
 mod freshness;
 mod harness;
 mod hidden;
