@@ -29,7 +29,7 @@ async fn version(world: &World) -> u64 {
 async fn told(world: &World) -> (u64, String) {
     let reply = world.get("/v").await;
     let version = reply.text().parse().unwrap_or_else(|_| panic!("{}: {}", reply.status, reply.text()));
-    (version, reply.cache_status().to_owned())
+    (version, reply.field("cache-status").unwrap_or_default().to_owned())
 }
 
 /// The origin changes, and a node is told so: from the answer on it has nothing older.
