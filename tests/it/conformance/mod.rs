@@ -104,7 +104,8 @@ fn document() -> String {
          To check a row, follow its section to the standard, and read the tests that it names: \
          `area::file::test` is the function `test` in `tests/it/area/file.rs`, and \
          `cargo test --test it area::file::test` runs it. *By choice* says what forebay does and why \
-         the standard leaves that open. A rule that is not in a table is not claimed.\n\n\
+         the standard leaves that open. A rule that is not in a table is not claimed: of RFC 9110 \
+         and of the smaller standards only some sections have been gone through so far.\n\n\
          This file is written from `tests/it/conformance`: \
          `FOREBAY_RENEW=1 cargo test --test it conformance` renews it.\n\n\
          | RFC | Holds | By choice | Not applicable |\n|---|---|---|---|\n",

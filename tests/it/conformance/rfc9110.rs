@@ -5,6 +5,18 @@ use super::{Must, MustNot, Rule, Should, holds};
 
 pub const RULES: &[Rule] = &[
     holds(
+        "7.6.2",
+        Must,
+        "Check and count down `Max-Forwards` of `TRACE` and `OPTIONS` before passing them on.",
+        &["methods::others::max_forwards_ends_trace_and_options_here"],
+    ),
+    holds(
+        "7.6.2",
+        MustNot,
+        "Pass on a request whose `Max-Forwards` is zero; answer it as the one it was meant for.",
+        &["methods::others::max_forwards_ends_trace_and_options_here"],
+    ),
+    holds(
         "9.3.2",
         MustNot,
         "Send content in answer to `HEAD`.",
