@@ -108,9 +108,6 @@
 //! - **What is stored weighs what it takes**, as the allocator rounds it and with the holes that
 //!   it leaves. Bodies lie in blocks of a few sizes, which go from thread to thread. A key is
 //!   looked up in a table of the store's own; moka is asked who may stay only where room is scarce.
-//! - **Parts are responses.** What is stored of a response in parts is found, aged, purged and
-//!   counted like any other; it answers ranges that it has, and becomes the whole when nothing
-//!   lacks. Only parts of one strong validator are put together.
 //! - **Interim responses are one client's**: whoever led the fetch gets them, and nobody else.
 //! - **Nobody waits for whoever reads a log**: lines go through bounded queues, and what is missing
 //!   is counted.
