@@ -58,8 +58,8 @@ const WINDOW: u64 = 10;
 /// moka is told of one hit in so many.
 const SAMPLE: u32 = 4;
 
-/// So many are moved at a time at most, as long as there is room for everything and what has
-/// come is not heavy.
+/// So many are moved at a time at most where what has come is not heavy, and twice as many where
+/// there is too much in all.
 const MOVES: usize = 512;
 
 /// The overhead where the allocator takes just what is needed.
@@ -226,7 +226,7 @@ impl Room {
             let pieces = usize::try_from(brought / 8).unwrap_or(usize::MAX);
             match self.over() {
                 0 => self.make_room(2 * brought, MOVES.max(pieces)),
-                over => self.make_room(2 * brought + 8 * over, usize::MAX),
+                over => self.make_room(2 * brought + 8 * over, 2 * MOVES.max(pieces)),
             }
             self.tidy();
         }
@@ -548,7 +548,8 @@ mod tests {
         let each = room.held.window.load(Ordering::Relaxed);
         // As many as there would be room for three times.
         bring(3 * room.limit / each);
-        assert!(most <= 3, "one moved {most}");
+        // Such small ones that moka's own entries fill the room: even then it has an end.
+        assert!(most <= 2 * MOVES as u64, "one moved {most}");
         assert!(room.held.window.load(Ordering::Relaxed) <= room.window_limit + each);
         check(&room);
         assert!(room.bytes() > room.limit * UNIT * 8 / 10, "it is full");
