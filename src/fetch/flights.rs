@@ -61,7 +61,7 @@ pub struct Flight {
     landing: watch::Sender<Option<Landing>>,
     /// The last invalidation before it began.
     pub sequence: u64,
-    /// What has come before the landing.
+    /// What has come before the landing, for the leader.
     interims: Interims,
     counters: Arc<Counters>,
     /// When it counts as lost.
@@ -352,7 +352,8 @@ impl Follower {
         self.flight.sequence
     }
 
-    /// Waits for the landing; interim responses are put into `interims` meanwhile. The seat
+    /// Waits for the landing; for the leader interim responses are put into `interims`
+    /// meanwhile. The seat
     /// is kept until the follower is dropped: so long, no byte of a landed body is lost to it.
     pub async fn landing(&mut self, interims: Option<&Interims>) -> Landing {
         let mut known = 0;

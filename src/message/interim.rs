@@ -1,4 +1,4 @@
-//! Interim responses (1xx, RFC 9110 15.2) on their way from an origin to those who wait for
+//! Interim responses (1xx, RFC 9110 15.2) on their way from an origin to whoever waits for
 //! its final response.
 //!
 //! What always holds: they keep their order, and there are no more of them for one request
