@@ -137,6 +137,13 @@ enum Resume {
     Lost,
 }
 
+/// What this node has written into the stream when it linked up.
+struct Here {
+    message: Message,
+    /// What is asked for after the number of this was asked for after that.
+    turn: u64,
+}
+
 /// Why the link to the others broke, or was given up.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
@@ -414,24 +421,30 @@ impl Inner {
         let reader = stream.read(&link, from).await?;
         drop(self.applying.lock().await);
         self.invalidator.links(&epoch, resume == Resume::Lost);
-        let here = Message::new(Some(&epoch), Says::Here);
-        stream.append(&here.to_bytes()).await?;
-        // What stands in the stream before `here` was accepted before now, so it does not
-        // mean what is asked for from now on: what was missed never kills newer content.
-        let turn = match &resume {
-            Resume::Fresh => self.distrust("what was purged before it joined the cluster is not known").await,
-            Resume::Lost => {
-                self.counters.cluster_lost.up();
-                self.invalidator.tell_again(LATELY);
-                self.distrust("what was purged while it was away can no longer be read").await
-            }
-            Resume::After(_) => self.invalidator.turn(),
-        };
+        if resume == Resume::Lost {
+            self.counters.cluster_lost.up();
+            self.invalidator.tell_again(LATELY);
+        }
+        let here = self.say_here(&stream, &epoch, &resume).await?;
         tokio::select! {
-            broken = self.read((&link, &stream), reader, &epoch, (&here, turn)) => broken,
+            broken = self.read((&link, &stream), reader, (&epoch, &resume), here) => broken,
             broken = self.tell(&stream, &epoch) => broken,
             broken = self.keep_company(&announcer, listener) => broken,
         }
+    }
+
+    /// Writes into the stream that this node reads it, and takes a turn: what stands there
+    /// before that was accepted before now, so it does not mean what is asked for from now
+    /// on. What was missed never kills newer content.
+    async fn say_here(&self, stream: &Stream, epoch: &str, resume: &Resume) -> Result<Here, Broken> {
+        let message = Message::new(Some(epoch), Says::Here);
+        stream.append(&message.to_bytes()).await?;
+        let turn = match resume {
+            Resume::Fresh => self.distrust("what was purged before it joined the cluster is not known").await,
+            Resume::Lost => self.distrust("what was purged while it was away can no longer be read").await,
+            Resume::After(_) => self.invalidator.turn(),
+        };
+        Ok(Here { message, turn })
     }
 
     /// The id and the offset of the stream's first message, which is written where
@@ -464,8 +477,8 @@ impl Inner {
         &self,
         (link, stream): (&Link, &Stream),
         mut reader: Reader,
-        epoch: &str,
-        (here, turn): (&Message, u64),
+        (epoch, resume): (&str, &Resume),
+        mut here: Here,
     ) -> Result<std::convert::Infallible, Broken> {
         let mut expected = {
             let mut reading = self.reading.lock();
@@ -473,17 +486,24 @@ impl Inner {
             reading.position().cloned()
         };
         let mut caught_up = false;
+        let mut nudges = 0;
         loop {
             let message = if caught_up {
                 reader.next().await?
             } else {
-                // What this node has just written must arrive at least.
-                match next_or_nudge(stream, &mut reader, here).await {
-                    Err(Broken::Mute) => {
-                        return Err(self.why_mute(link, stream, expected.as_ref(), here).await);
+                // What this node has just written must arrive at least. Where it does not, the
+                // reader may have begun behind it, and what stands in between is missed: so it
+                // is written anew, and what is asked for before that counts as missed, too.
+                let Ok(next) = tokio::time::timeout(NUDGE, reader.next()).await else {
+                    nudges += 1;
+                    if nudges == NUDGES {
+                        return Err(self.why_mute(link, stream, expected.as_ref()).await);
                     }
-                    next => next?,
-                }
+                    here = self.say_here(stream, epoch, resume).await?;
+                    continue;
+                };
+                nudges = 0;
+                next?
             };
             let read = Message::read(&message.data);
             let id = match &read {
@@ -497,7 +517,7 @@ impl Inner {
                 self.reading.lock().confirmed = true;
                 continue;
             }
-            let is_here = id == here.id && !caught_up;
+            let is_here = id == here.message.id && !caught_up;
             let before = self.reading.lock().position().map(|position| position.offset);
             if before.is_some_and(|before| message.offset <= before) {
                 // The broker has lost the end, and does not say so. (A gap means nothing:
@@ -507,7 +527,7 @@ impl Inner {
             let position = Position { epoch: epoch.to_owned(), offset: message.offset, id };
             match read {
                 Ok(read) => {
-                    let before = if caught_up { u64::MAX } else { turn };
+                    let before = if caught_up { u64::MAX } else { here.turn };
                     self.apply(read, message.offset, before).await;
                 }
                 Err(unread) => {
@@ -522,7 +542,7 @@ impl Inner {
                 }
             }
             let Position { epoch, offset, id } = position.clone();
-            self.invalidator.has_read(ReadTo { epoch, offset, id }, is_here.then_some(turn));
+            self.invalidator.has_read(ReadTo { epoch, offset, id }, is_here.then_some(here.turn));
             self.counters.cluster_position.set(position.offset);
             {
                 let mut reading = self.reading.lock();
@@ -545,17 +565,12 @@ impl Inner {
 
     /// Why nothing arrives from where this node has come to: if what is written now stands
     /// before that, the end of the stream was lost.
-    async fn why_mute(
-        &self,
-        link: &Link,
-        stream: &Stream,
-        expected: Option<&Position>,
-        here: &Message,
-    ) -> Broken {
+    async fn why_mute(&self, link: &Link, stream: &Stream, expected: Option<&Position>) -> Broken {
         let Some(expected) = expected else { return Broken::Mute };
+        let here = Message::new(Some(&expected.epoch), Says::Here);
         let next = async {
             let mut reader = stream.read(link, From::Next).await?;
-            next_or_nudge(stream, &mut reader, here).await
+            next_or_nudge(stream, &mut reader, &here).await
         };
         match next.await {
             Ok(next) if next.offset <= expected.offset => self.lost(),
