@@ -3,6 +3,7 @@
 mod alone;
 mod conditions;
 mod directives;
+mod fields;
 mod hit;
 mod storing;
 mod targeted;

@@ -172,3 +172,24 @@ async fn there_is_a_limit_to_how_many_are_told() {
     assert_eq!(tags.split(", ").count(), 8, "{tags}");
     assert!(tags.starts_with("\"11\", \"10\""), "{tags}");
 }
+
+#[tokio::test]
+async fn the_tag_of_what_is_stored_in_part_is_not_told() {
+    let world = World::start("[rules]\nrange_slice = \"1KiB\"").await;
+    world.origin.on("/p", |seen, _| {
+        let part = seen.field("range").is_some();
+        let mut fields = vec![("Cache-Control", "max-age=60"), ("ETag", "\"one\""), ("Vary", "X-Kind")];
+        if part {
+            fields.push(("Content-Range", "bytes 0-3/100000"));
+        }
+        response(if part { "206 Partial Content" } else { "200 OK" }, &fields, "0123")
+    });
+    let part = world.get_with("/p", &[("X-Kind", "a"), ("Range", "bytes=0-3")]).await;
+    assert_eq!((part.status, part.text()), (206, "0123"));
+    world.settled().await;
+    assert_eq!(
+        world.get_with("/p", &[("X-Kind", "b")]).await.cache_status(),
+        "fwd=vary-miss; ttl=60; stored"
+    );
+    assert_eq!(told(&world), None);
+}
