@@ -55,7 +55,9 @@ pub(super) async fn fly(
     // Looked up here, behind the number that the flight began with: so what was invalidated
     // before that has gone, and what is invalidated later is noticed when it is stored.
     let found = plan.choose.then(|| fetcher.store().find_in_memory(&asked.key)).flatten();
-    let choices = found.map(|found| choice::choices(&asked.presented, &found)).unwrap_or_default();
+    let choices = found
+        .map(|found| choice::choices(&asked.presented, &found, &asked.rules, fetcher.clock().now()))
+        .unwrap_or_default();
     let purpose = match &plan.stored {
         Some(stored) if plan.validate => Purpose::Validate(stored),
         _ if !choices.is_empty() => Purpose::Choose(&choices),

@@ -13,7 +13,10 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
+use super::decide::is_worth_keeping;
 use super::normalise::Presented;
+use super::site::Rules;
+use crate::clock::Wall;
 use crate::rfc::fields::Fields;
 use crate::rfc::validator::EntityTag;
 use crate::stored::{StoredResponse, Variants};
@@ -22,9 +25,10 @@ use crate::stored::{StoredResponse, Variants};
 pub const MOST_TAGS: usize = 8;
 
 /// The variants whose tags are told to the origin, the newest first, each tag once.
-pub fn choices(request: &Presented, found: &Variants) -> Vec<Arc<StoredResponse>> {
+pub fn choices(request: &Presented, found: &Variants, rules: &Rules, now: Wall) -> Vec<Arc<StoredResponse>> {
     let mut choices: Vec<Arc<StoredResponse>> = Vec::new();
-    for response in found.responses.iter() {
+    // What is kept no longer is forgotten, here as elsewhere.
+    for response in found.responses.iter().filter(|response| is_worth_keeping(response, rules, now)) {
         let Some(tag) = tag_to_tell(request, response) else { continue };
         let is_told = choices.iter().any(|told| told.head.fields.get("etag") == Some(tag));
         if !is_told && choices.len() < MOST_TAGS {

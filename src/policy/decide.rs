@@ -406,7 +406,7 @@ fn error_window(head: &crate::stored::Head, rules: &Rules) -> Duration {
 }
 
 /// Whether a response is within its stale windows or its `keep` time.
-fn is_worth_keeping(response: &StoredResponse, rules: &Rules, now: Wall) -> bool {
+pub(super) fn is_worth_keeping(response: &StoredResponse, rules: &Rules, now: Wall) -> bool {
     let Some(stale_for) = response.stale_for(now) else { return true };
     let while_revalidate = Duration::from_secs(response.head.terms.while_revalidate.into()).max(rules.grace);
     let windows = while_revalidate.max(error_window(&response.head, rules));

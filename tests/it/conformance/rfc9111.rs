@@ -1,6 +1,6 @@
 //! The rules of RFC 9111 (HTTP Caching) for a shared cache, in the order of its sections.
 
-use super::{Must, MustNot, Rule, Should, choice, holds, none};
+use super::{Must, MustNot, Rule, Should, ShouldNot, choice, holds, none};
 
 pub const RULES: &[Rule] = &[
     holds(
@@ -137,7 +137,11 @@ pub const RULES: &[Rule] = &[
         "3.4",
         MustNot,
         "Combine parts that do not share a strong validator.",
-        &["rules::partial::which_parts_can_be_combined", "ranges::changes::parts_of_other_content_take_the_place_of_all", "ranges::model::no_answer_mixes_contents_and_no_purged_part_comes_back"],
+        &[
+            "rules::partial::which_parts_can_be_combined",
+            "ranges::changes::parts_of_other_content_take_the_place_of_all",
+            "ranges::model::no_answer_mixes_contents_and_no_purged_part_comes_back",
+        ],
     ),
     holds(
         "3.4",
@@ -274,7 +278,10 @@ pub const RULES: &[Rule] = &[
         "4.2.3",
         Must,
         "Count the age that `Age` tells from the moment when the request was sent, not from when its response came.",
-        &["rules::cache_control::how_old_a_response_is_on_arrival", "rules::properties::ages_and_lifetimes_never_overflow_and_only_grow"],
+        &[
+            "rules::cache_control::how_old_a_response_is_on_arrival",
+            "rules::properties::ages_and_lifetimes_never_overflow_and_only_grow",
+        ],
     ),
     holds(
         "4.2.4",
@@ -313,19 +320,30 @@ pub const RULES: &[Rule] = &[
         "4.3.2",
         Should,
         "Judge conditions that apply to a cache by the validators of the stored 200 or 206.",
-        &["freshness::conditions::if_none_match_gets_304_where_a_tag_matches_weakly", "freshness::conditions::if_modified_since_gets_304_unless_changed", "ranges::answers::a_condition_goes_before_a_range"],
+        &[
+            "freshness::conditions::if_none_match_gets_304_where_a_tag_matches_weakly",
+            "freshness::conditions::if_modified_since_gets_304_unless_changed",
+            "ranges::answers::a_condition_goes_before_a_range",
+        ],
     ),
     holds(
         "4.3.2",
         MustNot,
         "Judge conditions that are for an origin alone: `If-Match` and `If-Unmodified-Since`. Where they are sure to hold, what is stored answers as if they were not there; else the origin is asked with them, and on hidden routes, where nobody can be, they are ignored.",
-        &["freshness::conditions::no_other_than_the_origin_says_that_a_condition_fails", "freshness::conditions::what_is_stored_answers_where_conditions_for_the_origin_are_sure_to_hold", "hidden::conditions::conditions_for_the_origin_are_ignored_and_no_part_of_other_content_is_sent"],
+        &[
+            "freshness::conditions::no_other_than_the_origin_says_that_a_condition_fails",
+            "freshness::conditions::what_is_stored_answers_where_conditions_for_the_origin_are_sure_to_hold",
+            "hidden::conditions::conditions_for_the_origin_are_ignored_and_no_part_of_other_content_is_sent",
+        ],
     ),
     holds(
         "4.3.2",
         MustNot,
         "Judge conditions of a request that no stored response can answer, by its method or otherwise.",
-        &["rules::validators::preconditions_count_for_successes_only", "freshness::conditions::an_error_is_answered_whatever_the_condition"],
+        &[
+            "rules::validators::preconditions_count_for_successes_only",
+            "freshness::conditions::an_error_is_answered_whatever_the_condition",
+        ],
     ),
     choice(
         "4.3.2",
@@ -343,13 +361,19 @@ pub const RULES: &[Rule] = &[
         "4.3.2",
         MustNot,
         "Tell the origin the tag of what is stored in part, unless the range that is wanted lies in it.",
-        &["vary::choice::the_tag_of_what_is_stored_in_part_is_not_told", "ranges::changes::stale_parts_are_validated_together"],
+        &[
+            "vary::choice::the_tag_of_what_is_stored_in_part_is_not_told",
+            "ranges::changes::stale_parts_are_validated_together",
+        ],
     ),
     holds(
         "4.3.2",
         Must,
         "Answer with 200 from the store where a 304 names a tag that the client did not.",
-        &["vary::choice::a_client_that_has_it_is_told_so_and_one_that_has_another_gets_it", "freshness::validate::a_304_to_an_etag_freshens"],
+        &[
+            "vary::choice::a_client_that_has_it_is_told_so_and_one_that_has_another_gets_it",
+            "freshness::validate::a_304_to_an_etag_freshens",
+        ],
     ),
     holds(
         "4.3.3",
@@ -361,7 +385,10 @@ pub const RULES: &[Rule] = &[
         "4.3.4",
         MustNot,
         "Of several responses whose tags were told, use a 304 for one whose strong tag it does not name.",
-        &["vary::choice::a_304_that_names_none_of_them_is_asked_about_again_without_tags", "vary::choice::the_origin_chooses_among_all_that_are_stored"],
+        &[
+            "vary::choice::a_304_that_names_none_of_them_is_asked_about_again_without_tags",
+            "vary::choice::the_origin_chooses_among_all_that_are_stored",
+        ],
     ),
     holds(
         "4.3.4",
@@ -442,7 +469,10 @@ pub const RULES: &[Rule] = &[
         "5.2",
         Must,
         "As a proxy, pass the directives on, whatever they mean to itself.",
-        &["proxy::passage::unknown_fields_of_a_request_go_on_in_their_order", "proxy::passage::unknown_fields_of_a_response_go_on_in_their_order"],
+        &[
+            "proxy::passage::unknown_fields_of_a_request_go_on_in_their_order",
+            "proxy::passage::unknown_fields_of_a_response_go_on_in_their_order",
+        ],
     ),
     none(
         "5.2.1.1",
@@ -466,7 +496,11 @@ pub const RULES: &[Rule] = &[
         "5.2.2",
         Must,
         "Obey the response directives that follow.",
-        &["rules::decisions::what_is_done_with_a_request", "rules::storing::what_may_be_stored", "rules::cache_control::how_long_a_response_is_fresh"],
+        &[
+            "rules::decisions::what_is_done_with_a_request",
+            "rules::storing::what_may_be_stored",
+            "rules::cache_control::how_long_a_response_is_fresh",
+        ],
     ),
     none(
         "5.2.2.1",
@@ -535,7 +569,10 @@ pub const RULES: &[Rule] = &[
         "5.2.2.5",
         Must,
         "Remove what of it is in memory as soon as it has been forwarded.",
-        &["stream::large::what_is_too_large_passes_through_and_is_not_kept", "freshness::storing::what_the_origin_forbids_is_not_stored"],
+        &[
+            "stream::large::what_is_too_large_passes_through_and_is_not_kept",
+            "freshness::storing::what_the_origin_forbids_is_not_stored",
+        ],
     ),
     none(
         "5.2.2.6",

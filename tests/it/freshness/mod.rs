@@ -5,6 +5,7 @@ mod conditions;
 mod directives;
 mod fields;
 mod hit;
+mod made_here;
 mod storing;
 mod targeted;
 mod validate;
