@@ -111,6 +111,7 @@ pub(super) async fn fly(
                     drop(exchange);
                     return Box::pin(fly(fetcher, asked, plan, lease, private)).await;
                 };
+                fetcher.counters().variants_chosen.up();
                 variant_chosen(&fetcher, &asked, chosen, exchange.head.fields, moments, &lease);
             }
             _ => failed(&fetcher, &asked, &plan, &lease, Failed::Unasked304),

@@ -201,6 +201,11 @@ fn every_rule_names_tests_that_exist_or_a_reason() {
                     if why.is_empty() || why.contains('|') {
                         wrong.push(format!("{at}: no reason"));
                     }
+                    // What stands between backticks and is a path is a test.
+                    let named = why.split('`').skip(1).step_by(2).filter(|name| name.contains("::"));
+                    wrong.extend(
+                        named.filter(|name| !exists(name)).map(|name| format!("{at}: no test {name}")),
+                    );
                 }
             }
         }

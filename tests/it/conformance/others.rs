@@ -264,12 +264,6 @@ pub const GROUPS: &[Rule] = &[
         &["src/rfc/groups.rs::there_may_be_many_and_their_names_long"],
     ),
     holds(
-        "2",
-        Should,
-        "Ignore parameters of groups, which mean nothing yet.",
-        &["src/rfc/groups.rs::a_list_of_strings_and_nothing_else"],
-    ),
-    holds(
         "3",
         Must,
         "Ignore `Cache-Group-Invalidation` in answers to safe methods.",

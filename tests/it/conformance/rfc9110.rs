@@ -196,6 +196,12 @@ pub const MESSAGES: &[Rule] = &[
         &["freshness::made_here::what_is_made_here_is_dated_and_says_nothing_of_a_cache"],
     ),
     holds(
+        "6.6.2",
+        Should,
+        "Tell in `Trailer` which trailer fields come, as its origin did.",
+        &["proxy::streams::trailers_of_a_response_come_with_a_miss_and_with_a_hit"],
+    ),
+    holds(
         "7.2",
         Must,
         "Send `Host` with each request, as given by the target.",
@@ -380,6 +386,12 @@ pub const MESSAGES: &[Rule] = &[
             "proxy::passage::an_old_client_s_wish_for_another_protocol_is_no_wish",
             "proxy::streams::an_upgrade_is_for_whoever_speaks_the_version_that_has_it_and_sends_no_content",
         ],
+    ),
+    none(
+        "7.8",
+        MustNot,
+        "Switch to a protocol that cannot honour the request.",
+        "that is for the origin to judge, which switches.",
     ),
     none(
         "7.8",
@@ -603,11 +615,23 @@ pub const CONTENT: &[Rule] = &[
         "Ignore that expectation in a request of HTTP/1.0.",
         &["freshness::made_here::an_old_client_is_not_told_to_continue"],
     ),
+    choice(
+        "10.1.1",
+        Must,
+        "As a proxy, answer a request that expects 100 with a final status, or forward it with its expectation.",
+        "it is a gateway, and says 100 itself as soon as it wants the content, which goes on to the origin as it comes; so no client waits for two others. Shown by `proxy::streams::the_client_is_told_to_continue` and `proxy::http1::whoever_asks_before_it_sends_is_told_once_and_only_if_it_is_wanted`.",
+    ),
     holds(
         "10.1.4",
         Must,
         "Send `TE` only together with `Connection: TE`: it sends none.",
         &["proxy::fields::fields_of_the_client_s_connection_stay_there"],
+    ),
+    holds(
+        "11.6.1",
+        MustNot,
+        "Modify `WWW-Authenticate` of a response that is forwarded.",
+        &["proxy::passage::unknown_fields_of_a_response_go_on_in_their_order"],
     ),
     holds(
         "11.6.2",

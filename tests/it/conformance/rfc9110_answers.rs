@@ -281,12 +281,6 @@ pub const STATUS: &[Rule] = &[
         "a status of other than three digits is no response, and is answered with 502; one from 600 on is passed on as it is, and never stored without explicit freshness. Shown by `hostile::origins::a_head_that_is_none_gets_502` and `freshness::made_here::a_status_that_nobody_has_is_passed_on_and_nothing_is_guessed_about_it`.",
     ),
     holds(
-        "15.1",
-        MustNot,
-        "Guess freshness for other statuses than 200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414 and 501.",
-        &["rules::cache_control::how_long_a_response_is_fresh", "rules::storing::what_may_be_stored"],
-    ),
-    holds(
         "15.2",
         MustNot,
         "Send an interim response to an HTTP/1.0 client.",

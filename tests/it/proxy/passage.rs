@@ -36,7 +36,7 @@ async fn unknown_fields_of_a_response_go_on_in_their_order() {
         ("X-List", "b"),
         ("Other-Cache-Control", "no-store"),
         ("X-List", "a, c"),
-        ("Set-Cookie2", "x"),
+        ("WWW-Authenticate", "Basic realm=\"x, y\", Own a=b"),
     ];
     world.origin.always("/u", response("200 OK", &fields, "content"));
     for hit in [false, true] {

@@ -64,6 +64,7 @@ async fn the_origin_chooses_among_all_that_are_stored() {
         assert_eq!(hit.field("x-for"), Some(kind));
     }
     assert_eq!(world.origin.count("/v"), 4);
+    assert_eq!(world.counters().variants_chosen.get(), 1);
 }
 
 #[tokio::test]
