@@ -88,8 +88,8 @@ pub const LOOP: &[Rule] = &[
         Should,
         "Add itself to `CDN-Loop` in each request that it sends.",
         &[
+            "hidden::seen::the_origin_sees_the_worker_and_no_client",
             "origins::tiers::two_nodes_that_lead_to_each_other_end_it_at_once",
-            "src/policy/hop.rs::only_the_same_node_and_the_same_target_are_a_loop",
         ],
     ),
     holds(

@@ -145,7 +145,7 @@ pub const MESSAGES: &[Rule] = &[
         "6.2",
         Should,
         "Send the highest version that it conforms to within the major version of the other side.",
-        &["proxy::http1::an_old_client_may_keep_its_connection", "proxy::fields::via_tells_both_sides"],
+        &["proxy::passage::the_highest_version_is_spoken_whatever_the_other_side_says"],
     ),
     holds(
         "6.2",
@@ -157,7 +157,10 @@ pub const MESSAGES: &[Rule] = &[
         "6.2",
         Should,
         "Read a message of a higher minor version as of the highest that it knows.",
-        &["src/listen/http1/head.rs::a_head_is_read_as_it_stands"],
+        &[
+            "proxy::passage::the_highest_version_is_spoken_whatever_the_other_side_says",
+            "src/listen/http1/head.rs::a_head_is_read_as_it_stands",
+        ],
     ),
     holds(
         "6.5.1",
@@ -355,7 +358,7 @@ pub const MESSAGES: &[Rule] = &[
         Should,
         "Compare names of protocols without regard to letter case.",
         &[
-            "proxy::streams::an_upgrade_becomes_a_tunnel",
+            "proxy::passage::a_protocol_is_the_same_in_any_letter_case",
             "freshness::alone::another_version_of_http_is_not_switched_to_and_the_cache_answers",
         ],
     ),

@@ -1,7 +1,7 @@
 //! What is between the two ends goes through unchanged and in its order (RFC 9110 5.1, 5.3, 5.5).
 
 use crate::harness::World;
-use crate::harness::origin::{ok, raw, response};
+use crate::harness::origin::{Step, ok, raw, response};
 
 #[tokio::test]
 async fn unknown_fields_of_a_request_go_on_in_their_order() {
@@ -93,4 +93,30 @@ async fn an_old_client_s_wish_for_another_protocol_is_no_wish() {
         .await;
     assert_eq!(client.reply(false).await.text(), "content");
     assert_eq!(world.origin.requests()[0].field("upgrade"), None);
+}
+
+#[tokio::test]
+async fn a_protocol_is_the_same_in_any_letter_case() {
+    let world = World::start("").await;
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
+    world.origin.always("/ws", vec![raw(switch), Step::Echo]);
+    let mut client = world.client("client").await;
+    let reply = client.get_with("/ws", &[("Connection", "UPGRADE"), ("Upgrade", "ECHO")]).await;
+    assert_eq!((reply.status, reply.field("upgrade")), (101, Some("echo")));
+    client.send(b"ping").await;
+    assert_eq!(client.bytes(4).await, b"ping");
+}
+
+#[tokio::test]
+async fn the_highest_version_is_spoken_whatever_the_other_side_says() {
+    let world = World::start("").await;
+    world.origin.always("/v", vec![raw("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")]);
+    for version in ["1.0", "1.1", "1.7"] {
+        let mut client = world.client("client").await;
+        client.send(format!("GET /v HTTP/{version}\r\nHost: www.example.org\r\n\r\n").as_bytes()).await;
+        assert_eq!(client.bytes(15).await, b"HTTP/1.1 200 OK", "{version}");
+    }
+    let told =
+        world.origin.requests().iter().map(|seen| seen.field("via").map(str::to_owned)).collect::<Vec<_>>();
+    assert_eq!(told, ["1.0", "1.1", "1.1"].map(|version| Some(format!("{version} forebay"))));
 }
