@@ -44,10 +44,14 @@ pub fn told(choices: &[Arc<StoredResponse>]) -> Vec<u8> {
     tags.join(&b", "[..])
 }
 
-/// The variant that a 304 with these fields names by its strong tag (RFC 9111 4.3.4). One
-/// without it names none.
+/// The variant that a 304 with these fields names by its strong tag (RFC 9111 4.3.4). One without
+/// any validator can only mean the one whose tag was told, where there was no more than one.
 pub fn chosen<'a>(choices: &'a [Arc<StoredResponse>], update: &Fields) -> Option<&'a Arc<StoredResponse>> {
-    let said = EntityTag::parse(update.get("etag")?)?;
+    let Some(said) = update.get("etag") else {
+        let [only] = choices else { return None };
+        return Some(only).filter(|_| !update.contains("last-modified"));
+    };
+    let said = EntityTag::parse(said)?;
     choices.iter().find(|choice| {
         let own = choice.head.fields.get("etag").and_then(EntityTag::parse);
         own.is_some_and(|own| own.matches_strongly(&said))

@@ -406,7 +406,7 @@ pub const RULES: &[Rule] = &[
         "4.3.4",
         MustNot,
         "Update from a 304 without any validator, unless the only stored response has none either.",
-        "what is validated was asked about alone and by its own validators, so that a 304 can mean nothing else; many origins leave them out. Shown by `freshness::validate::a_304_to_a_date_freshens`.",
+        "what is validated was asked about alone and by its own validators, so that a 304 can mean nothing else; many origins leave them out. Where several tags were told it is used for none. Shown by `freshness::validate::a_304_to_a_date_freshens`, `vary::choice::a_304_without_a_word_means_the_only_one_that_was_told` and `vary::choice::a_304_that_names_none_of_them_is_asked_about_again_without_tags`.",
     ),
     holds(
         "4.3.4",

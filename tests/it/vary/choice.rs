@@ -89,18 +89,51 @@ async fn a_client_that_has_it_is_told_so_and_one_that_has_another_gets_it() {
 
 #[tokio::test]
 async fn a_304_that_names_none_of_them_is_asked_about_again_without_tags() {
-    for said in ["ETag: \"three\"", "ETag: W/\"one\"", "X-No: tag"] {
+    let date = "Last-Modified: Thu, 14 Jan 2027 08:00:00 GMT";
+    for (kinds, said) in [
+        (&["a"][..], "ETag: \"three\""),
+        (&["a"], "ETag: W/\"one\""),
+        (&["a"], date),
+        (&["a", "b"], "X-No: tag"),
+    ] {
         let world = World::start("").await;
         let not_modified =
             format!("HTTP/1.1 304 Not Modified\r\n{said}\r\nCache-Control: max-age=60\r\n\r\n");
-        world.origin.on("/v", move |seen, n| match n {
-            2 => vec![raw(&not_modified)],
-            _ => choosing(seen, n),
+        let before = kinds.len();
+        world.origin.on("/v", move |seen, n| match n == before + 1 {
+            true => vec![raw(&not_modified)],
+            false => match seen.field("if-none-match") {
+                // Those who come before are to be stored, each by its own content.
+                Some(_) if n <= before => response(
+                    "200 OK",
+                    &[("Cache-Control", "max-age=60"), ("ETag", "\"two\""), ("Vary", "X-Kind")],
+                    "\"two\"",
+                ),
+                _ => choosing(seen, n),
+            },
         });
-        ask(&world, "a").await;
+        for kind in kinds {
+            ask(&world, kind).await;
+        }
         assert_eq!(ask(&world, "a2").await.text(), "\"one\"", "{said}");
-        assert_eq!((world.origin.count("/v"), told(&world)), (3, None), "{said}");
+        assert_eq!((world.origin.count("/v"), told(&world)), (before + 2, None), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_304_without_a_word_means_the_only_one_that_was_told() {
+    let world = World::start("").await;
+    world.origin.on("/v", move |seen, n| match n {
+        2 => vec![raw("HTTP/1.1 304 Not Modified\r\nCache-Control: max-age=60\r\n\r\n")],
+        _ => choosing(seen, n),
+    });
+    ask(&world, "a").await;
+    let chosen = ask(&world, "a2").await;
+    assert_eq!(
+        (chosen.text(), chosen.cache_status()),
+        ("\"one\"", "fwd=vary-miss; fwd-status=304; ttl=60; stored")
+    );
+    assert_eq!(world.origin.count("/v"), 2);
 }
 
 #[tokio::test]
