@@ -232,7 +232,7 @@ pub const MESSAGES: &[Rule] = &[
         "7.5",
         Should,
         "As a client, go on sending a request whose response has begun.",
-        "where the origin answers before it has all of the content, the rest is read from the client and not sent on, and the connection to the origin is not used again: most who answer early refuse. Shown by `proxy::http1::content_that_nobody_reads_is_passed_over_where_it_has_come`.",
+        "it goes on, but not for ever: where the answer is there, a client that is slow with the rest is left as an idle one would be, and the connection to the origin carries no other request. Shown by `proxy::streams::a_connection_whose_request_is_not_whole_yet_carries_no_other` and `limits::timeouts::content_that_comes_after_the_answer_does_not_keep_a_connection_for_ever`.",
     ),
     holds(
         "7.6",
