@@ -227,3 +227,30 @@ async fn the_tag_of_what_is_stored_in_part_is_not_told() {
     );
     assert_eq!(told(&world), None);
 }
+
+#[tokio::test]
+async fn a_range_of_what_was_chosen_is_answered_from_it() {
+    let world = world(&["a"]).await;
+    let part = world.get_with("/v", &[("X-Kind", "a2"), ("Range", "bytes=1-3")]).await;
+    assert_eq!((part.status, part.text(), part.field("content-range")), (206, "one", Some("bytes 1-3/5")));
+    assert_eq!(part.cache_status(), "fwd=vary-miss; fwd-status=304; ttl=90; stored");
+    assert_eq!(world.origin.count("/v"), 2);
+}
+
+#[tokio::test]
+async fn what_was_chosen_for_one_client_alone_is_told_to_no_other() {
+    for secret in ["Set-Cookie: id=first", "Cache-Control: private\r\nX-Secret: s"] {
+        let world = World::start("").await;
+        let head = format!("HTTP/1.1 304 Not Modified\r\nETag: \"one\"\r\nVary: X-Kind\r\n{secret}\r\n\r\n");
+        world.origin.on("/v", move |seen, n| if n == 2 { vec![raw(&head)] } else { choosing(seen, n) });
+        ask(&world, "a").await;
+        let own = ask(&world, "a2").await;
+        assert_eq!((own.status, own.text()), (200, "\"one\""), "{secret}");
+        assert!(own.field("set-cookie").or(own.field("x-secret")).is_some(), "{secret}");
+        assert!(!own.cache_status().contains("stored"), "{}", own.cache_status());
+        let next = ask(&world, "a2").await;
+        assert_eq!((next.field("set-cookie"), next.field("x-secret")), (None, None), "{secret}");
+        assert_eq!(world.origin.count("/v"), 3, "{secret}");
+        assert!(ask(&world, "a").await.is_hit(), "what it was chosen from stays");
+    }
+}
