@@ -14,6 +14,7 @@ use crate::clock::Wall;
 use crate::message::{Body, Broken, Piece};
 use crate::origin::Exchange;
 use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
+use crate::policy::choice;
 use crate::policy::decide::{Plan, is_servable, may_answer_others};
 use crate::policy::partial::{self, Place};
 use crate::policy::site::RangeMiss;
@@ -51,8 +52,15 @@ pub(super) async fn fly(
     lease: Lease,
     private: Option<oneshot::Sender<Private>>,
 ) {
+    // Looked up here, behind the number that the flight began with: so what was invalidated
+    // before that has gone, and what is invalidated later is noticed when it is stored.
+    let found = plan.choose.then(|| fetcher.store().find_in_memory(&asked.key)).flatten();
+    let choices = found
+        .map(|found| choice::choices(&asked.presented, &found, &asked.rules, fetcher.clock().now()))
+        .unwrap_or_default();
     let purpose = match &plan.stored {
         Some(stored) if plan.validate => Purpose::Validate(stored),
+        _ if !choices.is_empty() => Purpose::Choose(&choices),
         _ => Purpose::Store,
     };
     let mut head = request::request(&asked, fetcher.hop(), purpose);
@@ -97,6 +105,15 @@ pub(super) async fn fly(
                 }
                 not_modified(&fetcher, &asked, stored, exchange.head.fields, moments, &lease);
             }
+            _ if !choices.is_empty() => {
+                let Some(chosen) = choice::chosen(&choices, &exchange.head.fields) else {
+                    let plan = Plan { choose: false, ..plan };
+                    drop(exchange);
+                    return Box::pin(fly(fetcher, asked, plan, lease, private)).await;
+                };
+                fetcher.counters().variants_chosen.up();
+                variant_chosen(&fetcher, &asked, chosen, exchange.head.fields, moments, &lease);
+            }
             _ => failed(&fetcher, &asked, &plan, &lease, Failed::Unasked304),
         };
     }
@@ -110,7 +127,7 @@ pub(super) async fn fly(
         // whole that is empty has none.
         let first = Spec::first(asked.rules.range_slice);
         let part = (*spec != first).then_some(first);
-        let plan = Plan { part, stored: None, validate: false, stale_on_error: false, ..plan };
+        let plan = Plan { part, stored: None, validate: false, stale_on_error: false, choose: false, ..plan };
         drop(exchange);
         return Box::pin(fly(fetcher, asked, plan, lease, private)).await;
     }
@@ -184,6 +201,39 @@ fn not_modified(
     // Whoever came after a purge of what was confirmed asks for the whole of it.
     let shared = may_keep && !stored.is_gone();
     lease.land(Landing::Freshened { response, shared, kept });
+}
+
+/// The origin has named a variant that is stored for other requests: the same content is stored
+/// for this one as well, under a head that the 304 has freshened. The variant stays as it is
+/// (RFC 9111 4.3.4: it could not have been chosen for this request).
+fn variant_chosen(
+    fetcher: &Fetcher,
+    asked: &Asked,
+    chosen: &Arc<StoredResponse>,
+    mut update: Fields,
+    moments: Moments,
+    lease: &Lease,
+) {
+    connection::strip(&mut update);
+    let fields = freshen::freshen(&chosen.head.fields, &update);
+    let readmitted = readmit(&asked.presented, &chosen.head, fields, moments, &asked.rules);
+    let head = Arc::new(readmitted.head);
+    let marker = marker_for(&head, asked, fetcher);
+    let variant = chosen.with_head(Arc::clone(&head));
+    let rival = |stored: &StoredResponse| rival(stored, head.status, head.requested, fetcher, asked);
+    // What was purged meanwhile answers those who asked before that, and nobody else.
+    let may_keep = readmitted.kept.is_ok() && fetcher.store().may_use(&asked.key, chosen, moments.sequence);
+    let (response, kept) = if may_keep {
+        match fetcher.store().insert(&asked.key, variant, rival, marker) {
+            Inserted::Stored(variant) => (variant, true),
+            Inserted::Fenced(_) | Inserted::Gone | Inserted::Outdone => {
+                (Arc::new(chosen.with_head(head)), false)
+            }
+        }
+    } else {
+        (Arc::new(variant), false)
+    };
+    lease.land(Landing::Freshened { response, shared: may_keep && !chosen.is_gone(), kept });
 }
 
 /// A response other than 304 has arrived.

@@ -1,12 +1,14 @@
 //! The request that an origin is sent: built anew from the presented request,
 //! never the client's bytes passed through.
 
+use std::sync::Arc;
+
 use http::Method;
 
 use super::Asked;
 use crate::message::{READ, RequestHead};
 use crate::policy::site::{Forwarded, OriginHost, Rules};
-use crate::policy::{Hop, Presented};
+use crate::policy::{Hop, Presented, choice};
 use crate::rfc::fields::Fields;
 use crate::rfc::{surrogate, validator};
 use crate::stored::StoredResponse;
@@ -23,6 +25,8 @@ pub enum Purpose<'a> {
     Store,
     /// To freshen this stored response to `GET`.
     Validate(&'a StoredResponse),
+    /// To be stored, unless the origin chooses one of these, whose tags it is told.
+    Choose(&'a [Arc<StoredResponse>]),
 }
 
 /// The client's conditions and ranges (RFC 9110 13.1, 14.2); a stored response
@@ -42,7 +46,7 @@ pub fn request(asked: &Asked, hop: &Hop, purpose: Purpose<'_>) -> RequestHead {
         fields.add("x-request-id", id);
     }
     let received = &presented.fields;
-    let whole = matches!(purpose, Purpose::Store | Purpose::Validate(_));
+    let whole = matches!(purpose, Purpose::Store | Purpose::Validate(_) | Purpose::Choose(_));
     for (name, value) in received.iter() {
         let own = matches!(
             name,
@@ -57,6 +61,9 @@ pub fn request(asked: &Asked, hop: &Hop, purpose: Purpose<'_>) -> RequestHead {
         for (name, value) in validator::conditional_fields(&stored.head.fields) {
             fields.add(name, value);
         }
+    }
+    if let Purpose::Choose(choices) = purpose {
+        fields.add("if-none-match", choice::told(choices));
     }
     if let (Purpose::Upgrade, Some(protocol)) = (purpose, &presented.upgrade) {
         fields.add("connection", "upgrade");

@@ -383,6 +383,7 @@ table! {
     parts_refused: Counter "forebay_parts_refused_total" {""} "Parts not stored because they had no strong validator, did not say where they belong, or contradicted themselves.";
     parts_unfit: Counter "forebay_parts_unfit_total" {""} "Parts that were not what a client had asked for, so that the whole was.";
     store_marked: Counter "forebay_store_marked_total" {""} "Hit-for-miss markers left.";
+    variants_chosen: Counter "forebay_variants_chosen_total" {""} "Variants stored for other requests that the origin has chosen by their entity tags, so that their content did not come again.";
     store_variants_dropped: Counter "forebay_store_variants_dropped_total" {""} "Variants dropped because store.max_variants was reached.";
 
     store_tags: Gauge "forebay_store_tags" {""} "Tags and cache groups that stored responses have.";

@@ -71,6 +71,9 @@ pub struct Plan {
     pub part: Option<Spec>,
     /// What the whole that is wanted lacks, where that is one range.
     pub gap: Option<Gap>,
+    /// Whether the origin may [choose](super::choice) one of the variants that are stored for
+    /// other requests.
+    pub choose: bool,
 }
 
 /// The one range that an incomplete response lacks (RFC 9111 3.4).
@@ -89,6 +92,7 @@ impl Plan {
         Plan {
             part: part(request, response, rules, now),
             gap: None,
+            choose: false,
             fwd: Fwd::Stale,
             collapse: true,
             validate: validator::conditional_fields(&response.head.fields).next().is_some(),
@@ -109,6 +113,7 @@ impl Plan {
             stale_on_error: false,
             part: None,
             gap: None,
+            choose: false,
         }
     }
 }
@@ -139,6 +144,9 @@ pub enum PassReason {
     Upgrade,
     /// It asks for less than the whole of a response that is known not to be kept.
     Less,
+    /// It has a condition that only the origin may judge, and that is not sure to hold for
+    /// what is stored (RFC 9110 13.1.1, 13.1.4); with what `Cache-Status` says of it.
+    Condition(Fwd),
 }
 
 impl PassReason {
@@ -148,6 +156,7 @@ impl PassReason {
             PassReason::Method => Fwd::Method,
             PassReason::Head | PassReason::Less => Fwd::Miss,
             PassReason::Content | PassReason::Upgrade => Fwd::Request,
+            PassReason::Condition(fwd) => fwd,
             PassReason::Rule => Fwd::Bypass,
         }
     }
@@ -181,6 +190,14 @@ pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now:
         .and_then(|variants| variants.select(&request.fields, rules.sort_accept_language))
         .filter(|response| is_worth_keeping(response, rules, now));
 
+    // On a hidden route nobody is asked, and a cache may ignore such a condition.
+    let for_origin = rules.mode == Mode::Proxy && validator::has_origin_condition(&request.fields);
+    let some_stored =
+        || found.is_some_and(|variants| variants.responses.iter().any(|response| !response.is_gone()));
+    let miss = || if some_stored() { Fwd::VaryMiss } else { Fwd::UriMiss };
+    if for_origin && !selected.is_some_and(|response| meets(request, response, now)) {
+        return ask_origin(asked.only_if_cached, selected.map_or_else(miss, |_| Fwd::Request), selected);
+    }
     let Some(response) = selected else {
         if asked.only_if_cached {
             return Decision::NotCached;
@@ -191,9 +208,7 @@ pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now:
         if marked && WISHES.iter().any(|name| request.fields.contains(name)) {
             return Decision::Pass(Pass { why: PassReason::Less, stored: None, stale_on_error: false });
         }
-        let some_stored =
-            found.is_some_and(|variants| variants.responses.iter().any(|response| !response.is_gone()));
-        let fwd = if some_stored { Fwd::VaryMiss } else { Fwd::UriMiss };
+        let fwd = miss();
         return Decision::Fetch(Plan {
             fwd,
             collapse: !marked,
@@ -202,9 +217,13 @@ pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now:
             stale_on_error: false,
             part: partial::asks(request, None, rules, now),
             gap: None,
+            choose: fwd == Fwd::VaryMiss && rules.mode == Mode::Proxy,
         });
     };
     if !partial::answers(request, response, rules, now) {
+        if for_origin {
+            return ask_origin(asked.only_if_cached, Fwd::Partial, selected);
+        }
         return incomplete(request, response, rules, asked.only_if_cached, marked, now);
     }
 
@@ -235,15 +254,34 @@ pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now:
         let stored = Some(Arc::clone(response));
         return Decision::Pass(Pass { why: PassReason::Head, stored, stale_on_error });
     }
+    if for_origin {
+        return ask_origin(asked.only_if_cached, Fwd::Stale, selected);
+    }
     Decision::Fetch(Plan {
         fwd: if too_old_for_client { Fwd::Request } else { Fwd::Stale },
         collapse: !marked,
         validate: validator::conditional_fields(&response.head.fields).next().is_some(),
         part: part(request, response, rules, now),
         gap: None,
+        choose: false,
         stored: Some(Arc::clone(response)),
         stale_on_error,
     })
+}
+
+/// Whether the conditions for the origin are sure to hold for a stored response. An error is
+/// nothing that they are about.
+fn meets(request: &Presented, response: &StoredResponse, now: Wall) -> bool {
+    let head = &response.head;
+    head.status.is_success() && validator::meets_origin_conditions(&request.fields, &head.fields, now)
+}
+
+/// The request goes to the origin with its conditions, for this client alone (RFC 9110 13.2.1).
+fn ask_origin(only_if_cached: bool, fwd: Fwd, stored: Option<&Arc<StoredResponse>>) -> Decision {
+    if only_if_cached {
+        return Decision::NotCached;
+    }
+    Decision::Pass(Pass { why: PassReason::Condition(fwd), stored: stored.cloned(), stale_on_error: false })
 }
 
 /// What is done where the response that the request selects is not complete, and lacks what
@@ -328,7 +366,7 @@ pub fn is_worth_storing(head: &crate::stored::Head, rules: &Rules, now: Wall) ->
 }
 
 /// With these a client may be content with less than the whole response.
-const WISHES: [&str; 5] = ["range", "if-none-match", "if-modified-since", "if-match", "if-unmodified-since"];
+const WISHES: [&str; 3] = ["range", "if-none-match", "if-modified-since"];
 
 fn always_passed(request: &Presented, rules: &Rules, is_head: bool) -> Option<PassReason> {
     if request.method != Method::GET && !is_head {
@@ -368,17 +406,21 @@ fn error_window(head: &crate::stored::Head, rules: &Rules) -> Duration {
 }
 
 /// Whether a response is within its stale windows or its `keep` time.
-fn is_worth_keeping(response: &StoredResponse, rules: &Rules, now: Wall) -> bool {
+pub(super) fn is_worth_keeping(response: &StoredResponse, rules: &Rules, now: Wall) -> bool {
     let Some(stale_for) = response.stale_for(now) else { return true };
     let while_revalidate = Duration::from_secs(response.head.terms.while_revalidate.into()).max(rules.grace);
     let windows = while_revalidate.max(error_window(&response.head, rules));
     stale_for <= windows.saturating_add(rules.keep)
 }
 
-/// Whether the client's directives refuse a response of this age (RFC 9111 5.2.1).
+/// Whether the client's directives refuse a response of this age (RFC 9111 5.2.1). What is
+/// fresh and says that it does not change is not validated because of its age, which is what a
+/// browser's reload asks for; `no-cache` is the sign that it is to be all the same (RFC 8246 2.1).
 fn refuses(asked: &RequestDirectives, response: &StoredResponse, now: Wall) -> bool {
+    let too_old = |limit: u64| response.head.age_millis(now) > limit.saturating_mul(1000);
+    let stays = || response.head.terms.immutable && response.stale_for(now).is_none();
     asked.no_cache
-        || asked.max_age.is_some_and(|limit| response.head.age_millis(now) > limit.saturating_mul(1000))
+        || asked.max_age.is_some_and(too_old) && !stays()
         || asked.min_fresh.is_some_and(|wanted| {
             let left = response.head.freshness_left_millis(now);
             left < i64::try_from(wanted.saturating_mul(1000)).unwrap_or(i64::MAX)

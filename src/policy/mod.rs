@@ -5,6 +5,7 @@
 //! counts, locks, spawns or does I/O.
 
 pub mod admit;
+pub mod choice;
 pub mod decide;
 pub mod fallback;
 pub mod hop;

@@ -119,7 +119,7 @@ fn wanted(request: &Presented, head: &Head, complete: u64, rules: &Rules, now: W
     let Some(range) = request.fields.get("range").filter(|_| request.method == Method::GET) else {
         return Ranges::None;
     };
-    if !validator::if_range_holds(&request.fields, &head.fields, now) {
+    if !validator::may_be_parted(&request.fields, &head.fields, now) {
         return Ranges::None;
     }
     resolve(range, complete, rules.max_ranges)

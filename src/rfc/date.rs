@@ -108,10 +108,11 @@ fn rfc850(scan: &mut Scan<'_>, now: Wall) -> Option<u64> {
     scan.exactly(b" ")?;
     let time = scan.time()?;
     scan.exactly(b" gmt")?;
-    // More than fifty years ahead means the century before.
-    let (this_year, ..) = now.date();
+    // More than fifty years ahead, to the second, means the century before.
+    let (this_year, this_month, today) = now.date();
     let year = this_year / 100 * 100 + short;
-    let year = if year > this_year + 50 { year - 100 } else { year };
+    let limit = (this_year + 50, this_month, today, now.secs() % 86_400);
+    let year = if (year, month, day, time) > limit { year - 100 } else { year };
     seconds(year, month, day, time)
 }
 

@@ -52,4 +52,17 @@ mod tests {
         let two: Fields = [("cache-groups", "\"a\""), ("cache-groups", "\"b\"")].into_iter().collect();
         assert_eq!(groups(&two), ["a", "b"]);
     }
+
+    /// Sections 2 and 3: at least so many, and so long.
+    #[test]
+    fn there_may_be_many_and_their_names_long() {
+        let wanted: Vec<String> = (0..64).map(|n| format!("{n:064}")).collect();
+        let value = wanted.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        for (name, read) in
+            [("cache-groups", groups as fn(&Fields) -> _), ("cache-group-invalidation", invalidated)]
+        {
+            let fields: Fields = [(name, value.as_str())].into_iter().collect();
+            assert_eq!(read(&fields), wanted, "{name}");
+        }
+    }
 }

@@ -1,8 +1,9 @@
-//! What a response says of its use when stale (RFC 9111 4.2.4, RFC 5861).
+//! What a response says of its use when stale (RFC 9111 4.2.4, RFC 5861), and of its
+//! validation while it is fresh (RFC 8246).
 
 use super::cache_control::ResponseDirectives;
 
-/// The origin's terms for use when stale.
+/// The origin's terms for use when stale, and for validation before that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct StaleTerms {
     /// `stale-while-revalidate` in seconds; zero when absent.
@@ -12,6 +13,8 @@ pub struct StaleTerms {
     /// Never to be used stale: `must-revalidate`, `proxy-revalidate`, `s-maxage`
     /// or `no-cache` forbid it to a shared cache.
     pub forbidden: bool,
+    /// It does not change while it is fresh: `immutable` (RFC 8246).
+    pub immutable: bool,
 }
 
 /// The terms that these directives set.
@@ -23,6 +26,7 @@ pub fn stale_terms(directives: &ResponseDirectives) -> StaleTerms {
             || directives.proxy_revalidate
             || directives.s_maxage.is_some()
             || directives.no_cache.is_all(),
+        immutable: directives.immutable,
     }
 }
 

@@ -101,6 +101,28 @@ mod tests {
         }
     }
 
+    /// Section 2.2: those that it must know, and all others that `Cache-Control` has here.
+    #[test]
+    fn every_directive_is_known_in_a_targeted_field() {
+        for known in [
+            "max-age=1",
+            "must-revalidate",
+            "no-store",
+            "no-cache",
+            "private",
+            "s-maxage=1",
+            "public",
+            "proxy-revalidate",
+            "must-understand",
+            "no-transform",
+            "immutable",
+            "stale-while-revalidate=1",
+            "stale-if-error=1",
+        ] {
+            assert_eq!(governed_by(&[("cdn-cache-control", known)]).as_deref(), Some(known));
+        }
+    }
+
     #[test]
     fn the_first_valid_field_of_the_list_governs_alone() {
         let cdn = ("cdn-cache-control", "max-age=60, must-revalidate");

@@ -45,12 +45,11 @@ pub enum Precondition {
     Proceed,
     /// The client has it already: 304.
     NotModified,
-    /// One does not hold: 412.
-    Failed,
 }
 
-/// Evaluates the preconditions in the order of RFC 9110 13.2.2 against the
-/// response that would be sent.
+/// Evaluates the preconditions that a cache evaluates, in the order of RFC 9110 13.2.2,
+/// against the response that would be sent. `If-Match` and `If-Unmodified-Since` are not
+/// among them: they are for the origin (RFC 9111 4.3.2).
 pub fn evaluate(
     method: &Method,
     request: &Fields,
@@ -59,40 +58,61 @@ pub fn evaluate(
     received: Wall,
     now: Wall,
 ) -> Precondition {
-    // They only count where the answer would be a success without them (13.2.1).
-    if !status.is_success() {
+    // They only count where the answer would be a success without them (13.2.1), and what
+    // is no GET or HEAD is not answered from a cache.
+    if !status.is_success() || (*method != Method::GET && *method != Method::HEAD) {
         return Precondition::Proceed;
     }
-    let modified = || response.get("last-modified").and_then(|text| date::parse(text, now));
-    let asked_date = |name| match (request.get_all(name).count(), request.get(name)) {
-        (1, Some(text)) => date::parse(text, now),
-        _ => None,
-    };
-    if request.contains("if-match") {
-        if !any_tag(request, "if-match", response, true) {
-            return Precondition::Failed;
-        }
-    } else if let Some(limit) = asked_date("if-unmodified-since")
-        && modified().is_some_and(|modified| modified > limit)
-    {
-        return Precondition::Failed;
-    }
-    let reads = *method == Method::GET || *method == Method::HEAD;
     if request.contains("if-none-match") {
         if any_tag(request, "if-none-match", response, false) {
-            return if reads { Precondition::NotModified } else { Precondition::Failed };
+            return Precondition::NotModified;
         }
-    } else if reads && let Some(since) = asked_date("if-modified-since") {
+    } else if let Some(since) = asked_date(request, "if-modified-since", now) {
         // Without Last-Modified the Date stands in, and without that the moment of
         // receipt (RFC 9111 4.3.2).
-        let reference = modified()
-            .or_else(|| response.get("date").and_then(|text| date::parse(text, now)))
+        let reference = date_of(response, "last-modified", now)
+            .or_else(|| date_of(response, "date", now))
             .unwrap_or(received.secs());
         if reference <= since {
             return Precondition::NotModified;
         }
     }
     Precondition::Proceed
+}
+
+/// Whether the request has a condition that only the origin may judge (RFC 9110 13.1.1,
+/// 13.1.4).
+pub fn has_origin_condition(request: &Fields) -> bool {
+    request.contains("if-match") || request.contains("if-unmodified-since")
+}
+
+/// Whether the response is one for which the conditions for the origin are sure to hold, so
+/// that it makes no difference who answers. Nothing but the origin may say that they fail.
+pub fn meets_origin_conditions(request: &Fields, response: &Fields, now: Wall) -> bool {
+    if request.contains("if-match") {
+        return any_tag(request, "if-match", response, true);
+    }
+    asked_date(request, "if-unmodified-since", now)
+        .is_none_or(|limit| date_of(response, "last-modified", now).is_some_and(|modified| modified <= limit))
+}
+
+/// Whether a part of the response may be sent to whoever asks for one: neither `If-Range` nor
+/// a condition for the origin says that the client has other content, to which the part would
+/// be added. The whole is always right (RFC 9110 14.2).
+pub fn may_be_parted(request: &Fields, response: &Fields, now: Wall) -> bool {
+    if_range_holds(request, response, now) && meets_origin_conditions(request, response, now)
+}
+
+/// The date of a request's condition, where there is one date and no more.
+fn asked_date(request: &Fields, name: &str, now: Wall) -> Option<u64> {
+    match (request.get_all(name).count(), request.get(name)) {
+        (1, Some(text)) => date::parse(text, now),
+        _ => None,
+    }
+}
+
+fn date_of(response: &Fields, name: &str, now: Wall) -> Option<u64> {
+    response.get(name).and_then(|text| date::parse(text, now))
 }
 
 /// Whether a `304` may speak of the stored response whose validators were asked

@@ -59,18 +59,14 @@ pub(super) fn deliver(mut walk: Walk<'_>, source: Source<'_>, answer: Answer) ->
     let request = &walk.asked.presented;
 
     // What an unsafe request asked for on conditions the origin has judged and done.
-    let precondition = if request.method == Method::GET || request.method == Method::HEAD {
-        validator::evaluate(
-            &request.method,
-            &request.fields,
-            head.status,
-            &head.fields,
-            head.received,
-            walk.now,
-        )
-    } else {
-        Precondition::Proceed
-    };
+    let precondition = validator::evaluate(
+        &request.method,
+        &request.fields,
+        head.status,
+        &head.fields,
+        head.received,
+        walk.now,
+    );
     let flows = matches!(source, Source::Flowing(..));
     // What goes out as it is stored is not copied.
     let mut changed = keeps_some(head, &walk).then(|| {
@@ -84,10 +80,6 @@ pub(super) fn deliver(mut walk: Walk<'_>, source: Source<'_>, answer: Answer) ->
         Source::Stored(_) => u64::MAX,
     };
     let (status, part, mut length) = match precondition {
-        Precondition::Failed => {
-            changed = Some(Fields::new());
-            (StatusCode::PRECONDITION_FAILED, Part::Nothing, Some(0))
-        }
         Precondition::NotModified => {
             changed = Some(validator::not_modified(changed.as_ref().unwrap_or(&head.fields)));
             (StatusCode::NOT_MODIFIED, Part::Nothing, None)
@@ -211,7 +203,7 @@ fn is_there(source: &Source<'_>, part: &Part) -> bool {
 /// Whether a field goes with this status, where another one stands for the response's own.
 fn is_sent(status: StatusCode, name: &str) -> bool {
     match status {
-        StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE => false,
+        StatusCode::RANGE_NOT_SATISFIABLE => false,
         StatusCode::NOT_MODIFIED => validator::not_modified_fields(name.as_bytes()),
         _ => true,
     }
@@ -237,14 +229,10 @@ pub(super) fn private(walk: Walk<'_>, private: Private, fwd: Fwd) -> Reply {
             fields = validator::not_modified(&fields);
             (status, length) = (StatusCode::NOT_MODIFIED, None);
         }
-        Precondition::Failed => {
-            fields = Fields::new();
-            (status, length) = (StatusCode::PRECONDITION_FAILED, Some(0));
-        }
     }
     tell_edge(&mut fields, &walk);
-    let without = is_without_content(&walk, status) || status == StatusCode::PRECONDITION_FAILED;
-    let content = if without { ReplyContent::Empty } else { ReplyContent::Passed(body) };
+    let content =
+        if is_without_content(&walk, status) { ReplyContent::Empty } else { ReplyContent::Passed(body) };
     fields.remove("x-request-id");
     finish(walk, status, Base::None, fields, length, content, Outcome::Miss, &cache_status, None)
 }
@@ -331,7 +319,7 @@ fn select_part(
     let (Some(wanted), Some(len)) = (request.fields.get("range").filter(|_| may_be_partial), length) else {
         return whole;
     };
-    if !validator::if_range_holds(&request.fields, &head.fields, walk.now) {
+    if !validator::may_be_parted(&request.fields, &head.fields, walk.now) {
         return whole;
     }
     match range::resolve(wanted, len, walk.asked.rules.max_ranges) {

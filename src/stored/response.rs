@@ -90,6 +90,11 @@ impl Head {
         self.age_millis(now) / 1000
     }
 
+    /// When the origin has made it or confirmed it, as far as is known from its `Date` and `Age`.
+    pub fn generated(&self) -> Wall {
+        Wall::from_millis(self.received.millis().saturating_sub(self.initial_age.saturating_mul(1000)))
+    }
+
     /// Milliseconds of freshness left; negative by how long it has been stale.
     pub fn freshness_left_millis(&self, now: Wall) -> i64 {
         let lifetime = i64::try_from(self.lifetime.seconds.saturating_mul(1000)).unwrap_or(i64::MAX);

@@ -81,11 +81,16 @@ impl Variants {
         Variants { key, responses: Responses::None, marker: None }
     }
 
-    /// The newest response that this request selects (RFC 9111 4.1).
+    /// The response that this request selects (RFC 9111 4, 4.1): of several one that has a
+    /// `Vary` before one that has none, and of those the one that was made last.
     pub fn select(&self, request: &Fields, sort_accept_language: bool) -> Option<&Arc<StoredResponse>> {
-        self.responses.iter().find(|response| {
+        let selected = self.responses.iter().filter(|response| {
             !response.is_gone() && response.head.secondary.matches(request, sort_accept_language)
-        })
+        });
+        let rank =
+            |response: &StoredResponse| (!response.head.secondary.is_empty(), response.head.generated());
+        // Of two that were made in the same moment the one that came last.
+        selected.reduce(|best, other| if rank(other) > rank(best) { other } else { best })
     }
 
     /// Whether requests for this key are not to be collapsed now.

@@ -1,6 +1,6 @@
 //! The rules of RFC 9111 (HTTP Caching) for a shared cache, in the order of its sections.
 
-use super::{Must, MustNot, Rule, Should, choice, holds, none};
+use super::{Must, MustNot, Rule, Should, ShouldNot, choice, holds, none};
 
 pub const RULES: &[Rule] = &[
     holds(
@@ -31,7 +31,7 @@ pub const RULES: &[Rule] = &[
     holds(
         "3",
         MustNot,
-        "Store a 304, or what has `must-understand`, as a response of its own where its status is not understood.",
+        "Store a 206, a 304, or what has `must-understand`, where its status is not understood.",
         &[
             "rules::storing::what_may_be_stored",
             "freshness::storing::must_understand_stores_what_is_understood_despite_no_store",
@@ -100,6 +100,12 @@ pub const RULES: &[Rule] = &[
             "freshness::validate::a_304_to_an_etag_freshens",
         ],
     ),
+    choice(
+        "3.2",
+        Should,
+        "Leave out of an update no more fields than the stored response needs to stay whole.",
+        "beside `Content-Length` and what concerns one connection these stay as they are stored: `Content-Encoding`, `Content-Range` and `Content-MD5`, which describe the bytes that are stored, and `ETag`, by which they are known. Shown by `rules::storing::a_304_replaces_what_it_brings_and_leaves_the_rest`.",
+    ),
     holds(
         "3.3",
         MustNot,
@@ -126,6 +132,22 @@ pub const RULES: &[Rule] = &[
             "ranges::parts::a_missing_range_is_asked_for_and_answers_what_lies_in_it",
             "ranges::answers::one_range_is_answered_from_the_store",
         ],
+    ),
+    holds(
+        "3.4",
+        MustNot,
+        "Combine parts that do not share a strong validator.",
+        &[
+            "rules::partial::which_parts_can_be_combined",
+            "ranges::changes::parts_of_other_content_take_the_place_of_all",
+            "ranges::model::no_answer_mixes_contents_and_no_purged_part_comes_back",
+        ],
+    ),
+    holds(
+        "3.4",
+        Must,
+        "Update the stored fields with those of the part that is combined with what is stored.",
+        &["ranges::changes::a_missing_part_of_stale_ones_freshens_them"],
     ),
     holds(
         "3.5",
@@ -184,6 +206,12 @@ pub const RULES: &[Rule] = &[
             "rules::decisions::what_is_done_with_a_request",
         ],
     ),
+    holds(
+        "4",
+        Must,
+        "Of several suitable responses use the most recent one by its `Date`.",
+        &["vary::variants::of_several_that_match_the_one_made_last_answers"],
+    ),
     none("4", MustNot, "Without a clock, reuse without validation.", "it has a clock."),
     holds(
         "4.1",
@@ -200,6 +228,12 @@ pub const RULES: &[Rule] = &[
         MustNot,
         "Let `Vary` with `*` match any request.",
         &["vary::variants::a_star_is_never_reused", "rules::vary::what_a_response_varies_on"],
+    ),
+    holds(
+        "4.1",
+        Should,
+        "Where one of several stored responses has no `Vary`, choose the most recent one that has.",
+        &["vary::variants::one_with_vary_goes_before_one_that_has_forgotten_it"],
     ),
     holds(
         "4.2",
@@ -241,10 +275,23 @@ pub const RULES: &[Rule] = &[
         ],
     ),
     holds(
+        "4.2.3",
+        Must,
+        "Count the age that `Age` tells from the moment when the request was sent, not from when its response came.",
+        &[
+            "rules::cache_control::how_old_a_response_is_on_arrival",
+            "rules::properties::ages_and_lifetimes_never_overflow_and_only_grow",
+        ],
+    ),
+    holds(
         "4.2.4",
         MustNot,
         "Answer with stale where `no-cache`, `must-revalidate`, `proxy-revalidate` or `s-maxage` forbids it.",
-        &["stale::on_error::what_forbids_stale_is_obeyed", "rules::cache_control::what_forbids_stale"],
+        &[
+            "stale::on_error::what_forbids_stale_is_obeyed",
+            "rules::cache_control::what_forbids_stale",
+            "rules::totals::nothing_is_served_past_fresh_and_allowed_stale",
+        ],
     ),
     choice(
         "4.2.4",
@@ -255,8 +302,10 @@ pub const RULES: &[Rule] = &[
     holds(
         "4.3.1",
         Must,
-        "Send the entity tag of the stored response that is validated.",
+        "Send the entity tag of the stored response that is validated; where there is none to choose, those of all that are (eight at most, and strong ones).",
         &[
+            "vary::choice::the_origin_chooses_among_all_that_are_stored",
+            "vary::choice::there_is_a_limit_to_how_many_are_told",
             "rules::validators::validators_are_sent_verbatim",
             "freshness::validate::a_200_to_a_validation_replaces",
         ],
@@ -270,8 +319,61 @@ pub const RULES: &[Rule] = &[
     holds(
         "4.3.2",
         Should,
+        "Judge conditions that apply to a cache by the validators of the stored 200 or 206.",
+        &[
+            "freshness::conditions::if_none_match_gets_304_where_a_tag_matches_weakly",
+            "freshness::conditions::if_modified_since_gets_304_unless_changed",
+            "ranges::answers::a_condition_goes_before_a_range",
+        ],
+    ),
+    holds(
+        "4.3.2",
+        MustNot,
+        "Judge conditions that are for an origin alone: `If-Match` and `If-Unmodified-Since`. Where they are sure to hold, what is stored answers as if they were not there; else the origin is asked with them, and on hidden routes, where nobody can be, they are ignored.",
+        &[
+            "freshness::conditions::no_other_than_the_origin_says_that_a_condition_fails",
+            "freshness::conditions::what_is_stored_answers_where_conditions_for_the_origin_are_sure_to_hold",
+            "hidden::conditions::conditions_for_the_origin_are_ignored_and_no_part_of_other_content_is_sent",
+        ],
+    ),
+    holds(
+        "4.3.2",
+        MustNot,
+        "Judge conditions of a request that no stored response can answer, by its method or otherwise.",
+        &[
+            "rules::validators::preconditions_count_for_successes_only",
+            "freshness::conditions::an_error_is_answered_whatever_the_condition",
+        ],
+    ),
+    choice(
+        "4.3.2",
+        MustNot,
+        "Judge conditions for a target of which nothing is stored.",
+        "on a miss the whole is asked for, as it is to be stored for others as well, and the client's `If-None-Match` or `If-Modified-Since` is judged by that response once it has come: what is judged is the stored response. What is passed for one client alone goes with its conditions. Shown by `freshness::conditions::a_condition_on_a_miss_is_answered_here_and_the_whole_is_stored`, `freshness::alone::a_response_for_one_client_alone_meets_its_conditions_as_well` and `freshness::conditions::what_is_not_stored_is_asked_for_with_the_conditions_for_the_origin`.",
+    ),
+    holds(
+        "4.3.2",
+        Should,
         "Where a stored response has no `Last-Modified`, compare `If-Modified-Since` with its `Date`.",
         &["rules::validators::what_preconditions_make_of_a_request"],
+    ),
+    holds(
+        "4.3.2",
+        MustNot,
+        "Tell the origin the tag of what is stored in part, unless the range that is wanted lies in it.",
+        &[
+            "vary::choice::the_tag_of_what_is_stored_in_part_is_not_told",
+            "ranges::changes::stale_parts_are_validated_together",
+        ],
+    ),
+    holds(
+        "4.3.2",
+        Must,
+        "Answer with 200 from the store where a 304 names a tag that the client did not.",
+        &[
+            "vary::choice::a_client_that_has_it_is_told_so_and_one_that_has_another_gets_it",
+            "freshness::validate::a_304_to_an_etag_freshens",
+        ],
     ),
     holds(
         "4.3.3",
@@ -282,8 +384,29 @@ pub const RULES: &[Rule] = &[
     holds(
         "4.3.4",
         MustNot,
-        "Update anything from a 304 whose strong validator no stored response has.",
+        "Of several responses whose tags were told, use a 304 for one whose strong tag it does not name.",
+        &[
+            "vary::choice::a_304_that_names_none_of_them_is_asked_about_again_without_tags",
+            "vary::choice::the_origin_chooses_among_all_that_are_stored",
+        ],
+    ),
+    holds(
+        "4.3.4",
+        MustNot,
+        "Update a response that has a date for its only validator from a 304 with a tag or with another date.",
         &["freshness::validate::a_304_that_speaks_of_another_response_freshens_nothing"],
+    ),
+    choice(
+        "4.3.4",
+        MustNot,
+        "Update a response that was asked about by its tag from a 304 with another strong tag.",
+        "a 304 to one tag says that the content still has this one (RFC 9110 13.1.2), and an origin that adds another contradicts itself; its first word holds, and the stored tag stays. Known servers do so where one tag is weak and the other is not, and the public suite wants it of any (`304-etag-update-response-ETag`).",
+    ),
+    choice(
+        "4.3.4",
+        MustNot,
+        "Update from a 304 without any validator, unless the only stored response has none either.",
+        "what is validated was asked about alone and by its own validators, so that a 304 can mean nothing else; many origins leave them out. Where several tags were told it is used for none. Shown by `freshness::validate::a_304_to_a_date_freshens`, `vary::choice::a_304_without_a_word_means_the_only_one_that_was_told` and `vary::choice::a_304_that_names_none_of_them_is_asked_about_again_without_tags`.",
     ),
     holds(
         "4.3.4",
@@ -342,6 +465,21 @@ pub const RULES: &[Rule] = &[
         "Ignore an `Age` that is no number of seconds.",
         &["rules::cache_control::how_old_a_response_is_on_arrival"],
     ),
+    holds(
+        "5.2",
+        Must,
+        "As a proxy, pass the directives on, whatever they mean to itself.",
+        &[
+            "proxy::passage::unknown_fields_of_a_request_go_on_in_their_order",
+            "proxy::passage::unknown_fields_of_a_response_go_on_in_their_order",
+        ],
+    ),
+    none(
+        "5.2.1.1",
+        MustNot,
+        "Send `max-age` in quotes in a request; `max-stale` (5.2.1.2) and `min-fresh` (5.2.1.3) neither.",
+        "it makes no request directives of its own.",
+    ),
     choice(
         "5.2.1.5",
         MustNot,
@@ -353,6 +491,22 @@ pub const RULES: &[Rule] = &[
         Should,
         "Answer `only-if-cached` from the store or with 504.",
         &["freshness::directives::only_if_cached_never_asks_the_origin"],
+    ),
+    holds(
+        "5.2.2",
+        Must,
+        "Obey the response directives that follow.",
+        &[
+            "rules::decisions::what_is_done_with_a_request",
+            "rules::storing::what_may_be_stored",
+            "rules::cache_control::how_long_a_response_is_fresh",
+        ],
+    ),
+    none(
+        "5.2.2.1",
+        MustNot,
+        "Send `max-age` in quotes in a response; `s-maxage` (5.2.2.10) neither.",
+        "directives of the origin go on as they came, and it makes none with quotes.",
     ),
     holds(
         "5.2.2.2",
@@ -371,6 +525,12 @@ pub const RULES: &[Rule] = &[
         Should,
         "Let that error be 504, unless another one fits better: 502 where the origin has closed its connection.",
         &["stale::on_error::what_forbids_stale_is_obeyed"],
+    ),
+    none(
+        "5.2.2.3",
+        Should,
+        "Send `no-store` beside `must-understand`.",
+        "that is a rule for origin servers.",
     ),
     holds(
         "5.2.2.3",
@@ -393,11 +553,26 @@ pub const RULES: &[Rule] = &[
         "Leave out the fields that `no-cache` names, or validate.",
         &["freshness::storing::named_fields_are_withheld_from_later_clients"],
     ),
+    none(
+        "5.2.2.4",
+        ShouldNot,
+        "Name fields in `no-cache` without quotes; in `private` (5.2.2.7) neither.",
+        "that is a rule for origin servers; both forms are read (`rules::cache_control::what_a_response_says_of_fields`).",
+    ),
     holds(
         "5.2.2.5",
         MustNot,
         "Store a response with `no-store`, or use it for another request.",
         &["freshness::storing::what_the_origin_forbids_is_not_stored"],
+    ),
+    holds(
+        "5.2.2.5",
+        Must,
+        "Remove what of it is in memory as soon as it has been forwarded.",
+        &[
+            "stream::large::what_is_too_large_passes_through_and_is_not_kept",
+            "freshness::storing::what_the_origin_forbids_is_not_stored",
+        ],
     ),
     none(
         "5.2.2.6",

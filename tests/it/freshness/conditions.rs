@@ -67,30 +67,87 @@ async fn if_modified_since_gets_304_unless_changed() {
     assert_eq!(world.origin.count("/c"), 1);
 }
 
-#[tokio::test]
-async fn if_match_and_if_unmodified_since_get_412_where_they_fail() {
-    let world = stored("\"v1\"").await;
-    for (name, condition, status) in [
-        ("If-Match", "\"v1\"", 200),
-        ("If-Match", "*", 200),
-        ("If-Match", "\"x\", \"v1\"", 200),
-        ("If-Match", "\"v2\"", 412),
-        ("If-Match", "W/\"v1\"", 412),
-        ("If-Unmodified-Since", MODIFIED, 200),
-        ("If-Unmodified-Since", EARLIER, 412),
-    ] {
-        let reply = world.get_with("/c", &[(name, condition)]).await;
-        assert_eq!(reply.status, status, "{name}: {condition}");
-        assert_eq!(reply.text(), if status == 200 { "content" } else { "" });
-    }
-    assert_eq!(world.origin.count("/c"), 1);
+/// A world in which `/o` is stored, whose origin judges the conditions that are for it alone.
+async fn judging(etag: &'static str) -> World {
+    let world = World::start("").await;
+    world.origin.on("/o", move |seen, n| {
+        if n > 1 && seen.field("if-match").or(seen.field("if-unmodified-since")).is_some() {
+            return response("412 Precondition Failed", &[], "");
+        }
+        let fields = [("Cache-Control", "max-age=60"), ("ETag", etag), ("Last-Modified", MODIFIED)];
+        response("200 OK", &fields, "content")
+    });
+    assert_eq!(world.get("/o").await.text(), "content");
+    world.settled().await;
+    world
 }
 
 #[tokio::test]
-async fn a_weak_tag_never_satisfies_if_match() {
+async fn what_is_stored_answers_where_conditions_for_the_origin_are_sure_to_hold() {
+    let world = judging("\"v1\"").await;
+    for (name, condition) in [
+        ("If-Match", "\"v1\""),
+        ("If-Match", "*"),
+        ("If-Match", "\"x\", \"v1\""),
+        ("If-Unmodified-Since", MODIFIED),
+        ("If-Unmodified-Since", "yesterday"),
+    ] {
+        let reply = world.get_with("/o", &[(name, condition)]).await;
+        assert_eq!(
+            (reply.status, reply.text(), reply.is_hit()),
+            (200, "content", true),
+            "{name}: {condition}"
+        );
+    }
+    assert_eq!(world.origin.count("/o"), 1);
+}
+
+#[tokio::test]
+async fn no_other_than_the_origin_says_that_a_condition_fails() {
+    for (etag, name, condition) in [
+        ("\"v1\"", "If-Match", "\"v2\""),
+        ("\"v1\"", "If-Match", "W/\"v1\""),
+        ("W/\"v1\"", "If-Match", "W/\"v1\""),
+        ("\"v1\"", "If-Unmodified-Since", EARLIER),
+    ] {
+        let world = judging(etag).await;
+        let range = ("Range", "bytes=0-1");
+        for fields in [&[(name, condition)][..], &[(name, condition), range]] {
+            let reply = world.get_with("/o", fields).await;
+            assert_eq!((reply.status, reply.text()), (412, ""), "{name}: {condition}");
+            assert_eq!(reply.cache_status(), "fwd=request", "{name}: {condition}");
+        }
+        let asked = world.origin.requests();
+        assert_eq!(asked.len(), 3, "{name}: {condition}");
+        assert_eq!(asked[1].field(&name.to_lowercase()), Some(condition));
+        assert_eq!(asked[2].field("range"), Some("bytes=0-1"));
+        // Nobody else notices.
+        assert!(world.get("/o").await.is_hit());
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_stored_is_asked_for_with_the_conditions_for_the_origin() {
+    let world = World::start("").await;
+    world.origin.on("/m", |seen, _| match seen.field("if-match") {
+        Some(_) => response("412 Precondition Failed", &[("Cache-Control", "max-age=60")], ""),
+        None => response("200 OK", &[("Cache-Control", "max-age=60"), ("ETag", "\"v1\"")], "content"),
+    });
+    let reply = world.get_with("/m", &[("If-Match", "\"v0\"")]).await;
+    assert_eq!((reply.status, reply.cache_status()), (412, "fwd=uri-miss"));
+    world.settled().await;
+    let next = world.get("/m").await;
+    assert_eq!(
+        (next.status, next.text(), next.cache_status()),
+        (200, "content", "fwd=uri-miss; ttl=60; stored")
+    );
+}
+
+#[tokio::test]
+async fn a_weak_tag_is_compared_weakly_and_no_other_way() {
     let world = stored("W/\"v1\"").await;
-    assert_eq!(world.get_with("/c", &[("If-Match", "W/\"v1\"")]).await.status, 412);
     assert_eq!(world.get_with("/c", &[("If-None-Match", "\"v1\"")]).await.status, 304);
+    assert_eq!(world.get_with("/c", &[("If-None-Match", "W/\"v2\"")]).await.status, 200);
     assert_eq!(world.origin.count("/c"), 1);
 }
 

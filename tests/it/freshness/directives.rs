@@ -100,3 +100,21 @@ async fn only_if_cached_never_asks_the_origin() {
         assert_eq!(world.counters().requests_failed.get(), 2);
     }
 }
+
+/// A browser's reload does not ask about what does not change, a forced one does (RFC 8246).
+#[tokio::test]
+async fn with_all_what_is_immutable_is_validated_only_where_the_client_insists() {
+    let world = World::start(ALL).await;
+    world.origin.on("/i", |_, n| ok("max-age=60, immutable", &format!("answer {n}")));
+    world.get("/i").await;
+    world.settled().await;
+    world.advance(Duration::from_secs(20));
+    for reload in ["max-age=0", "max-age=10"] {
+        assert!(world.get_with("/i", &[("Cache-Control", reload)]).await.is_hit(), "{reload}");
+    }
+    assert_eq!(world.get_with("/i", &[("Cache-Control", "no-cache")]).await.text(), "answer 2");
+    world.settled().await;
+    world.advance(Duration::from_secs(60));
+    assert_eq!(world.get_with("/i", &[("Cache-Control", "max-age=0")]).await.text(), "answer 3");
+    assert_eq!(world.origin.count("/i"), 3);
+}

@@ -3,7 +3,9 @@
 mod alone;
 mod conditions;
 mod directives;
+mod fields;
 mod hit;
+mod made_here;
 mod storing;
 mod targeted;
 mod validate;

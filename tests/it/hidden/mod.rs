@@ -3,6 +3,7 @@
 
 mod answers;
 mod budgets;
+mod conditions;
 mod fence;
 mod leases;
 mod lost_cache;

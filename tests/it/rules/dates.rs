@@ -7,7 +7,7 @@ use super::NOW;
 
 #[test]
 fn what_is_a_date_and_what_is_not() {
-    let rows: [(&str, &str, Option<u64>); 38] = [
+    let rows: [(&str, &str, Option<u64>); 40] = [
         ("the preferred form", "Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777)),
         ("RFC 850", "Sunday, 06-Nov-94 08:49:37 GMT", Some(784_111_777)),
         ("asctime", "Sun Nov  6 08:49:37 1994", Some(784_111_777)),
@@ -24,6 +24,8 @@ fn what_is_a_date_and_what_is_not() {
         ("a leap day in a century that has one", "Tue, 29 Feb 2000 00:00:00 GMT", Some(951_782_400)),
         ("a leap second", "Sat, 31 Dec 2016 23:59:60 GMT", Some(1_483_228_800)),
         ("fifty years ahead is ahead", "Sunday, 01-Jan-77 00:00:00 GMT", Some(3_376_684_800)),
+        ("to the very second", "Friday, 15-Jan-77 08:00:00 GMT", Some(3_377_923_200)),
+        ("and no second longer", "Saturday, 15-Jan-77 08:00:01 GMT", Some(222_163_201)),
         ("more than fifty is the century before", "Sunday, 01-Jan-78 00:00:00 GMT", Some(252_460_800)),
         ("no leap day", "Wed, 29 Feb 2023 00:00:00 GMT", None),
         ("no leap day in 1900", "Thu, 29 Feb 1900 00:00:00 GMT", None),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use forebay::clock::Wall;
 use forebay::policy::admit::{Admission, Moments, admit};
-use forebay::policy::site::{HonourRequest, Rules, SetCookie};
+use forebay::policy::site::{HonourRequest, Mode, Rules, SetCookie};
 use forebay::policy::{Decision, Presented, Received, decide, normalise};
 use forebay::rfc::cache_status::{CacheStatus, Fwd};
 use forebay::stored::index::{Home, Index};
@@ -114,6 +114,47 @@ fn what_is_done_with_a_request() {
         ("only-if-cached and stale", "GET", "x: 1\ncache-control: only-if-cached", 200, tagged, 61, "504"),
         ("no-cache of a client is advice", "GET", "x: 1\ncache-control: no-cache", 200, tagged, 0, "hit"),
         ("Pragma as well", "GET", "x: 1\npragma: no-cache", 200, tagged, 0, "hit"),
+        ("If-Match that holds", "GET", "x: 1\nif-match: \"a\"", 200, tagged, 0, "hit"),
+        ("If-Match that does not", "GET", "x: 1\nif-match: \"b\"", 200, tagged, 0, "pass request"),
+        ("for HEAD", "HEAD", "x: 1\nif-match: \"b\"", 200, tagged, 0, "pass request"),
+        ("If-Match and stale", "GET", "x: 1\nif-match: \"a\"", 200, tagged, 61, "pass stale"),
+        (
+            "If-Match while it is refreshed",
+            "GET",
+            "x: 1\nif-match: *",
+            200,
+            swr,
+            61,
+            "stale-while-revalidate",
+        ),
+        ("If-Match and an error", "GET", "x: 1\nif-match: *", 404, swr, 0, "pass request"),
+        (
+            "If-Match and another variant",
+            "GET",
+            "x: 2\nif-match: *",
+            200,
+            "vary: x\ncache-control: max-age=60",
+            0,
+            "pass vary-miss",
+        ),
+        (
+            "If-Match and only-if-cached",
+            "GET",
+            "x: 1\nif-match: \"b\"\ncache-control: only-if-cached",
+            200,
+            tagged,
+            0,
+            "504",
+        ),
+        (
+            "If-Unmodified-Since where nobody knows",
+            "GET",
+            "x: 1\nif-unmodified-since: Fri, 15 Jan 2027 07:00:00 GMT",
+            200,
+            tagged,
+            0,
+            "pass request",
+        ),
         ("an upgrade", "GET", "connection: upgrade\nupgrade: websocket", 200, tagged, 0, "pass request"),
     ];
     let rules = Rules::default();
@@ -159,6 +200,9 @@ fn what_is_done_where_there_are_only_parts() {
         ("several, one of them missing", "GET", "range: bytes=10-11,50-51", 0, "fetch partial", None),
         ("of the same content", "GET", "range: bytes=10-11\nif-range: \"a\"", 0, "hit", None),
         ("of other content", "GET", "range: bytes=10-11\nif-range: \"b\"", 0, "fetch partial", None),
+        ("of what matches", "GET", "range: bytes=10-11\nif-match: \"a\"", 0, "hit", None),
+        ("of what does not", "GET", "range: bytes=10-11\nif-match: \"b\"", 0, "pass request", None),
+        ("of what matches, missing", "GET", "range: bytes=50-51\nif-match: \"a\"", 0, "pass partial", None),
         ("stale", "GET", "range: bytes=12-14", 61, "fetch stale validate or stale", Some("bytes=10-19")),
         (
             "behind the end, stale",
@@ -206,6 +250,13 @@ fn what_a_client_may_say_where_it_is_honoured() {
         ("max-stale=5", "cache-control: max-age=60", 66, "fetch stale or stale"),
         ("max-stale", must, 61, "fetch stale"),
         ("only-if-cached, no-cache", "cache-control: max-age=60", 0, "504"),
+        ("max-age=0", "cache-control: max-age=60, immutable", 59, "hit"),
+        ("max-age=0", "cache-control: max-age=60, immutable", 60, "fetch request"),
+        ("no-cache", "cache-control: max-age=60, immutable", 0, "fetch request"),
+        ("max-age=0, no-cache", "cache-control: max-age=60, immutable=\"x\"", 59, "fetch request"),
+        ("max-age=0", "cache-control: max-age=60, immutable=\"x\", immutable", 59, "hit"),
+        ("max-age=0, immutable", "cache-control: max-age=60", 59, "fetch request"),
+        ("min-fresh=10", "cache-control: max-age=60, immutable", 51, "fetch request"),
     ];
     for (asked, response, age, verdict) in rows {
         let found = variants(stored(200, response, &rules), None);
@@ -236,6 +287,13 @@ fn what_rules_and_markers_change() {
     let grace = Rules { grace: Duration::from_secs(30), ..Rules::default() };
     let later = NOW.plus(Duration::from_secs(80));
     assert_eq!(word(&decide(&get, Some(&variants(fresh(), None)), &grace, later)), "stale-while-revalidate");
+
+    let conditional = presented("GET", "if-match: \"b\"", false);
+    assert_eq!(word(&decide(&conditional, None, &default, NOW)), "pass uri-miss");
+    let hidden = Rules { mode: Mode::Hidden, ..Rules::default() };
+    let found = variants(stored(200, "cache-control: max-age=60\netag: \"a\"", &hidden), None);
+    let decision = decide(&conditional, Some(&found), &hidden, NOW);
+    assert_eq!(word(&decision), "hit", "where nobody can be asked it is ignored, as a cache may");
 
     let none = |marker| Variants { key: "http://h:80/x".into(), responses: Default::default(), marker };
     let until = NOW.plus(Duration::from_secs(5));

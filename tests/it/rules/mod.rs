@@ -9,6 +9,7 @@ mod properties;
 mod ranges;
 mod requests;
 mod storing;
+mod totals;
 mod validators;
 mod vary;
 

@@ -137,6 +137,12 @@ fn what_of_a_part_for_one_client_it_gets() {
         ("behind the end", "range: bytes=600-", "content-range: bytes 400-499/500", Cut::Unfit),
         ("it does not say which", "range: bytes=10-19", "x: 1", Cut::Unfit),
         ("just what the client asked for, wherever it is", "range: bytes=0-99", "x: 1", Cut::Nothing),
+        (
+            "in a unit that nobody here knows",
+            "range: bytes=0-99",
+            "content-range: lines 0-99/500",
+            Cut::Nothing,
+        ),
         ("it lies of its length", "range: bytes=10-19", "content-range: bytes 0-9/500", Cut::Unfit),
         (
             "other content than the client has",

@@ -1,6 +1,8 @@
 //! Preconditions and `If-Range` (RFC 9110 8.8, 13; RFC 9111 4.3.2).
 
-use forebay::rfc::validator::{Precondition, conditional_fields, evaluate, if_range_holds};
+use forebay::rfc::validator::{
+    Precondition, conditional_fields, evaluate, if_range_holds, may_be_parted, meets_origin_conditions,
+};
 use http::{Method, StatusCode};
 
 use super::{NOW, fields};
@@ -13,7 +15,7 @@ const BARE: &str = "date: Fri, 15 Jan 2027 08:00:00 GMT";
 
 #[test]
 fn what_preconditions_make_of_a_request() {
-    use Precondition::{Failed, NotModified, Proceed};
+    use Precondition::{NotModified, Proceed};
     let rows = [
         ("none", "", TAGGED, Proceed),
         ("the same tag", "if-none-match: \"a\"", TAGGED, NotModified),
@@ -44,20 +46,15 @@ fn what_preconditions_make_of_a_request() {
             TAGGED,
             Proceed,
         ),
-        ("If-Match with the tag", "if-match: \"a\"", TAGGED, Proceed),
-        ("If-Match with any", "if-match: *", TAGGED, Proceed),
-        ("If-Match with another", "if-match: \"b\"", TAGGED, Failed),
-        ("If-Match compares strongly", "if-match: W/\"a\"", WEAK, Failed),
-        ("If-Match goes first", "if-match: \"b\"\nif-none-match: \"a\"", TAGGED, Failed),
-        ("unmodified since", "if-unmodified-since: Fri, 15 Jan 2027 07:00:00 GMT", DATED, Proceed),
-        ("modified since then", "if-unmodified-since: Fri, 15 Jan 2027 06:00:00 GMT", DATED, Failed),
-        ("a bad date there is ignored", "if-unmodified-since: x", DATED, Proceed),
         (
-            "If-Match goes before If-Unmodified-Since",
-            "if-match: \"a\"\nif-unmodified-since: Fri, 15 Jan 2027 06:00:00 GMT",
+            "several dates are none",
+            "if-modified-since: Fri, 15 Jan 2027 07:30:00 GMT\nif-modified-since: Fri, 15 Jan 2027 07:30:00 GMT",
             TAGGED,
             Proceed,
         ),
+        ("If-Match is for the origin", "if-match: \"b\"", TAGGED, Proceed),
+        ("and stops nothing", "if-match: \"b\"\nif-none-match: \"a\"", TAGGED, NotModified),
+        ("so is If-Unmodified-Since", "if-unmodified-since: Fri, 15 Jan 2027 06:00:00 GMT", DATED, Proceed),
     ];
     for (sentence, request, response, verdict) in rows {
         let found = evaluate(&Method::GET, &fields(request), StatusCode::OK, &fields(response), NOW, NOW);
@@ -67,9 +64,57 @@ fn what_preconditions_make_of_a_request() {
 
 #[test]
 fn preconditions_count_for_successes_only() {
-    let request = fields("if-none-match: \"a\"\nif-match: \"b\"");
-    let found = evaluate(&Method::GET, &request, StatusCode::NOT_FOUND, &fields(TAGGED), NOW, NOW);
-    assert_eq!(found, Precondition::Proceed, "RFC 9110 13.2.1");
+    let request = fields("if-none-match: \"a\"");
+    for status in [StatusCode::NOT_FOUND, StatusCode::MOVED_PERMANENTLY, StatusCode::BAD_GATEWAY] {
+        let found = evaluate(&Method::GET, &request, status, &fields(TAGGED), NOW, NOW);
+        assert_eq!(found, Precondition::Proceed, "RFC 9110 13.2.1");
+    }
+    for (method, verdict) in [
+        (Method::GET, Precondition::NotModified),
+        (Method::HEAD, Precondition::NotModified),
+        (Method::POST, Precondition::Proceed),
+        (Method::OPTIONS, Precondition::Proceed),
+    ] {
+        let found = evaluate(&method, &request, StatusCode::OK, &fields(TAGGED), NOW, NOW);
+        assert_eq!(found, verdict, "RFC 9110 13.1.3, 13.2.1: {method}");
+    }
+}
+
+#[test]
+fn which_responses_are_sure_to_meet_the_conditions_for_the_origin() {
+    let rows = [
+        ("none", "", TAGGED, true),
+        ("the tag", "if-match: \"a\"", TAGGED, true),
+        ("any", "if-match: *", BARE, true),
+        ("one of several", "if-match: \"b\", \"a\"", TAGGED, true),
+        ("another", "if-match: \"b\"", TAGGED, false),
+        ("a weak one", "if-match: W/\"a\"", WEAK, false),
+        ("nothing to compare", "if-match: \"a\"", BARE, false),
+        ("unmodified since", "if-unmodified-since: Fri, 15 Jan 2027 07:00:00 GMT", DATED, true),
+        ("modified since then", "if-unmodified-since: Fri, 15 Jan 2027 06:59:59 GMT", DATED, false),
+        ("nobody knows", "if-unmodified-since: Fri, 15 Jan 2027 07:00:00 GMT", BARE, false),
+        ("no date says nothing", "if-unmodified-since: x", DATED, true),
+        (
+            "several dates say nothing",
+            "if-unmodified-since: Fri, 15 Jan 2027 06:00:00 GMT, Fri, 15 Jan 2027 06:00:00 GMT",
+            DATED,
+            true,
+        ),
+        (
+            "If-Match goes before the date",
+            "if-match: \"a\"\nif-unmodified-since: Fri, 15 Jan 2027 06:00:00 GMT",
+            TAGGED,
+            true,
+        ),
+    ];
+    for (sentence, request, response, verdict) in rows {
+        let (request, response) = (fields(request), fields(response));
+        let meets = meets_origin_conditions(&request, &response, NOW);
+        assert_eq!(meets, verdict, "{sentence} (RFC 9110 13.1.1, 13.1.4)");
+        assert_eq!(may_be_parted(&request, &response, NOW), verdict, "{sentence}: no part of other content");
+    }
+    let unlike = fields("if-match: \"a\"\nif-range: \"b\"");
+    assert!(!may_be_parted(&unlike, &fields(TAGGED), NOW), "If-Range counts beside it");
 }
 
 #[test]

@@ -188,3 +188,17 @@ async fn past_its_windows_a_response_is_kept_for_validation() {
     world.get("/x").await;
     assert_eq!(world.origin.requests()[2].field("if-none-match"), None, "past keep it is forgotten");
 }
+
+#[tokio::test]
+async fn what_is_stale_shows_in_its_age() {
+    let world = World::start("").await;
+    world
+        .origin
+        .on("/a", |_, n| if n == 1 { ok("max-age=5, stale-if-error=60", "old") } else { vec![Step::Close] });
+    world.get("/a").await;
+    world.settled().await;
+    world.advance(Duration::from_secs(30));
+    let stale = world.get("/a").await;
+    assert_eq!((stale.text(), stale.field("age"), stale.field("warning")), ("old", Some("30"), None));
+    assert_eq!(stale.cache_status(), "hit; ttl=-25; detail=stale-on-error");
+}

@@ -1,4 +1,5 @@
 //! Several responses under one URL.
 
+mod choice;
 mod honest;
 mod variants;

@@ -151,3 +151,48 @@ async fn a_new_answer_replaces_its_own_variant_only() {
     assert_eq!((ask("b").await, ask("a").await), ("b 2".to_owned(), "a 3".to_owned()));
     assert_eq!(world.origin.count("/r"), 3);
 }
+
+#[tokio::test]
+async fn of_several_that_match_the_one_made_last_answers() {
+    let world = World::start("").await;
+    world.origin.on("/w", |_, n| {
+        // What comes second was made before what came first.
+        let (vary, date) = match n {
+            1 => ("X-A", "Fri, 15 Jan 2027 07:59:50 GMT"),
+            _ => ("X-B", "Fri, 15 Jan 2027 07:59:40 GMT"),
+        };
+        let fields = [("Cache-Control", "max-age=600"), ("Vary", vary), ("Date", date)];
+        response("200 OK", &fields, &format!("answer {n}"))
+    });
+    let ask = async |a: &str, b: &str| {
+        let reply = world.get_with("/w", &[("X-A", a), ("X-B", b)]).await;
+        world.settled().await;
+        (reply.text().to_owned(), reply.is_hit())
+    };
+    assert_eq!(ask("1", "1").await, ("answer 1".to_owned(), false));
+    assert_eq!(ask("2", "2").await, ("answer 2".to_owned(), false));
+    assert_eq!(ask("1", "2").await, ("answer 1".to_owned(), true));
+    assert_eq!(ask("2", "2").await, ("answer 2".to_owned(), true));
+}
+
+#[tokio::test]
+async fn one_with_vary_goes_before_one_that_has_forgotten_it() {
+    let world = World::start("").await;
+    world.origin.on("/f", |seen, _| {
+        let kind = seen.field("x-kind").unwrap_or("any");
+        let mut fields = vec![("Cache-Control", "max-age=600")];
+        if kind != "any" {
+            fields.push(("Vary", "X-Kind"));
+        }
+        response("200 OK", &fields, kind)
+    });
+    world.get_with("/f", &[("X-Kind", "a")]).await;
+    world.settled().await;
+    world.advance(Duration::from_secs(5));
+    assert_eq!(world.get("/f").await.text(), "any");
+    world.settled().await;
+    for (kind, content) in [("a", "a"), ("b", "any")] {
+        let hit = world.get_with("/f", &[("X-Kind", kind)]).await;
+        assert_eq!((hit.is_hit(), hit.text()), (true, content), "{kind}");
+    }
+}
