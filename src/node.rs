@@ -6,6 +6,7 @@
 //! configuration that cannot be used changes nothing.
 
 mod descriptors;
+mod explain;
 pub(crate) mod hidden;
 mod memory;
 
@@ -37,6 +38,7 @@ use crate::origin::resolve::Resolver;
 use crate::origin::{self, Group, Origins, breaker::Forced};
 use crate::policy::Sites;
 use crate::repopulate::{DeadLetter, Keeper, QueueView, Warmer};
+use crate::serve::explain::{Explained, Misput, Question};
 use crate::serve::{Purging, Server, Upstreams};
 use crate::shed::Door;
 use crate::store::{self, Lurker, Refused, Store};
@@ -595,6 +597,13 @@ impl Control for Shared {
 
     fn bans(&self) -> Vec<Arc<Pattern>> {
         self.common.store.bans()
+    }
+
+    fn explain(&self, question: &Question) -> Result<Option<Explained>, Misput> {
+        match &self.working {
+            Some(_) => Ok(None),
+            None => explain::explain(&self.current.load(), question).map(Some),
+        }
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -14,6 +14,7 @@ use crate::cluster::View;
 use crate::invalidate::wire::{Body, METHODS, Refusal, Told};
 use crate::repopulate::QueueView;
 use crate::repopulate::warm::{Spec, View as WarmView};
+use crate::serve::explain::{Explained, Question};
 
 /// What a call does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +35,7 @@ pub(super) enum Does {
     PurgeOf,
     Nodes,
     Bans,
+    Explain,
     Fill,
     Queue,
     Dead,
@@ -71,7 +73,7 @@ const fn call(
 }
 
 /// All calls but those by the [methods](METHODS) of purge clients.
-pub(super) static CALLS: [Described; 25] = [
+pub(super) static CALLS: [Described; 26] = [
     call(
         Does::Purge,
         Method::POST,
@@ -119,6 +121,21 @@ pub(super) static CALLS: [Described; 25] = [
         Some(Scope::Read),
         "Bans and prefixes that have not been tested against everything stored.",
         &[(200, "A list.")],
+    ),
+    call(
+        Does::Explain,
+        Method::POST,
+        "/v1/explain",
+        Some(Scope::Read),
+        "How a request would be answered now, and why, step by step, each with its section of the standard. \
+         Nothing is changed by that, and no origin is asked.",
+        &[
+            (200, "The steps and the verdict; also where that is to refuse the request."),
+            (400, "It is not clear what is meant."),
+            (404, "This node has no clients."),
+            (413, "The content is too large."),
+            (415, "The content is not JSON."),
+        ],
     ),
     call(
         Does::Fill,
@@ -393,6 +410,16 @@ pub(super) fn openapi() -> Value {
                     } },
                 });
             }
+            Does::Explain => {
+                let schema = schema::<Question>(&mut schemas);
+                operation["requestBody"] = json!({
+                    "required": true,
+                    "content": { "application/json": {
+                        "schema": schema,
+                        "example": { "url": "http://www.example.org/news", "headers": ["Accept-Encoding: gzip"] },
+                    } },
+                });
+            }
             Does::Reload => {
                 operation["requestBody"] = json!({
                     "required": false,
@@ -505,6 +532,7 @@ fn content(call: &Described, status: u16, schemas: &mut SchemaGenerator) -> Opti
         (Does::PurgeOf, 200) => schema::<PurgeShown>(schemas),
         (Does::Nodes, 200) => schema::<View>(schemas),
         (Does::Bans, 200) => schema::<Bans>(schemas),
+        (Does::Explain, 200) => schema::<Explained>(schemas),
         (Does::Warm, 202) | (Does::WarmJob | Does::WarmCancel, 200) => schema::<WarmView>(schemas),
         (Does::WarmJobs, 200) => schema::<Jobs>(schemas),
         (Does::Origins, 200) => schema::<Origins>(schemas),

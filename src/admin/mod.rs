@@ -9,6 +9,7 @@
 mod asyncapi;
 pub mod auth;
 mod calls;
+mod explain;
 mod fill;
 mod origins;
 mod port;
@@ -35,6 +36,7 @@ use crate::origin;
 use crate::origin::breaker::Forced;
 use crate::policy::Sites;
 use crate::repopulate::{DeadLetter, Keeper, QueueView, Warmer};
+use crate::serve::explain::{Explained, Misput, Question};
 use crate::store::Refused;
 use crate::stored::pattern::Pattern;
 
@@ -111,6 +113,10 @@ pub trait Control: Send + Sync + 'static {
     /// Tells those of these ids once more, or all of them. Returns how many that were.
     fn replay(&self, _origin: &str, _ids: &[String]) -> Result<usize, String> {
         Ok(0)
+    }
+    /// How a request would be answered now, and why; nothing where there are no clients.
+    fn explain(&self, _question: &Question) -> Result<Option<Explained>, Misput> {
+        Ok(None)
     }
     /// Whether requests are welcome, or why not.
     fn ready(&self) -> Result<(), String>;

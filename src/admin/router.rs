@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 use super::auth::{Auth, Caller, Denied, Shown};
 use super::calls::{self, Does};
-use super::{Control, asyncapi, origins, purge, queue, warm};
+use super::{Control, asyncapi, explain, origins, purge, queue, warm};
 use crate::invalidate::wire;
 use crate::rfc::host::{Authority, parse_authority};
 use crate::rfc::uri::text_of;
@@ -173,6 +173,7 @@ pub(super) fn route(call: &Call<'_>, control: &dyn Control) -> Response<Full<Byt
         Does::PurgeOf => purge::one(path.rsplit('/').next().unwrap_or_default(), control),
         Does::Nodes => purge::nodes(control),
         Does::Bans => purge::bans(control),
+        Does::Explain => explain::explain(call, control),
         Does::Origins => origins::show(control),
         Does::Force => origins::force(call, control),
         Does::Queue => queue::show(control),

@@ -19,6 +19,7 @@ use crate::admin::{self, Scope};
 use crate::config::{self, Config, Flags};
 
 mod broker;
+mod explain;
 mod operator;
 mod origins;
 mod queue;
@@ -33,6 +34,7 @@ Examples:
   forebay check forebay.toml                          is it good?
   forebay serve --config forebay.toml --memory 2GiB   with a file; flags win over it
   forebay purge http://127.0.0.1:8080/news            the next request asks the origin
+  forebay explain http://127.0.0.1:8080/news          why is it a hit, or a miss?
   forebay warm --crawl http://127.0.0.1:8080/         a hidden route has it before anybody asks
 
 Try `forebay COMMAND --help` for what a command takes.";
@@ -105,6 +107,9 @@ enum Command {
     Purges(operator::Purges),
     /// Show the bans and prefixes that a running node still tests its responses against
     Bans(operator::Bans),
+    /// Say how a running node would answer a request now, and why, step by step
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::Explain),
     /// Show how hidden origins stand; list what was given up, and tell it once more
     #[command(after_help = queue::EXAMPLES)]
     Queue(queue::Queue),
@@ -206,6 +211,7 @@ pub fn run() -> ExitCode {
         Command::Purge(purge) => operator::purge(&purge),
         Command::Purges(purges) => operator::purges(&purges),
         Command::Bans(bans) => operator::bans(&bans),
+        Command::Explain(explain) => explain::explain(&explain),
         Command::Queue(queue) => queue::queue(&queue),
         Command::Origins(origins) => origins::origins(&origins),
         Command::Nodes(nodes) => operator::nodes(&nodes),

@@ -417,18 +417,31 @@ impl Fetcher {
         Ok(Passed::Answer { status, fields, length, body: exchange.body, switched })
     }
 
-    /// Whether a request has been here before, so that to ask the origin would send it
-    /// round. It is counted, and told the operator.
-    pub fn is_loop(&self, asked: &Asked) -> bool {
-        let Some(found) = self.shared.hop.finds_itself(&asked.presented.fields, &asked.key) else {
-            return false;
-        };
-        self.counters().loops.up();
-        let why = match found {
+    /// How a request is known to have been here before, in words. Nothing is counted.
+    pub fn goes_round(&self, asked: &Asked) -> Option<&'static str> {
+        let found = self.shared.hop.finds_itself(&asked.presented.fields, &asked.key)?;
+        Some(match found {
             Loop::SameTarget => "this node has asked for it on behalf of the same request already",
             Loop::TooOften => "this node has passed the same request on too often",
             Loop::Via => "Via names this node already, and no other one may have its name",
-        };
+        })
+    }
+
+    /// How many fetches for this key are under way that others may join.
+    pub fn under_way(&self, key: &CacheKey) -> usize {
+        self.shared.flights.under_way(key)
+    }
+
+    /// How the origin of a route stands.
+    pub fn origin_of(&self, rules: &Rules) -> origin::View {
+        self.origin(rules).view()
+    }
+
+    /// Whether a request has been here before, so that to ask the origin would send it
+    /// round. It is counted, and told the operator.
+    pub fn is_loop(&self, asked: &Asked) -> bool {
+        let Some(why) = self.goes_round(asked) else { return false };
+        self.counters().loops.up();
         let (url, origin) = (&asked.key.text, &self.origin(&asked.rules).settings().name);
         let site = &asked.rules.site;
         self.shared.loops.tell(self.clock().now(), |left_out| {

@@ -213,6 +213,11 @@ impl Flights {
         self.by_key.get(&flight_key).is_some_and(|flight| *flight.key == *key.text)
     }
 
+    /// How many flights there are for this key, whichever their lanes. Looks at all flights.
+    pub fn under_way(&self, key: &CacheKey) -> usize {
+        self.by_key.iter().filter(|flight| flight.key().key == key.hash && *flight.key == *key.text).count()
+    }
+
     /// What is on its way in this lane for all who want it, if its head has come.
     pub fn on_its_way(&self, key: &CacheKey, lane: Lane) -> Option<Arc<Flowing>> {
         let flight = self.by_key.get(&FlightKey { key: key.hash, lane })?;

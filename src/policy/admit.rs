@@ -198,6 +198,14 @@ impl Said {
     }
 }
 
+/// The field that says how long a response is fresh in place of its `Cache-Control` and
+/// `Expires` (RFC 9213), if one does.
+pub fn spoken_by<'a>(fields: &Fields, rules: &'a Rules) -> Option<&'a str> {
+    targeted::which(fields, &rules.targeted_fields.0).or_else(|| {
+        (rules.surrogate_control && surrogate::governing(fields).is_some()).then_some("surrogate-control")
+    })
+}
+
 fn may_store(
     request: &Presented,
     status: StatusCode,

@@ -331,9 +331,7 @@ pub fn may_answer_others(head: &crate::stored::Head, rules: &Rules, now: Wall) -
     match head.stale_for(now) {
         None => true,
         Some(stale_for) => {
-            !head.terms.forbidden
-                && !is_error(head)
-                && stale_for < Duration::from_secs(head.terms.while_revalidate.into()).max(rules.grace)
+            !head.terms.forbidden && !is_error(head) && stale_for < Windows::of(head, rules).while_revalidate
         }
     }
 }
@@ -392,12 +390,11 @@ fn may_be_stale(response: &StoredResponse) -> bool {
 }
 
 fn may_answer_while_revalidating(response: &StoredResponse, rules: &Rules, stale_for: Duration) -> bool {
-    let window = Duration::from_secs(response.head.terms.while_revalidate.into()).max(rules.grace);
-    may_be_stale(response) && stale_for < window
+    may_be_stale(response) && stale_for < Windows::of(&response.head, rules).while_revalidate
 }
 
 fn may_answer_on_error(response: &StoredResponse, rules: &Rules, stale_for: Duration) -> bool {
-    may_be_stale(response) && stale_for < error_window(&response.head, rules)
+    may_be_stale(response) && stale_for < Windows::of(&response.head, rules).on_error
 }
 
 /// The origin's own `stale-if-error` goes before the operator's.
@@ -408,9 +405,65 @@ fn error_window(head: &crate::stored::Head, rules: &Rules) -> Duration {
 /// Whether a response is within its stale windows or its `keep` time.
 pub(super) fn is_worth_keeping(response: &StoredResponse, rules: &Rules, now: Wall) -> bool {
     let Some(stale_for) = response.stale_for(now) else { return true };
-    let while_revalidate = Duration::from_secs(response.head.terms.while_revalidate.into()).max(rules.grace);
-    let windows = while_revalidate.max(error_window(&response.head, rules));
-    stale_for <= windows.saturating_add(rules.keep)
+    stale_for <= Windows::of(&response.head, rules).kept
+}
+
+/// For how long after the end of its freshness a response is of use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Windows {
+    /// It answers while it is being refreshed.
+    pub while_revalidate: Duration,
+    /// It answers when the origin fails.
+    pub on_error: Duration,
+    /// It is validated; after that it is as if it were not there.
+    pub kept: Duration,
+}
+
+impl Windows {
+    /// Those of this response.
+    pub fn of(head: &crate::stored::Head, rules: &Rules) -> Self {
+        let while_revalidate = Duration::from_secs(head.terms.while_revalidate.into()).max(rules.grace);
+        let on_error = error_window(head, rules);
+        let kept = while_revalidate.max(on_error).saturating_add(rules.keep);
+        Windows { while_revalidate, on_error, kept }
+    }
+}
+
+/// What a stored response is to a request, as [`decide`] weighs it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// For how long it has been stale, by age or by a soft purge; none while it is fresh.
+    pub stale_for: Option<Duration>,
+    /// Whether it is beyond everything that it is kept for.
+    pub is_over: bool,
+    /// Whether it may answer nobody once it is stale: it says so itself, or is an error.
+    pub never_stale: bool,
+    /// Whether the client's directives refuse it, where they count.
+    pub is_refused: bool,
+    /// Whether the client takes it, stale as it is, where that counts.
+    pub is_accepted: bool,
+    /// Whether the origin may be asked about it now.
+    pub may_refresh: bool,
+    /// Whether there is enough of its content for the request.
+    pub is_enough: bool,
+}
+
+impl Standing {
+    /// That of this response to this request.
+    pub fn of(request: &Presented, response: &StoredResponse, rules: &Rules, now: Wall) -> Self {
+        let asked = RequestDirectives::read(&request.fields);
+        let honour = rules.request_directives == HonourRequest::All;
+        let stale_for = response.stale_for(now);
+        Standing {
+            stale_for,
+            is_over: !is_worth_keeping(response, rules, now),
+            never_stale: !may_be_stale(response),
+            is_refused: honour && refuses(&asked, response, now),
+            is_accepted: honour && accepts(&asked, stale_for.unwrap_or_default()),
+            may_refresh: response.may_refresh(now),
+            is_enough: partial::answers(request, response, rules, now),
+        }
+    }
 }
 
 /// Whether the client's directives refuse a response of this age (RFC 9111 5.2.1). What is

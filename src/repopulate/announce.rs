@@ -132,6 +132,21 @@ impl Announcer {
         }
     }
 
+    /// What would come of telling a client's miss, and its class where an event would go out.
+    /// Nothing is told, and nothing noted.
+    pub fn would(&self, wanted: &Wanted, reason: Reason) -> (Announced, Option<event::Class>) {
+        let wants = &self.inner.wants;
+        let (missed, class) = wants.would(wanted.id(), wanted.known_id(), reason, monotonic());
+        match missed {
+            Missed::Tell { .. } => (Announced::Expected(wants.usual()), Some(class)),
+            Missed::Told => (Announced::Expected(wants.usual()), None),
+            Missed::HeldDown(why, left) => (Announced::HeldDown(why, left), None),
+            Missed::TooManyNew(wait) => (Announced::TooManyNew(wait), None),
+            Missed::Unknown(wait) => (Announced::NotNow(wait), None),
+            Missed::Full => (Announced::NotNow(NO_ROOM), None),
+        }
+    }
+
     /// What this node wants.
     pub fn wants(&self) -> &Arc<Wants> {
         &self.inner.wants

@@ -106,6 +106,12 @@ impl Known {
         known
     }
 
+    /// Whether a key is known, for somebody who only looks: it stays known no longer for that.
+    pub fn has(&mut self, key: u128) -> bool {
+        let hash = self.hash(key);
+        self.young.has(hash, false) || self.old.has(hash, false)
+    }
+
     /// From now on this key is known.
     pub fn learn(&mut self, key: u128) {
         let hash = self.hash(key);

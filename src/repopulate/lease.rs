@@ -136,24 +136,13 @@ impl Leases {
     pub fn miss(&mut self, key: u128, now: Instant) -> Verdict {
         let Settings { duration, renew_after, .. } = self.settings;
         if let Some(lease) = self.by_key.get_mut(&key) {
+            let verdict = lease.next(now, renew_after);
             lease.misses += 1;
-            return match &lease.state {
-                State::HeldDown { why, until } if now < *until => {
-                    Verdict::HeldDown(why.clone(), until.duration_since(now))
-                }
-                &State::Asked { until } => {
-                    let crowded = lease.misses >= lease.told_with.saturating_mul(GROWTH)
-                        && now.saturating_duration_since(lease.told_at) >= renew_after;
-                    if now < until && !crowded {
-                        return Verdict::Leased(until.duration_since(now));
-                    }
-                    self.tell(key, now + duration, now, true)
-                }
-                State::HeldDown { .. } => {
-                    lease.wanted_since = now;
-                    self.tell(key, now + duration, now, false)
-                }
-            };
+            let Verdict::Tell { renewal, .. } = verdict else { return verdict };
+            if !renewal {
+                lease.wanted_since = now;
+            }
+            return self.tell(key, now + duration, now, renewal);
         }
         if !self.make_room(now) {
             return Verdict::Full;
@@ -162,6 +151,18 @@ impl Leases {
         let lease = Lease { state, misses: 1, ..Lease::over(now) };
         self.by_key.insert(key, lease);
         self.tell(key, now + duration, now, false)
+    }
+
+    /// What one more miss would lead to, of somebody who waits. Whether there is room for one
+    /// more lease is not looked at.
+    pub fn would(&self, key: u128, now: Instant) -> Verdict {
+        match self.by_key.get(&key) {
+            Some(lease) if lease.idle && matches!(lease.state, State::Asked { .. }) => {
+                Verdict::Tell { misses: lease.misses + 1, renewal: true }
+            }
+            Some(lease) => lease.next(now, self.settings.renew_after),
+            None => Verdict::Tell { misses: 1, renewal: false },
+        }
     }
 
     /// It was told as something that nobody waits for.
@@ -369,6 +370,25 @@ impl Leases {
 }
 
 impl Lease {
+    /// What one more miss leads to.
+    fn next(&self, now: Instant, renew_after: Duration) -> Verdict {
+        let misses = self.misses + 1;
+        match &self.state {
+            State::HeldDown { why, until } if now < *until => {
+                Verdict::HeldDown(why.clone(), until.duration_since(now))
+            }
+            State::HeldDown { .. } => Verdict::Tell { misses, renewal: false },
+            &State::Asked { until } => {
+                let crowded = misses >= self.told_with.saturating_mul(GROWTH)
+                    && now.saturating_duration_since(self.told_at) >= renew_after;
+                if now < until && !crowded {
+                    return Verdict::Leased(until.duration_since(now));
+                }
+                Verdict::Tell { misses, renewal: true }
+            }
+        }
+    }
+
     /// One that is over as soon as it has begun.
     fn over(now: Instant) -> Self {
         Lease {

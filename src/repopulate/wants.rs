@@ -98,14 +98,7 @@ impl Wants {
     ) -> Missed {
         let mut book = self.book.lock();
         let Book { leases, known, budgets } = &mut *book;
-        let class = match reason {
-            // It was there, and now somebody waits for it.
-            Reason::Purged if client.is_some() => Class::User,
-            Reason::Stale | Reason::Purged => Class::Refresh,
-            Reason::Warm => Class::Warm,
-            Reason::Absent if known.knows(known_by) => Class::User,
-            Reason::Absent => Class::Unknown,
-        };
+        let class = class(reason, client.is_some(), || known.knows(known_by));
         // What is known to exist was paid for when it was new, and so was what is wanted
         // already.
         if class == Class::Unknown
@@ -148,6 +141,21 @@ impl Wants {
                 Missed::Full
             }
         }
+    }
+
+    /// What a miss by a client would lead to, and how urgent it would be. Nothing is noted, and
+    /// whether the client's budget and the room for leases suffice is not looked at.
+    pub fn would(&self, key: u128, known_by: u128, reason: Reason, now: Instant) -> (Missed, Class) {
+        let mut book = self.book.lock();
+        let Book { leases, known, .. } = &mut *book;
+        let class = class(reason, true, || known.has(known_by));
+        let missed = match leases.would(key, now) {
+            Verdict::Tell { misses, .. } => Missed::Tell { class, misses },
+            Verdict::Leased(_) => Missed::Told,
+            Verdict::HeldDown(why, left) => Missed::HeldDown(why, left),
+            Verdict::Full => Missed::Full,
+        };
+        (missed, class)
     }
 
     /// This key has been filled; if it exists, this is known from now on. That there is
@@ -277,5 +285,16 @@ impl Default for Settings {
             inline_max: 1024 * 1024,
             secrets: Vec::new(),
         }
+    }
+}
+/// How urgent it is; `known` tells whether it is known to exist.
+fn class(reason: Reason, has_client: bool, known: impl FnOnce() -> bool) -> Class {
+    match reason {
+        // It was there, and now somebody waits for it.
+        Reason::Purged if has_client => Class::User,
+        Reason::Stale | Reason::Purged => Class::Refresh,
+        Reason::Warm => Class::Warm,
+        Reason::Absent if known() => Class::User,
+        Reason::Absent => Class::Unknown,
     }
 }

@@ -20,6 +20,11 @@ pub fn governing(fields: &Fields, targets: &[Box<str>]) -> Option<Fields> {
     Some(governing)
 }
 
+/// Which of the `targets` governs; `None` where none is valid.
+pub fn which<'a>(fields: &Fields, targets: &'a [Box<str>]) -> Option<&'a str> {
+    targets.iter().map(|target| &**target).find(|target| directives(fields, target).is_some())
+}
+
 /// What a targeted field says, as `Cache-Control` would say it.
 fn directives(fields: &Fields, target: &str) -> Option<String> {
     if !fields.contains(target) {

@@ -10,7 +10,8 @@ use http::{Method, StatusCode};
 use super::outcome::Outcome;
 use super::reply::{Base, Reply, ReplyBody, ReplyContent, Tunnel};
 use super::{Walk, synth};
-use crate::fetch::{Failed, Flowing, Follower, Private};
+use crate::clock::Wall;
+use crate::fetch::{Asked, Failed, Flowing, Follower, Private};
 use crate::invalidate::told;
 use crate::message::{Body, READ};
 use crate::policy::tags;
@@ -58,15 +59,7 @@ pub(super) fn deliver(mut walk: Walk<'_>, source: Source<'_>, answer: Answer) ->
     };
     let request = &walk.asked.presented;
 
-    // What an unsafe request asked for on conditions the origin has judged and done.
-    let precondition = validator::evaluate(
-        &request.method,
-        &request.fields,
-        head.status,
-        &head.fields,
-        head.received,
-        walk.now,
-    );
+    let precondition = precondition(&walk.asked, head, walk.now);
     let flows = matches!(source, Source::Flowing(..));
     // What goes out as it is stored is not copied.
     let mut changed = keeps_some(head, &walk).then(|| {
@@ -84,7 +77,7 @@ pub(super) fn deliver(mut walk: Walk<'_>, source: Source<'_>, answer: Answer) ->
             changed = Some(validator::not_modified(changed.as_ref().unwrap_or(&head.fields)));
             (StatusCode::NOT_MODIFIED, Part::Nothing, None)
         }
-        Precondition::Proceed => select_part(&walk, head, length, flows, end, &mut changed),
+        Precondition::Proceed => select_part(&walk.asked, walk.now, head, length, flows, end, &mut changed),
     };
     if !is_there(&source, &part) {
         return synth::failed(walk, &Failed::Lost);
@@ -108,8 +101,7 @@ pub(super) fn deliver(mut walk: Walk<'_>, source: Source<'_>, answer: Answer) ->
         part => (part, None),
     };
 
-    // To the nearest second: a response that has just arrived has all of its time left.
-    let left = head.freshness_left_millis(walk.now).saturating_add(500).div_euclid(1000);
+    let left = ttl(head, walk.now);
     let age = head.age(walk.now);
     // A first-hand response carries no Age of its own (RFC 9111 5.1).
     if answer.hit || answer.collapsed || answer.outcome == Outcome::Revalidated || age > 0 {
@@ -304,25 +296,51 @@ fn is_without_content(walk: &Walk<'_>, status: StatusCode) -> bool {
         )
 }
 
+/// What the conditions of a request make of a response. What an unsafe request asked for on
+/// conditions the origin has judged and done.
+fn precondition(asked: &Asked, head: &Head, now: Wall) -> Precondition {
+    let request = &asked.presented;
+    validator::evaluate(&request.method, &request.fields, head.status, &head.fields, head.received, now)
+}
+
+/// Freshness left in seconds, to the nearest one: a response that has just arrived has all of
+/// its time left.
+pub(super) fn ttl(head: &Head, now: Wall) -> i64 {
+    head.freshness_left_millis(now).saturating_add(500).div_euclid(1000)
+}
+
+/// The status with which a stored response answers, by the request's conditions and ranges.
+pub(super) fn status_of(asked: &Asked, response: &StoredResponse, now: Wall) -> StatusCode {
+    let head = &response.head;
+    match precondition(asked, head, now) {
+        Precondition::NotModified => StatusCode::NOT_MODIFIED,
+        Precondition::Proceed => {
+            let length = Some(response.complete_len());
+            select_part(asked, now, head, length, false, u64::MAX, &mut None).0
+        }
+    }
+}
+
 /// Status, part and length of a response that no precondition stands against.
 fn select_part(
-    walk: &Walk<'_>,
+    asked: &Asked,
+    now: Wall,
     head: &Head,
     length: Option<u64>,
     flows: bool,
     end: u64,
     changed: &mut Option<Fields>,
 ) -> (StatusCode, Part, Option<u64>) {
-    let request = &walk.asked.presented;
+    let request = &asked.presented;
     let whole = (head.status, Part::Whole, length);
     let may_be_partial = request.method == Method::GET && head.status == StatusCode::OK;
     let (Some(wanted), Some(len)) = (request.fields.get("range").filter(|_| may_be_partial), length) else {
         return whole;
     };
-    if !validator::may_be_parted(&request.fields, &head.fields, walk.now) {
+    if !validator::may_be_parted(&request.fields, &head.fields, now) {
         return whole;
     }
-    match range::resolve(wanted, len, walk.asked.rules.max_ranges) {
+    match range::resolve(wanted, len, asked.rules.max_ranges) {
         Ranges::None => whole,
         // Several ranges would have to wait for the last of them; the whole need not.
         Ranges::Many(_) if flows => whole,

@@ -67,40 +67,30 @@ pub(super) async fn serve(
     content: Option<Content>,
     mut first: Option<First>,
 ) -> Reply {
-    let method = &walk.asked.presented.method;
-    if method != Method::GET && method != Method::HEAD {
-        return match hidden.writes {
-            Some(writes) => write(walk, hidden.announcer, writes, content).await,
-            None => synth::read_only(walk),
-        };
-    }
-    if walk.asked.presented.has_body {
-        return synth::with_content(walk);
+    match aside(&walk.asked) {
+        Some(Aside::Writes) => {
+            return match hidden.writes {
+                Some(writes) => write(walk, hidden.announcer, writes, content).await,
+                None => synth::read_only(walk),
+            };
+        }
+        Some(Aside::WithContent) => return synth::with_content(walk),
+        None => {}
     }
     let mut waited = walk.asked.rules.wait.is_zero();
     loop {
         let (found, decision) = first.take().unwrap_or_else(|| walk.look());
-        let (stored, may_be_stale) = match decision {
-            Decision::Deliver(response) => return walk.hit(response),
-            Decision::DeliverStale(response, why) => {
+        let stored = match course(&walk.asked, decision) {
+            Course::Deliver(response) => return walk.hit(response),
+            Course::Stale(response, why) => {
                 announce(&walk, &hidden, Reason::Stale, Some(&response));
                 return stale(walk, response, why);
             }
-            Decision::NotCached => return synth::not_cached(walk),
-            Decision::Fetch(plan) => (plan.stored, plan.stale_on_error),
-            Decision::Pass(pass) => (pass.stored, pass.stale_on_error),
+            Course::NotCached => return synth::not_cached(walk),
+            Course::NotListed => return synth::unserved(walk, &Unserved::NotListed),
+            Course::Want(stored) => stored,
         };
-        if let Some(response) = &stored {
-            let is_error = response.head.status.as_u16() >= 400;
-            if may_be_stale || (walk.asked.rules.serve_forbidden_stale && !is_error) {
-                announce(&walk, &hidden, Reason::Stale, Some(response));
-                return stale(walk, Arc::clone(response), Stale::Hidden);
-            }
-        }
-        if !walk.asked.rules.lists(walk.asked.presented.path()) {
-            return synth::unserved(walk, &Unserved::NotListed);
-        }
-        let (reason, once) = reason(&walk, found.as_ref(), stored.as_ref());
+        let (reason, once) = reason(&walk.asked, found.as_ref(), stored.as_ref());
         let (announced, key) = announce(&walk, &hidden, reason, once.map(|once| &**once));
         if !waited && matches!(announced, Announced::Expected(_)) {
             waited = true;
@@ -117,6 +107,56 @@ pub(super) async fn serve(
     }
 }
 
+/// A request that is none to read what is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Aside {
+    /// It is for the origin that takes unsafe methods, if there is one.
+    Writes,
+    /// It has content that nobody could pass on.
+    WithContent,
+}
+
+/// Whether a request is none to read what is stored.
+pub(super) fn aside(asked: &Asked) -> Option<Aside> {
+    match asked.presented.method {
+        Method::GET | Method::HEAD => asked.presented.has_body.then_some(Aside::WithContent),
+        _ => Some(Aside::Writes),
+    }
+}
+
+/// What a decision comes to where no origin is asked.
+pub(super) enum Course {
+    /// What is fresh answers.
+    Deliver(Arc<StoredResponse>),
+    /// What is stale answers, and it is told that it is.
+    Stale(Arc<StoredResponse>, Stale),
+    /// Nothing may be waited for.
+    NotCached,
+    /// There is nothing at this path.
+    NotListed,
+    /// Nothing answers, and it is told that it is wanted; with what is stored and may not be
+    /// used.
+    Want(Option<Arc<StoredResponse>>),
+}
+
+/// What a decision comes to where no origin is asked.
+pub(super) fn course(asked: &Asked, decision: Decision) -> Course {
+    let (stored, may_be_stale) = match decision {
+        Decision::Deliver(response) => return Course::Deliver(response),
+        Decision::DeliverStale(response, why) => return Course::Stale(response, why),
+        Decision::NotCached => return Course::NotCached,
+        Decision::Fetch(plan) => (plan.stored, plan.stale_on_error),
+        Decision::Pass(pass) => (pass.stored, pass.stale_on_error),
+    };
+    if let Some(response) = &stored {
+        let is_error = response.head.status.as_u16() >= 400;
+        if may_be_stale || (asked.rules.serve_forbidden_stale && !is_error) {
+            return Course::Stale(Arc::clone(response), Stale::Hidden);
+        }
+    }
+    if asked.rules.lists(asked.presented.path()) { Course::Want(stored) } else { Course::NotListed }
+}
+
 /// Serves what is stale; it has been told that it is.
 fn stale(walk: Walk<'_>, response: Arc<StoredResponse>, why: Stale) -> Reply {
     response.used(walk.now);
@@ -124,12 +164,12 @@ fn stale(walk: Walk<'_>, response: Arc<StoredResponse>, why: Stale) -> Reply {
 }
 
 /// Why it is wanted, and what shows that it was there.
-fn reason<'a>(
-    walk: &Walk<'_>,
+pub(super) fn reason<'a>(
+    asked: &Asked,
     found: Option<&'a Arc<Variants>>,
     stored: Option<&'a Arc<StoredResponse>>,
 ) -> (Reason, Option<&'a Arc<StoredResponse>>) {
-    let Asked { presented, rules, .. } = &*walk.asked;
+    let Asked { presented, rules, .. } = asked;
     // What was there for others, who get another variant, says nothing of this one.
     let meant = |response: &&Arc<StoredResponse>| {
         response.is_gone() && response.head.secondary.matches(&presented.fields, rules.sort_accept_language)
@@ -147,6 +187,15 @@ fn reason<'a>(
     }
 }
 
+/// What is wanted, by what is stored of it.
+pub(super) fn wanted(asked: &Asked, stored: Option<&StoredResponse>) -> Wanted {
+    let wanted = Wanted::of(&asked.presented, &asked.rules);
+    match stored {
+        Some(stored) => wanted.narrowed_to(stored),
+        None => wanted,
+    }
+}
+
 /// Tells that this was missed, or is stale.
 fn announce(
     walk: &Walk<'_>,
@@ -155,11 +204,7 @@ fn announce(
     stored: Option<&StoredResponse>,
 ) -> (Announced, u128) {
     let presented = &walk.asked.presented;
-    let wanted = Wanted::of(presented, &walk.asked.rules);
-    let wanted = match stored {
-        Some(stored) => wanted.narrowed_to(stored),
-        None => wanted,
-    };
+    let wanted = wanted(&walk.asked, stored);
     let key = wanted.id();
     let origin = hidden.names.get(walk.asked.rules.origin.0).map_or("", String::as_str);
     let client = Some(presented.client);
@@ -169,7 +214,8 @@ fn announce(
     (hidden.announcer.miss(miss), key)
 }
 
-fn unserved(announced: Announced, stored: Option<&StoredResponse>) -> Unserved {
+/// How a client is answered, by what came of telling.
+pub(super) fn unserved(announced: Announced, stored: Option<&StoredResponse>) -> Unserved {
     let says_so = |stored: &StoredResponse| stored.head.terms.forbidden || stored.head.always_validate;
     let forbidden = stored.is_some_and(|stored| stored.head.status.as_u16() < 400 && says_so(stored));
     match announced {

@@ -12,6 +12,7 @@
 //! nothing else; only a pass takes its exchange with the origin along.
 
 mod deliver;
+pub mod explain;
 mod hidden;
 mod outcome;
 mod purge;
@@ -36,8 +37,8 @@ use crate::observe::counters::Counters;
 use crate::observe::request_id;
 use crate::origin::Content;
 use crate::policy::decide::{Pass, Plan, Stale};
-use crate::policy::site::{Mode, Presentation, RangeMiss, Sites};
-use crate::policy::{Decision, Received, Refusal, decide, narrow, normalise, partial};
+use crate::policy::site::{Mode, Presentation, RangeMiss, Route, Rules, Site, Sites};
+use crate::policy::{Decision, Presented, Received, Refusal, decide, narrow, normalise, partial};
 use crate::repopulate::Announcer;
 use crate::rfc::cache_status::Fwd;
 use crate::rfc::fields::Fields;
@@ -241,23 +242,32 @@ impl Server {
             Forwards::Then(times) => presented.fields.set("max-forwards", times.to_string()),
         }
 
-        let Some(site) = self.sites.site(&presented.host) else {
+        let Ok((_, route)) = self.place(&presented) else {
             return Err(synth::no_site(self, record));
         };
-        let Some(route) = site.route(presented.path()) else {
-            return Err(synth::no_site(self, record));
-        };
-        let rules = Arc::clone(&route.rules);
-        narrow::query(&mut presented, &rules);
-        if rules.mode == Mode::Hidden {
-            // Nothing is asked for that would have to be passed on.
-            presented.upgrade = None;
-            narrow::variant(&mut presented.fields, &rules);
-        }
-        let key = CacheKey::new(presented.scheme, &presented.host, presented.port, &presented.path_and_query);
-        let asked = Arc::new(Asked { presented, rules, key, interims: None });
+        let asked = Arc::new(asked(presented, Arc::clone(&route.rules)));
         Ok(Walk { server: self, asked, now, record, charged: false, edge })
     }
+
+    /// The site and the route that answer for a request; without a route the site alone, if
+    /// there is one.
+    fn place(&self, presented: &Presented) -> Result<(&Site, &Route), Option<&Site>> {
+        let site = self.sites.site(&presented.host).ok_or(None)?;
+        let route = site.route(presented.path()).ok_or(Some(site))?;
+        Ok((site, route))
+    }
+}
+
+/// What counts of a request where these rules hold, and its key.
+fn asked(mut presented: Presented, rules: Arc<Rules>) -> Asked {
+    narrow::query(&mut presented, &rules);
+    if rules.mode == Mode::Hidden {
+        // Nothing is asked for that would have to be passed on.
+        presented.upgrade = None;
+        narrow::variant(&mut presented.fields, &rules);
+    }
+    let key = CacheKey::new(presented.scheme, &presented.host, presented.port, &presented.path_and_query);
+    Asked { presented, rules, key, interims: None }
 }
 
 /// Whoever is asked is to know the request by the same id.
@@ -274,6 +284,19 @@ fn listen(asked: &mut Arc<Asked>, interims: Option<Arc<Interims>>) {
     if let Some(asked) = Arc::get_mut(asked) {
         asked.interims = interims;
     }
+}
+
+/// Whether the origin is asked anew in the background where a stale response answers for this
+/// reason.
+fn refreshes(why: Stale, response: &StoredResponse, now: Wall) -> bool {
+    why == Stale::WhileRevalidate && response.may_refresh(now)
+}
+
+/// Whether whoever asks for this does not get to see an answer of this status.
+fn intercepts(asked: &Asked, status: StatusCode) -> bool {
+    status.is_server_error()
+        && asked.rules.intercept_errors
+        && matches!(asked.presented.method, Method::GET | Method::HEAD)
 }
 
 /// What became of a fetch.
@@ -402,9 +425,7 @@ impl<'a> Walk<'a> {
 
     /// Whether the client does not get to see an answer of this status.
     fn intercepts(&self, status: StatusCode) -> bool {
-        status.is_server_error()
-            && self.asked.rules.intercept_errors
-            && matches!(self.asked.presented.method, Method::GET | Method::HEAD)
+        intercepts(&self.asked, status)
     }
 
     /// A stale stored response answers; the origin is asked in the background
@@ -417,8 +438,7 @@ impl<'a> Walk<'a> {
         seen: Option<&Arc<Variants>>,
     ) -> Reply {
         response.used(self.now);
-        if why == Stale::WhileRevalidate
-            && response.may_refresh(self.now)
+        if refreshes(why, &response, self.now)
             && !fetcher.is_loop(&self.asked)
             && let plan = Plan::refresh(&self.asked.presented, &response, &self.asked.rules, self.now)
             && !fetcher.would_follow(&self.asked, &plan, seen)

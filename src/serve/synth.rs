@@ -31,7 +31,19 @@ const OVERLOADED: Duration = Duration::from_secs(3);
 /// A request that is not acceptable. The connection ends with the answer: what
 /// follows on it may not be what it seems.
 pub(super) fn refused(server: &Server, refusal: Refusal, mut record: Record) -> Reply {
-    let status = match refusal {
+    let status = refusal_status(refusal);
+    record.failure = Some(refusal.to_string());
+    let mut reply = page(server, status, &format!("{refusal}."), Outcome::Refused, false, record);
+    if refusal == Refusal::Connect {
+        reply.fields.add("allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
+    }
+    reply.close = true;
+    reply
+}
+
+/// The status for a request that is not acceptable.
+pub(super) fn refusal_status(refusal: Refusal) -> StatusCode {
+    match refusal {
         Refusal::TargetTooLong => StatusCode::URI_TOO_LONG,
         Refusal::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Refusal::Connect => StatusCode::METHOD_NOT_ALLOWED,
@@ -47,27 +59,30 @@ pub(super) fn refused(server: &Server, refusal: Refusal, mut record: Record) -> 
         | Refusal::TwoHosts
         | Refusal::BadHost
         | Refusal::AmbiguousLength => StatusCode::BAD_REQUEST,
-    };
-    record.failure = Some(refusal.to_string());
-    let mut reply = page(server, status, &format!("{refusal}."), Outcome::Refused, false, record);
-    if refusal == Refusal::Connect {
-        reply.fields.add("allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
     }
-    reply.close = true;
-    reply
 }
+
+/// The status for a request that no site or route answers for (RFC 9110 15.5.20).
+pub(super) const NO_SITE: StatusCode = StatusCode::MISDIRECTED_REQUEST;
+/// The status for `only-if-cached` with nothing to answer (RFC 9111 5.2.1.7).
+pub(super) const NOT_CACHED: StatusCode = StatusCode::GATEWAY_TIMEOUT;
+/// The status for an unsafe method on a hidden route that takes none.
+pub(super) const READ_ONLY: StatusCode = StatusCode::METHOD_NOT_ALLOWED;
+/// The status for content that nobody here could pass on.
+pub(super) const WITH_CONTENT: StatusCode = StatusCode::BAD_REQUEST;
+/// The status for a request that goes round (RFC 5842 7.2).
+pub(super) const LOOPED: StatusCode = StatusCode::LOOP_DETECTED;
 
 /// No site or no route answers for the request (RFC 9110 15.5.20).
 pub(super) fn no_site(server: &Server, mut record: Record) -> Reply {
     record.failure = Some("no site or route answers for it".to_owned());
-    let status = StatusCode::MISDIRECTED_REQUEST;
-    page(server, status, "No site here answers for this host and path.", Outcome::Refused, false, record)
+    page(server, NO_SITE, "No site here answers for this host and path.", Outcome::Refused, false, record)
 }
 
 /// `only-if-cached`, and nothing to answer with (RFC 9111 5.2.1.7).
 pub(super) fn not_cached(walk: Walk<'_>) -> Reply {
     let text = "Nothing that is stored can answer this request.";
-    of_walk(walk, StatusCode::GATEWAY_TIMEOUT, text, "only-if-cached and nothing stored".to_owned())
+    of_walk(walk, NOT_CACHED, text, "only-if-cached and nothing stored".to_owned())
 }
 
 /// There is no response, and nothing stored may answer.
@@ -117,7 +132,7 @@ pub(super) fn failed(walk: Walk<'_>, why: &Failed) -> Reply {
 pub(super) fn looped(walk: Walk<'_>) -> Reply {
     let proxy_status = format!("{}; error=proxy_loop_detected", walk.server.node);
     let text = "The request goes round: it has been here before.";
-    let mut reply = of_walk(walk, StatusCode::LOOP_DETECTED, text, "a loop".to_owned());
+    let mut reply = of_walk(walk, LOOPED, text, "a loop".to_owned());
     reply.fields.add("proxy-status", proxy_status);
     reply
 }
@@ -186,7 +201,7 @@ fn last_resort(
 pub(super) fn read_only(walk: Walk<'_>) -> Reply {
     let text = "Here only GET and HEAD are answered.";
     let why = "an unsafe method on a hidden route".to_owned();
-    let mut reply = of_walk(walk, StatusCode::METHOD_NOT_ALLOWED, text, why);
+    let mut reply = of_walk(walk, READ_ONLY, text, why);
     reply.fields.add("allow", "GET, HEAD");
     reply
 }
@@ -195,7 +210,7 @@ pub(super) fn read_only(walk: Walk<'_>) -> Reply {
 pub(super) fn with_content(walk: Walk<'_>) -> Reply {
     let mut reply = of_walk(
         walk,
-        StatusCode::BAD_REQUEST,
+        WITH_CONTENT,
         "GET and HEAD are answered here without content only.",
         "content in a request to read".to_owned(),
     );
@@ -203,9 +218,10 @@ pub(super) fn with_content(walk: Walk<'_>) -> Reply {
     reply
 }
 
-/// On a hidden route nothing stored may answer.
-pub(super) fn unserved(mut walk: Walk<'_>, why: &Unserved) -> Reply {
-    let (status, error, details, after) = match why {
+/// Status, error and details for `Proxy-Status` (RFC 9209), and when to come again, of an answer
+/// on a hidden route that nothing stored can give.
+pub(super) fn unserved_by(why: &Unserved) -> (StatusCode, &'static str, &str, Option<Duration>) {
+    match why {
         Unserved::Expected(after) => {
             (StatusCode::SERVICE_UNAVAILABLE, "destination_unavailable", "queued", Some(*after))
         }
@@ -225,7 +241,12 @@ pub(super) fn unserved(mut walk: Walk<'_>, why: &Unserved) -> Reply {
             (StatusCode::TOO_MANY_REQUESTS, "http_request_denied", "too many new URLs", Some(*after))
         }
         Unserved::NotListed => (StatusCode::NOT_FOUND, "http_request_denied", "not listed", None),
-    };
+    }
+}
+
+/// On a hidden route nothing stored may answer.
+pub(super) fn unserved(mut walk: Walk<'_>, why: &Unserved) -> Reply {
+    let (status, error, details, after) = unserved_by(why);
     let text = match why {
         Unserved::Expected(_) | Unserved::Forbidden(_) => {
             "This page is being prepared; try again in a moment."
@@ -443,7 +464,7 @@ impl Page<'_> {
 
 /// What `TRACE` does not send back: what lets somebody in, and where the request has come by
 /// (RFC 9110 9.3.8).
-const UNTOLD: [&str; 8] = [
+pub(super) const UNTOLD: [&str; 8] = [
     "authorization",
     "proxy-authorization",
     "cookie",

@@ -96,12 +96,7 @@ impl Patterns {
         if tested >= newest {
             return Tested::Before;
         }
-        let list = self.list.load();
-        // Written before anything leaves the list, so it is read after that.
-        if tested < self.passed.load(Ordering::Acquire) {
-            return Tested::Missed;
-        }
-        let first = list.partition_point(|pattern| pattern.number <= tested);
+        let Some((list, first)) = self.new_to(tested) else { return Tested::Missed };
         for pattern in &list[first..] {
             if pattern.matches(key, response) {
                 if response.purge(pattern.strength) {
@@ -114,6 +109,30 @@ impl Patterns {
         }
         response.set_tested(newest);
         Tested::Now
+    }
+
+    /// The list, and the first one there that is new to what has been tested so far; none
+    /// where something new to it may have left the list.
+    fn new_to(&self, tested: u64) -> Option<(arc_swap::Guard<Arc<Vec<Arc<Pattern>>>>, usize)> {
+        let list = self.list.load();
+        // Written before anything leaves the list, so it is read after that.
+        if tested < self.passed.load(Ordering::Acquire) {
+            return None;
+        }
+        let first = list.partition_point(|pattern| pattern.number <= tested);
+        Some((list, first))
+    }
+
+    /// The patterns that [testing](Patterns::test) a response would find to mean it, oldest
+    /// first; none where that cannot be told by the list alone. Nothing is tested.
+    pub fn waiting(&self, key: &str, response: &StoredResponse) -> Option<Vec<Arc<Pattern>>> {
+        let tested = response.tested();
+        if tested >= self.newest.load(Ordering::Acquire) {
+            return Some(Vec::new());
+        }
+        let (list, first) = self.new_to(tested)?;
+        let new = list[first..].iter().filter(|pattern| pattern.matches(key, response));
+        Some(new.cloned().collect())
     }
 
     /// Lets the lurker drop what is gone.

@@ -27,10 +27,10 @@ use crate::stored::{CacheKey, Head, Names, Selector, StoredResponse, Strength, V
 
 /// The store of a node.
 pub struct Store {
-    table: Arc<Table>,
+    pub(super) table: Arc<Table>,
     room: Room,
     index: Arc<Index>,
-    fence: Mutex<Fence>,
+    pub(super) fence: Mutex<Fence>,
     pub(super) patterns: Patterns,
     settings: Settings,
     pub(super) counters: Arc<Counters>,

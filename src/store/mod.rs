@@ -8,12 +8,14 @@
 mod fence;
 mod lurker;
 mod memory;
+mod peek;
 mod room;
 mod table;
 
 pub use fence::{Fence, Invalidation, Meant};
 pub use lurker::Lurker;
 pub use memory::{Inserted, Invalidated, Rival, Store};
+pub use peek::{Peeked, Purged};
 
 use crate::stored::ban::BadBan;
 

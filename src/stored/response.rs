@@ -140,6 +140,24 @@ impl StoredResponse {
         self.place = Some(place);
     }
 
+    /// The same response apart from the store: it has no place, and what happens to one of the
+    /// two does not happen to the other.
+    pub fn apart(&self) -> Self {
+        let copy = self.with_head(Arc::new(self.head.clone()));
+        let times = [
+            (&copy.tested, &self.tested),
+            (&copy.refresh_not_before, &self.refresh_not_before),
+            (&copy.late_until, &self.late_until),
+        ];
+        times.into_iter().for_each(|(to, from)| to.store(from.load(Ordering::Acquire), Ordering::Release));
+        for (to, from) in
+            [(&copy.refresh_failures, &self.refresh_failures), (&copy.last_used, &self.last_used)]
+        {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        copy
+    }
+
     /// Ends its freshness at once. Says whether that is news.
     pub fn soft_purge(&self) -> bool {
         self.purge(Strength::Soft)

@@ -684,7 +684,8 @@ fn take_head(bytes: &[u8], scan: &mut Scan, limits: &Limits) -> (Option<Next>, u
     }
 }
 
-fn limits(presentation: &Presentation) -> Limits {
+/// How large a head may be.
+pub fn limits(presentation: &Presentation) -> Limits {
     Limits {
         target: presentation.max_target_bytes,
         fields: presentation.max_header_bytes,
