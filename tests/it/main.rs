@@ -7,6 +7,7 @@ mod cluster;
 mod collapse;
 mod config;
 mod conformance;
+mod explain;
 mod freshness;
 mod harness;
 mod hidden;

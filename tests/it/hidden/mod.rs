@@ -25,7 +25,7 @@ use crate::purge::journal::Directory;
 
 /// A world in which everything is hidden, with these rules and these further settings.
 /// The rate is so high that no scenario waits for it.
-async fn hidden(rules: &str, settings: &str) -> World {
+pub async fn hidden(rules: &str, settings: &str) -> World {
     let agreed = if settings.contains("origin.rate") { "" } else { "origin.rate = \"10000/s\"\n" };
     World::start(&format!("{agreed}{settings}\n[rules]\nmode = \"hidden\"\n{rules}")).await
 }
