@@ -96,6 +96,10 @@ pub struct Rules {
     pub fallback: Fallback,
     /// Whether they get that in place of the origin's own 5xx as well.
     pub intercept_errors: bool,
+    /// Whether answers that forebay makes itself say in `Proxy-Status` what went wrong.
+    pub proxy_status: bool,
+    /// Whether `Cache-Status` has the cache key.
+    pub cache_status_key: bool,
     /// From a request's last byte to the response's head, where the route has its own.
     pub first_byte_timeout: Option<Duration>,
     /// Between two pieces of a body, where the route has its own.
@@ -288,6 +292,8 @@ impl Default for Rules {
             stale_deadline: Duration::from_millis(300),
             fallback: Fallback::Page,
             intercept_errors: false,
+            proxy_status: true,
+            cache_status_key: false,
             first_byte_timeout: None,
             between_bytes_timeout: None,
             total_timeout: None,

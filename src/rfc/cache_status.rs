@@ -105,7 +105,7 @@ impl CacheStatus<'_> {
 }
 
 /// In decimal digits.
-fn push_number(text: &mut Vec<u8>, number: i64) {
+pub(super) fn push_number(text: &mut Vec<u8>, number: i64) {
     if number < 0 {
         text.push(b'-');
     }
@@ -121,7 +121,7 @@ fn push_number(text: &mut Vec<u8>, number: i64) {
 }
 
 /// A token where that is possible, else a string.
-fn push_name(text: &mut Vec<u8>, name: &str) {
+pub(super) fn push_name(text: &mut Vec<u8>, name: &str) {
     let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*');
     if starts && name.bytes().all(|b| super::fields::is_token_byte(b) || b == b':' || b == b'/') {
         text.extend_from_slice(name.as_bytes());
@@ -131,7 +131,7 @@ fn push_name(text: &mut Vec<u8>, name: &str) {
 }
 
 /// A string of a structured field; what cannot stand in one is left out.
-fn push_string(text: &mut Vec<u8>, content: &str) {
+pub(super) fn push_string(text: &mut Vec<u8>, content: &str) {
     text.push(b'"');
     for byte in content.bytes().filter(|byte| (0x20..0x7f).contains(byte)) {
         if byte == b'"' || byte == b'\\' {

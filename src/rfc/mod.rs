@@ -16,6 +16,7 @@ pub mod groups;
 pub mod host;
 pub mod lifetime;
 pub mod max_forwards;
+pub mod proxy_status;
 pub mod range;
 pub mod reuse;
 pub mod robots;

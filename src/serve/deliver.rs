@@ -303,6 +303,11 @@ fn precondition(asked: &Asked, head: &Head, now: Wall) -> Precondition {
     validator::evaluate(&request.method, &request.fields, head.status, &head.fields, head.received, now)
 }
 
+/// The cache key, where `Cache-Status` is to have it.
+pub(super) fn shown_key(asked: &Asked) -> Option<&str> {
+    asked.rules.cache_status_key.then_some(&*asked.key.text)
+}
+
 /// Freshness left in seconds, to the nearest one: a response that has just arrived has all of
 /// its time left.
 pub(super) fn ttl(head: &Head, now: Wall) -> i64 {
@@ -381,7 +386,7 @@ fn finish(
     cache_status: &CacheStatus<'_>,
     tunnel: Option<Tunnel>,
 ) -> Reply {
-    let Walk { server, mut record, now, .. } = walk;
+    let Walk { server, mut record, now, asked, .. } = walk;
     // Neither of the two is in the fields of a stored response.
     if matches!(base, Base::None) {
         fields.remove("content-length");
@@ -395,6 +400,7 @@ fn finish(
     if let Some(length) = length.filter(|_| has_length) {
         fields.add_number("content-length", length);
     }
+    let cache_status = CacheStatus { key: shown_key(&asked), ..*cache_status };
     record.head(outcome, status, fields.add_with("cache-status", |out| cache_status.write_to(out)));
     fields.add("via", &server.via);
     fields.add("x-request-id", &record.request_id);

@@ -21,6 +21,7 @@ use crate::policy::fallback::Fallback;
 use crate::policy::{Presented, Refusal};
 use crate::rfc::date;
 use crate::rfc::fields::Fields;
+use crate::rfc::proxy_status::ProxyStatus;
 use crate::shed::Shed;
 
 /// When to come again where nobody knows when the origin will be there.
@@ -119,9 +120,12 @@ pub(super) fn failed(walk: Walk<'_>, why: &Failed) -> Reply {
         _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(Duration::from_secs(1)),
         _ => None,
     };
-    let proxy_status = format!("{}; {}", walk.server.node, proxy_error(why));
+    let proxy_status = match proxy_error(why) {
+        Ok(error) => proxy_status(&walk, Some(error), None, None),
+        Err(received) => proxy_status(&walk, None, Some(received), None),
+    };
     let mut reply = last_resort(walk, status, text, after, why.to_string());
-    reply.fields.add("proxy-status", proxy_status);
+    add_proxy_status(&mut reply, proxy_status);
     // Where the content that broke off ends, nobody knows.
     reply.close = matches!(why, Failed::Origin(Failure::RequestBroken));
     reply
@@ -130,25 +134,26 @@ pub(super) fn failed(walk: Walk<'_>, why: &Failed) -> Reply {
 /// A request that goes round (RFC 8586, RFC 9209 2.3). Nothing that is stored answers,
 /// and no other page: whoever has sent it on is to see that there is no answer.
 pub(super) fn looped(walk: Walk<'_>) -> Reply {
-    let proxy_status = format!("{}; error=proxy_loop_detected", walk.server.node);
+    let proxy_status = proxy_status(&walk, Some("proxy_loop_detected"), None, None);
     let text = "The request goes round: it has been here before.";
     let mut reply = of_walk(walk, LOOPED, text, "a loop".to_owned());
-    reply.fields.add("proxy-status", proxy_status);
+    add_proxy_status(&mut reply, proxy_status);
     reply
 }
 
 /// An answer of the origin that clients do not get to see.
 pub(super) fn intercepted(walk: Walk<'_>, status: StatusCode) -> Reply {
-    let proxy_status = format!("{}; received-status={}", walk.server.node, status.as_u16());
+    let proxy_status = proxy_status(&walk, None, Some(status), None);
     let text = "The origin answered with an error.";
     let mut reply = last_resort(walk, status, text, None, Failed::Status(status).to_string());
-    reply.fields.add("proxy-status", proxy_status);
+    add_proxy_status(&mut reply, proxy_status);
     reply
 }
 
 /// What has gone wrong, in the words of RFC 9209 2.3. None of them names an origin.
-fn proxy_error(why: &Failed) -> String {
-    let error = match why {
+/// Where nothing has, the status that the origin answered with.
+fn proxy_error(why: &Failed) -> Result<&'static str, StatusCode> {
+    Ok(match why {
         Failed::Origin(failure) => match failure {
             Failure::Unresolved(_) => "dns_error",
             Failure::Connect(_) => "connection_refused",
@@ -164,13 +169,30 @@ fn proxy_error(why: &Failed) -> String {
             Failure::Open { .. } | Failure::NoServer { .. } => "destination_unavailable",
             Failure::Saturated(_) | Failure::Uploads(_) => "connection_limit_reached",
         },
-        Failed::Status(status) => return format!("received-status={}", status.as_u16()),
+        Failed::Status(status) => return Err(*status),
         Failed::Unasked304 => "http_protocol_error",
         Failed::Waited(_) => "http_response_timeout",
         Failed::Full => "connection_limit_reached",
         Failed::Lost => "proxy_internal_error",
-    };
-    format!("error={error}")
+    })
+}
+
+/// What `Proxy-Status` says, where the route has it.
+fn proxy_status(
+    walk: &Walk<'_>,
+    error: Option<&str>,
+    received: Option<StatusCode>,
+    details: Option<&str>,
+) -> Option<String> {
+    let received_status = received.map(|status| status.as_u16());
+    let status = ProxyStatus { proxy: &walk.server.node, error, received_status, details };
+    walk.asked.rules.proxy_status.then(|| status.write())
+}
+
+fn add_proxy_status(reply: &mut Reply, status: Option<String>) {
+    if let Some(status) = status {
+        reply.fields.add("proxy-status", status);
+    }
 }
 
 /// What the route has for clients when nothing else is left.
@@ -267,7 +289,7 @@ pub(super) fn unserved(mut walk: Walk<'_>, why: &Unserved) -> Reply {
     let is_head = walk.asked.presented.method == Method::HEAD;
     let may_reload = walk.asked.presented.method == Method::GET;
     let page = Page { status, text, outcome, is_head, retry_after: seconds, may_reload };
-    let proxy_status = format!("{}; error={error}; details=\"{details}\"", walk.server.node);
+    let proxy_status = proxy_status(&walk, Some(error), None, Some(details));
     let mut reply = if outcome == Outcome::Failed || matches!(why, Unserved::Forbidden(_)) {
         page.or_fallback(walk)
     } else {
@@ -275,7 +297,7 @@ pub(super) fn unserved(mut walk: Walk<'_>, why: &Unserved) -> Reply {
         let form = Form::wanted(walk.asked.presented.fields.members("accept"));
         page.reply(walk.server, form, walk.record)
     };
-    reply.fields.add("proxy-status", proxy_status);
+    add_proxy_status(&mut reply, proxy_status);
     reply
 }
 
@@ -295,7 +317,7 @@ pub(super) fn shed(walk: Walk<'_>, why: Shed) -> Reply {
             OVERLOADED,
         ),
     };
-    let proxy_status = format!("{}; error={error}; details=\"{}\"", walk.server.node, why.name());
+    let proxy_status = proxy_status(&walk, Some(error), None, Some(why.name()));
     let is_head = walk.asked.presented.method == Method::HEAD;
     let page = Page {
         status,
@@ -312,7 +334,7 @@ pub(super) fn shed(walk: Walk<'_>, why: Shed) -> Reply {
     } else {
         page.or_fallback(walk)
     };
-    reply.fields.add("proxy-status", proxy_status);
+    add_proxy_status(&mut reply, proxy_status);
     reply
 }
 

@@ -53,6 +53,20 @@ pub static RULES: &[Setting<Rules>] = &[
         "Whether the fallback also takes the place of the origin's own answers of 5xx to GET and HEAD.",
     ),
     Setting::new(
+        "proxy_status",
+        Plain,
+        |rules: &mut Rules| &mut rules.proxy_status,
+        "Whether answers that forebay makes itself say in Proxy-Status (RFC 9209) what went wrong. No \
+         origin is named there.",
+    ),
+    Setting::new(
+        "cache_status_key",
+        Plain,
+        |rules: &mut Rules| &mut rules.cache_status_key,
+        "Whether Cache-Status has the cache key, to find out why two URLs do or do not share a \
+         response. `forebay explain` shows it in any case.",
+    ),
+    Setting::new(
         "keep",
         TIME,
         |rules: &mut Rules| &mut rules.keep,

@@ -14,6 +14,7 @@ use crate::policy::site::Mode;
 use crate::policy::{Decision, choice};
 use crate::repopulate::{Announced, Class, Reason, Unfillable};
 use crate::rfc::cache_status::{CacheStatus, Fwd};
+use crate::rfc::proxy_status::ProxyStatus;
 use crate::rfc::validator;
 use crate::serve::hidden::{self, Aside, Course, Hidden};
 use crate::serve::{Server, deliver, intercepts, refreshes, synth};
@@ -73,7 +74,11 @@ impl Verdict {
         self
     }
 
-    fn with_proxy_status(mut self, text: String) -> Self {
+    fn with_proxy_status(mut self, asked: &Asked, status: &ProxyStatus<'_>) -> Self {
+        if !asked.rules.proxy_status {
+            return self;
+        }
+        let text = status.write();
         self.said.push(by("RFC 9209 2", format!("Proxy-Status: {text}")));
         self.proxy_status = Some(text);
         self
@@ -154,7 +159,10 @@ impl Deciding<'_> {
             );
             return Verdict { status: Some(status.as_u16()), ..verdict }
                 .because(says(text))
-                .with_proxy_status(format!("{}; received-status={}", self.server.node, status.as_u16()));
+                .with_proxy_status(
+                    self.asked,
+                    &ProxyStatus { received_status: Some(status.as_u16()), ..self.proxy() },
+                );
         }
         let answer = deliver::status_of(self.asked, response, self.now);
         let said = match answer {
@@ -169,13 +177,7 @@ impl Deciding<'_> {
         };
         let ttl = deliver::ttl(&response.head, self.now);
         let detail = why.map(Stale::name);
-        let member = CacheStatus {
-            cache: &self.server.node,
-            hit: true,
-            ttl: Some(ttl),
-            detail,
-            ..CacheStatus::default()
-        };
+        let member = CacheStatus { hit: true, ttl: Some(ttl), detail, ..self.cache() };
         verdict.with_status(answer.as_u16()).because(said).with_cache_status(&member, false)
     }
 
@@ -221,8 +223,7 @@ impl Deciding<'_> {
                 "its If-Match or If-Unmodified-Since is for the origin to judge, and is not sure to hold for what is stored",
             ),
         };
-        let member =
-            CacheStatus { cache: &self.server.node, fwd: Some(pass.why.fwd()), ..CacheStatus::default() };
+        let member = CacheStatus { fwd: Some(pass.why.fwd()), ..self.cache() };
         Verdict::of("pass", pass.why.fwd().token())
             .because(by(rfc, format!("The origin is asked for this client alone: {why}.")))
             .and(self.fallback(pass.stored.as_ref().filter(|_| pass.stale_on_error)))
@@ -269,7 +270,7 @@ impl Deciding<'_> {
                 },
             )
         });
-        let member = CacheStatus { cache: &self.server.node, fwd: Some(plan.fwd), ..CacheStatus::default() };
+        let member = CacheStatus { fwd: Some(plan.fwd), key: None, ..self.cache() };
         let verdict = Verdict { conditions, ..Verdict::of(does, plan.fwd.token()) };
         verdict
             .because(by(rfc, format!("The origin is {how}: {why}.")))
@@ -340,7 +341,24 @@ impl Deciding<'_> {
             format!("The request goes round and is answered with {status}: {why}."),
         );
         let verdict = Verdict::of("loop", "loop").with_status(status).because(said);
-        Some(verdict.with_proxy_status(format!("{}; error=proxy_loop_detected", self.server.node)))
+        Some(verdict.with_proxy_status(
+            self.asked,
+            &ProxyStatus { error: Some("proxy_loop_detected"), ..self.proxy() },
+        ))
+    }
+
+    /// What every `Cache-Status` of this request has.
+    fn cache(&self) -> CacheStatus<'_> {
+        CacheStatus {
+            cache: &self.server.node,
+            key: deliver::shown_key(self.asked),
+            ..CacheStatus::default()
+        }
+    }
+
+    /// What every `Proxy-Status` of this node has.
+    fn proxy(&self) -> ProxyStatus<'_> {
+        ProxyStatus { proxy: &self.server.node, ..ProxyStatus::default() }
     }
 
     /// What a stored response is called, among those that are shown.
@@ -440,7 +458,10 @@ impl Deciding<'_> {
         Verdict::of(does, details)
             .with_status(status.as_u16())
             .because(by("RFC 9110 15.6.4, 10.2.3", text))
-            .with_proxy_status(format!("{}; error={error}; details=\"{details}\"", self.server.node))
+            .with_proxy_status(
+                self.asked,
+                &ProxyStatus { error: Some(error), details: Some(details), ..self.proxy() },
+            )
     }
 
     /// A request on a hidden route that is none to read.

@@ -60,3 +60,32 @@ async fn an_old_client_is_not_told_to_continue() {
     let reply = client.reply(false).await;
     assert_eq!((reply.status, reply.text()), (200, "hi"));
 }
+
+#[tokio::test]
+async fn what_went_wrong_is_told_only_where_that_is_wanted() {
+    let world = World::start("[rules]\nproxy_status = false").await;
+    world.origin.otherwise(|_, _| vec![Step::Close]);
+    let reply = world.get("/x").await;
+    assert_eq!((reply.status, reply.field("proxy-status")), (502, None));
+}
+
+#[tokio::test]
+async fn the_key_is_told_where_that_is_wanted() {
+    let world = World::start("[rules]\ncache_status_key = true").await;
+    world.origin.always("/x", ok("max-age=60", "x"));
+    world.origin.always("/private", ok("private", "x"));
+    for (method, path, status) in [
+        ("GET", "/x", "fwd=uri-miss; ttl=60; stored; key=\"http://www.example.org:80/x\""),
+        ("GET", "/x", "hit; ttl=60; key=\"http://www.example.org:80/x\""),
+        ("GET", "/private", "fwd=uri-miss; key=\"http://www.example.org:80/private\"; detail=private"),
+        ("DELETE", "/x", "fwd=method; key=\"http://www.example.org:80/x\""),
+    ] {
+        let reply = world.client("client").await.ask(method, path, &[], b"").await;
+        assert_eq!(
+            reply.field("cache-status"),
+            Some(format!("forebay; {status}").as_str()),
+            "{method} {path}"
+        );
+        world.settled().await;
+    }
+}
