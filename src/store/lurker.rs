@@ -24,6 +24,9 @@ const STINT: Duration = Duration::from_millis(5);
 /// How often it looks whether its store is still there.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Patterns in the order of their numbers.
+type List = Arc<Vec<Arc<Pattern>>>;
+
 /// The patterns that have not been tested against everything stored yet.
 #[derive(Default)]
 pub(super) struct Patterns {
@@ -113,7 +116,7 @@ impl Patterns {
 
     /// The list, and the first one there that is new to what has been tested so far; none
     /// where something new to it may have left the list.
-    fn new_to(&self, tested: u64) -> Option<(arc_swap::Guard<Arc<Vec<Arc<Pattern>>>>, usize)> {
+    fn new_to(&self, tested: u64) -> Option<(arc_swap::Guard<List>, usize)> {
         let list = self.list.load();
         // Written before anything leaves the list, so it is read after that.
         if tested < self.passed.load(Ordering::Acquire) {

@@ -558,6 +558,29 @@ mod tests {
     }
 
     #[test]
+    fn a_look_without_a_trace_sees_what_waits_to_be_tested_and_marks_nothing() {
+        let store = Store::new(Settings::default(), Arc::default());
+        let key = CacheKey::new("http", "a", 80, "/x");
+        store.insert(&key, response(store.sequence()), |_| Rival::Other, None);
+        let ban = Selector::Ban { expression: "obj.http.content-type ~ ^image/".to_owned() };
+        let begun = store.begin(&[ban], Strength::Hard, Wall::default(), u64::MAX, |_| {});
+        let (done, _) = begun.expect("a good ban");
+
+        let stored = Arc::clone(&store.table.find(&key).expect("it is stored").responses[0]);
+        let before = (stored.tested(), stored.last_used());
+        let peeked = store.peek(&key);
+        let purged = peeked.purged[0].as_ref().expect("it would be found to be gone");
+        assert_eq!(purged.sequence, Some(done.sequence));
+        assert!(purged.pattern.as_ref().is_some_and(|pattern| pattern.contains("^image/")));
+        assert!(peeked.variants.is_some_and(|variants| variants.responses[0].is_gone()));
+        assert!(!stored.is_gone() && (stored.tested(), stored.last_used()) == before);
+        assert_eq!(store.counters.ban_tests.get(), 0);
+
+        assert!(store.find_in_memory(&key).expect("it is stored").responses[0].is_gone());
+        assert_eq!(store.counters.ban_tests.get(), 1);
+    }
+
+    #[test]
     fn what_becomes_visible_behind_the_lurkers_back_is_tested_when_it_is_found() {
         let store = Store::new(Settings::default(), Arc::default());
         let key = CacheKey::new("http", "a", 80, "/x");

@@ -299,7 +299,7 @@ impl Deciding<'_> {
         let Some(stored) = &plan.stored else {
             return ("RFC 9111 4.2", "what is stored is stale".to_owned());
         };
-        let called = self.called(stored);
+        let called = self.called(stored).to_lowercase();
         if stored.stale_for(self.now).is_none() {
             return ("RFC 9111 5.2.2.4", format!("{called} is fresh, and says no-cache"));
         }

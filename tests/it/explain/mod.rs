@@ -176,6 +176,22 @@ async fn on_a_hidden_route_it_is_said_what_would_be_told_and_nothing_is() {
 }
 
 #[tokio::test]
+async fn what_would_be_refused_or_is_nobodys_is_explained_as_well() {
+    let settings = "[[site]]\nhosts = [\"www.example.org\"]\norigin = \"o\"";
+    let world = World::start(settings).await;
+    for (url, headers, does, status) in [
+        ("http://other.example/a", vec![], "refuse", 421),
+        ("http://www.example.org/a", vec!["Content-Length: 1", "Content-Length: 2"], "refuse", 400),
+    ] {
+        let told = post(&world, "/v1/explain", &json!({ "url": url, "headers": headers })).await;
+        let verdict = (told["verdict"]["does"].as_str(), told["verdict"]["status"].as_u64());
+        assert_eq!(verdict, (Some(does), Some(status)), "{told:#}");
+    }
+    let other = world.get_with("/a", &[("Host", "other.example")]).await;
+    assert_eq!(other.status, 421);
+}
+
+#[tokio::test]
 async fn what_cannot_be_asked_for_is_refused_with_a_reason() {
     let world = World::start("").await;
     for (question, word) in [
