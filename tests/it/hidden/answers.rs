@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{filled, fills, gated, hidden, proxy_status, retry_after};
-use crate::harness::origin::{Gate, ok};
+use super::{filled, fills, gated, hidden, proxy_status, retry_after, until_decided};
+use crate::harness::origin::{Gate, ok, response};
 
 #[tokio::test]
 async fn a_miss_is_answered_at_once_and_the_next_request_is_a_hit() {
@@ -190,4 +190,18 @@ async fn nobody_waits_for_longer_than_that() {
     gate.open();
     fills(&world, 1).await;
     assert!(world.get("/a").await.is_hit());
+}
+
+#[tokio::test]
+async fn what_is_said_to_this_cache_alone_holds_for_what_a_worker_brings() {
+    let world = hidden("", "").await;
+    let fields = [("Forebay-Cache-Control", "max-age=60"), ("Cache-Control", "no-store")];
+    world.origin.always("/a", response("200 OK", &fields, "kept"));
+    let fields = [("CDN-Cache-Control", "no-store"), ("Cache-Control", "max-age=60")];
+    world.origin.always("/b", response("200 OK", &fields, "not kept"));
+    assert_eq!((filled(&world, "/a").await.text(), world.get("/a").await.is_hit()), ("kept", true));
+    world.advance(std::time::Duration::from_secs(61));
+    assert!(world.get("/a").await.field("cache-status").is_some_and(|said| said.contains("ttl=-1")));
+    let reply = until_decided(&world, "/b").await;
+    assert!(reply.status == 502 && proxy_status(&reply).contains("not storable: no-store"), "{reply:?}");
 }
