@@ -27,7 +27,7 @@
 //! | 5 | [`fetch`], [`invalidate`] | acts: get a response; make responses unusable |
 //! | 4 | [`broker`], [`origin`], [`policy`], [`shed`], [`store`] | passes on, fetches, decides, turns away, keeps; none knows another |
 //! | 3 | [`stored`] | the nouns: a stored response, its variants, its body |
-//! | 2 | [`message`] | messages under way, and the HTTP library's types as ours |
+//! | 2 | [`message`] | messages under way, and how HTTP/1.1 is read on both sides |
 //! | 1 | [`observe`], [`rfc`] | counting and logs; the standard, in pure functions |
 //! | 0 | [`clock`] | time |
 //!

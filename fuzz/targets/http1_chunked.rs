@@ -2,7 +2,7 @@
 //! is accepted is what a reader that knows nothing but the grammar finds.
 #![no_main]
 
-use forebay::listen::http1::chunked::{Decoder, Step};
+use forebay::message::chunked::{Decoder, Step};
 use libfuzzer_sys::fuzz_target;
 
 /// The content and how many bytes it took, if all of it is there; none if it is refused.

@@ -24,8 +24,9 @@ pub(super) fn explain(call: &Call<'_>, control: &dyn Control) -> Response<Full<B
             let cure = "Ask one that serves them.";
             refuse(StatusCode::NOT_FOUND, "this node is a worker, and has no clients", cure)
         }
-        // What is stored of a site is no business of who may act on others only.
-        Ok(Some(explained)) if explained.site.as_deref().is_some_and(|site| !call.caller.may_on(site)) => {
+        // What is stored of a site is no business of who may act on others only, nor which sites
+        // there are.
+        Ok(Some(explained)) if !call.caller.may_on(explained.site.as_deref().unwrap_or_default()) => {
             let cure = "Ask for a URL of its sites, or use another token.";
             refuse(StatusCode::FORBIDDEN, "this token is for other sites", cure)
         }

@@ -486,12 +486,12 @@ impl Inner {
             reading.position().cloned()
         };
         let mut caught_up = false;
-        let mut nudges = 0;
+        let (mut nudges, mut has_read) = (0, false);
         loop {
             let message = if caught_up {
                 reader.next().await?
             } else {
-                // What this node has just written must arrive at least. Where it does not, the
+                // What this node has just written must arrive at least. Where nothing does, the
                 // reader may have begun behind it, and what stands in between is missed: so it
                 // is written anew, and what is asked for before that counts as missed, too.
                 let Ok(next) = tokio::time::timeout(NUDGE, reader.next()).await else {
@@ -499,10 +499,14 @@ impl Inner {
                     if nudges == NUDGES {
                         return Err(self.why_mute(link, stream, expected.as_ref()).await);
                     }
-                    here = self.say_here(stream, epoch, resume).await?;
+                    if has_read {
+                        stream.append(&here.message.to_bytes()).await?;
+                    } else {
+                        here = self.say_here(stream, epoch, resume).await?;
+                    }
                     continue;
                 };
-                nudges = 0;
+                (nudges, has_read) = (0, true);
                 next?
             };
             let read = Message::read(&message.data);

@@ -335,7 +335,6 @@ const LISTEN: &[Setting<Config>] = &[
     ),
     Setting::new(
         "max_header_bytes",
-        // hyper reads into a buffer of at least this size.
         Bytes { least: 8 * KIB, most: MIB },
         |config: &mut Config| &mut config.presentation.max_header_bytes,
         "The most bytes of a request's header section. More get 431.",

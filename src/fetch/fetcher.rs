@@ -341,7 +341,7 @@ impl Fetcher {
             self.shared.flights.join(&asked.key, lane, seen, self.store(), limits, usable)
         {
             self.counters().refreshes.up();
-            let flight = fly::fly(self.clone(), Arc::clone(asked), plan, lease, None);
+            let flight = Box::pin(fly::fly(self.clone(), Arc::clone(asked), plan, lease, None));
             tokio::spawn(async move {
                 let _place = place;
                 flight.await;
@@ -481,7 +481,8 @@ impl Fetcher {
     ) -> Option<Fetched> {
         let mut seat = lease.seat();
         let (private, for_us) = oneshot::channel();
-        let flight = fly::fly(self.clone(), Arc::clone(asked), plan.clone(), lease, Some(private));
+        // Large, and a task is moved about several times before it stands in its place.
+        let flight = Box::pin(fly::fly(self.clone(), Arc::clone(asked), plan.clone(), lease, Some(private)));
         tokio::spawn(async move {
             let _place = place;
             flight.await;

@@ -1,10 +1,12 @@
 //! Messages under way: a request's head, a response's head, and a body that
 //! arrives piece by piece.
 //!
-//! Nothing above this floor but the two edges that hold sockets (`origin` and
-//! `listen`) sees a type of the HTTP library; [`wire`] is where they translate.
+//! How HTTP/1.1 is read stands here as far as both sides need it: its [chunks](chunked), and
+//! the head of a [response]. Where the HTTP library is used, [`wire`] translates.
 
+pub mod chunked;
 pub mod interim;
+pub mod response;
 pub mod wire;
 
 use std::pin::Pin;

@@ -7,8 +7,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -17,30 +15,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::client::TlsStream;
-
-/// What is known of a connection's socket, wherever that is.
-#[derive(Clone, Debug, Default)]
-pub struct Arrived(Arc<Seen>);
-
-#[derive(Debug, Default)]
-struct Seen {
-    bytes: AtomicU64,
-    look: AtomicBool,
-}
-
-impl Arrived {
-    /// Bytes that have arrived so far.
-    pub fn bytes(&self) -> u64 {
-        self.0.bytes.load(Ordering::Relaxed)
-    }
-
-    /// From now on, or no more: a read asks the socket itself whether there is something,
-    /// and whatever there is ends the connection. What the runtime knows of a socket may be
-    /// a moment old; this is for a connection on which nothing is to be expected.
-    pub fn look(&self, look: bool) {
-        self.0.look.store(look, Ordering::Relaxed);
-    }
-}
 
 /// A connection to a server. Counted is what arrives within it: what TLS says for itself
 /// is no answer.
@@ -54,7 +28,8 @@ pub enum Stream {
 /// A connection whose bytes are counted.
 pub struct Counted {
     stream: Stream,
-    arrived: Arrived,
+    /// Bytes that have arrived so far.
+    arrived: u64,
     /// How long the origin may take nothing of what is sent, where that is limited.
     patience: Option<Duration>,
     /// Runs while a write waits for the origin.
@@ -63,13 +38,18 @@ pub struct Counted {
 
 impl Counted {
     /// Counts from here on.
-    pub fn new(stream: Stream, patience: Option<Duration>) -> (Self, Arrived) {
-        let arrived = Arrived::default();
-        (Counted { stream, arrived: arrived.clone(), patience, deadline: None }, arrived)
+    pub fn new(stream: Stream, patience: Option<Duration>) -> Self {
+        Counted { stream, arrived: 0, patience, deadline: None }
     }
 
-    /// Whether there is nothing to be read, as the socket itself says.
-    fn is_quiet(&self) -> bool {
+    /// Bytes that have arrived so far.
+    pub fn arrived(&self) -> u64 {
+        self.arrived
+    }
+
+    /// Whether there is nothing to be read, as the socket itself says. What the runtime knows
+    /// of it may be a moment old.
+    pub fn is_quiet(&self) -> bool {
         let socket = match &self.stream {
             Stream::Plain(stream) => stream,
             Stream::Tls(stream) => stream.get_ref().0,
@@ -106,12 +86,9 @@ impl AsyncRead for Counted {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.arrived.0.look.load(Ordering::Relaxed) && !self.is_quiet() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
         let before = buf.filled().len();
         let read = either!(self, stream => Pin::new(stream).poll_read(cx, buf));
-        self.arrived.0.bytes.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        self.arrived += (buf.filled().len() - before) as u64;
         read
     }
 }

@@ -21,6 +21,7 @@ mod pool;
 pub mod probe;
 pub mod resolve;
 pub mod retry_budget;
+mod sending;
 mod servers;
 mod timed;
 pub mod tls;

@@ -13,30 +13,26 @@
 //! Cancel safety: dropping an exchange or its body has closed the connection's socket when
 //! it returns.
 
-use std::error::Error as _;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Uri, Version};
-use http_body::Body as _;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Settings;
-use super::connection::{Connection, Flow, NoHead};
+use super::connection::{Connection, Flow, NoHead, Waits};
 use super::counted::{Counted, Stream};
 use super::exchange::{Content, Failure};
 use super::resolve::Endpoint;
+use super::sending::{BadTarget, Sending};
 use super::timed::Timed;
 use super::tls::{self, Tls};
 use crate::message::interim::{Interim, Tell};
-use crate::message::wire::{self, ToWire};
-use crate::message::{self, RequestHead, ResponseHead, Switched};
+use crate::message::{RequestHead, ResponseHead, Switched, response};
 use crate::observe::counters::Counters;
-use crate::rfc::fields::Fields;
 use crate::rfc::unsafe_method::is_idempotent;
 
 /// The connections to one server; cheap to clone.
@@ -194,15 +190,10 @@ impl Pool {
             };
             // In a tunnel both sides have their own idea of how long one may wait.
             let patience = (!upgrade).then_some(deadlines.between_bytes);
-            let (stream, arrived) = Counted::new(stream, patience);
-            let (sender, connection) = http1::Builder::new()
-                .max_buf_size(settings.max_header_bytes.max(8192))
-                .max_headers(settings.max_header_lines)
-                .handshake(TokioIo::new(stream))
-                .await
-                .map_err(|error| Failure::Connect(error.to_string()))?;
+            let limits =
+                response::Limits { bytes: settings.max_header_bytes, lines: settings.max_header_lines };
             let counters = Arc::clone(&self.shared.counters);
-            Ok::<_, Failure>(Connection::new(sender, connection, arrived, counters))
+            Ok::<_, Failure>(Connection::new(Counted::new(stream, patience), limits, counters))
         };
         let patience = deadlines.connect.min(deadlines.left());
         tokio::time::timeout(patience, connecting).await.map_err(|_| Failure::ConnectTimeout(patience))?
@@ -218,48 +209,44 @@ impl Pool {
         deadlines: &Deadlines,
     ) -> Result<Answer, Lost> {
         let before = connection.arrived();
-        let (mut request, content) = request(head, body)?;
-        if let Some(tell) = tell {
-            let tell = Arc::clone(tell);
-            hyper::ext::on_informational(&mut request, move |response| {
-                let fields = wire::fields_from(response.headers()).ok();
-                if let Some(interim) = fields.and_then(|fields| Interim::of(response.status(), fields)) {
-                    tell(interim);
-                }
-            });
-        }
-        let sending = content.as_ref().map(|content| (content, deadlines.end()));
-        // Content may take its time, but not for ever.
-        let patience = || match &content {
-            Some(_) => deadlines.first_byte.min(deadlines.end().saturating_duration_since(Instant::now())),
-            None => deadlines.first_byte.min(deadlines.left()),
+        let request = Sending::new(head, body)
+            .map_err(|BadTarget| Failure::Malformed("own request target".to_owned()))?;
+        let interim = |head: response::Head| {
+            if let Some(tell) = tell
+                && let Some(interim) = Interim::of(head.status, head.fields)
+            {
+                tell(interim);
+            }
         };
-        let answer = connection.ask(request, sending, patience).await;
-        let response = answer.map_err(|why| Lost {
-            failure: match why {
-                NoHead::ContentOverdue => Failure::ContentOverdue(deadlines.total),
-                NoHead::Overdue(patience) => Failure::FirstByteTimeout(patience),
-                NoHead::Error(error) => failure(&error, deadlines),
-            },
+        // Content may take its time, but not for ever.
+        let has_content = request.has_content();
+        let patience = || {
+            let left = if has_content {
+                deadlines.end().saturating_duration_since(Instant::now())
+            } else {
+                deadlines.left()
+            };
+            deadlines.first_byte.min(left)
+        };
+        let waits = Waits { content_by: deadlines.end(), patience };
+        let closes = |option: &[u8]| option.eq_ignore_ascii_case(b"close");
+        let may_keep = !upgrade && !head.fields.members("connection").any(closes);
+        let answer = connection.ask(request, head.method == Method::HEAD, may_keep, interim, waits).await;
+        let response::Head { status, fields, .. } = answer.map_err(|why| Lost {
+            failure: failure(why, deadlines),
             silently: connection.arrived() == before,
         })?;
-        let (parts, incoming) = response.into_parts();
-        let status = parts.status;
-        let switches = status == http::StatusCode::SWITCHING_PROTOCOLS && upgrade;
-        if status.is_informational() && !switches {
-            return Err(Failure::Malformed(format!("a final response of status {status}")).into());
-        }
-        let fields = wire::fields_from(&parts.headers).map_err(|bad| Failure::Malformed(bad.to_string()))?;
-        check_framing(&fields)?;
         let head = ResponseHead { status, fields };
         let counters = Arc::clone(&self.shared.counters);
-        if switches {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            if !upgrade {
+                return Err(Failure::Malformed(format!("a final response of status {status}")).into());
+            }
             let body = Timed::new(Flow::empty(), deadlines, counters);
             return Ok(Answer { head, body, switched: Some(connection.into_tunnel()) });
         }
         // One for a tunnel has other deadlines.
-        let reusable = !upgrade && parts.version == Version::HTTP_11;
-        let flow = Flow::new(incoming, connection, reusable.then(|| self.clone()), content);
+        let flow = Flow::new(connection, (!upgrade).then(|| self.clone()));
         Ok(Answer { head, body: Timed::new(flow, deadlines, counters), switched: None })
     }
 }
@@ -277,63 +264,21 @@ impl From<Failure> for Lost {
     }
 }
 
-/// The request as the library takes it, and, where it has content, what tells when the last
-/// of that was taken.
-fn request(
-    head: &RequestHead,
-    body: Option<Content>,
-) -> Result<(Request<ToWire>, Option<wire::Taken>), Failure> {
-    // For methods that seldom have content the library drops it, unless the
-    // framing is told.
-    let chunked = body.as_ref().is_some_and(|content| content.length.is_none());
-    let mut request = Request::new(match body {
-        None => ToWire::new(message::empty(), Some(0)),
-        Some(content) => ToWire::new(content.body, content.length),
-    });
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = Uri::try_from(head.target.as_str())
-        .map_err(|_| Failure::Malformed("own request target".to_owned()))?;
-    *request.version_mut() = Version::HTTP_11;
-    *request.headers_mut() = wire::map_from(&head.fields);
-    if chunked {
-        let value = http::HeaderValue::from_static("chunked");
-        request.headers_mut().insert(http::header::TRANSFER_ENCODING, value);
-    }
-
-    let content = if request.body().is_end_stream() { None } else { Some(request.body_mut().taken()) };
-    Ok((request, content))
-}
-
-/// What the library refused, in our words.
-fn failure(error: &hyper::Error, deadlines: &Deadlines) -> Failure {
-    let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
-    if error.is_user() {
-        Failure::RequestBroken
-    } else if let Some((trouble, why)) = io.and_then(tls::trouble) {
+/// Why there is no head, as a failure of the exchange.
+fn failure(why: NoHead, deadlines: &Deadlines) -> Failure {
+    match why {
+        NoHead::ContentOverdue => Failure::ContentOverdue(deadlines.total),
+        NoHead::Overdue(patience) => Failure::FirstByteTimeout(patience),
+        NoHead::ContentBroken => Failure::RequestBroken,
+        NoHead::Bad(bad) => Failure::Malformed(bad.to_string()),
+        NoHead::Closed => Failure::Closed,
+        NoHead::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Failure::NotTaken(deadlines.between_bytes)
+        }
         // A server may say only after the handshake that it wants another certificate.
-        Failure::Tls { trouble, why }
-    } else if io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
-        Failure::NotTaken(deadlines.between_bytes)
-    } else if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
-        Failure::Malformed(error.to_string())
-    } else {
-        Failure::Closed
+        NoHead::Io(error) => match tls::trouble(&error) {
+            Some((trouble, why)) => Failure::Tls { trouble, why },
+            None => Failure::Closed,
+        },
     }
-}
-
-/// Framing that two readers could understand differently is refused (RFC 9112 6.3).
-fn check_framing(fields: &Fields) -> Result<(), Failure> {
-    if fields.members("transfer-encoding").any(|coding| !coding.eq_ignore_ascii_case(b"chunked")) {
-        return Err(Failure::Malformed("a transfer coding that was not asked for".to_owned()));
-    }
-    let mut lengths = fields.members("content-length");
-    if let Some(first) = lengths.next() {
-        if lengths.any(|other| other != first) {
-            return Err(Failure::Malformed("two differing Content-Lengths".to_owned()));
-        }
-        if fields.contains("transfer-encoding") {
-            return Err(Failure::Malformed("both Content-Length and Transfer-Encoding".to_owned()));
-        }
-    }
-    Ok(())
 }

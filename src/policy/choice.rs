@@ -7,7 +7,8 @@
 //!
 //! What always holds: only a strong tag is told, for it alone means the same bytes; only of
 //! what is complete and still valid; and never of content in a coding that the client does
-//! not take, as there are origins that tell the same tag of both.
+//! not take, or in none where the client takes some and the origin chooses by that: there are
+//! origins that tell the same tag of both.
 
 use std::sync::Arc;
 
@@ -24,14 +25,18 @@ use crate::stored::{StoredResponse, Variants};
 /// The most tags that are told.
 pub const MOST_TAGS: usize = 8;
 
+/// The most bytes of them all: origins have limits for the head of a request.
+const MOST_BYTES: usize = 1024;
+
 /// The variants whose tags are told to the origin, the newest first, each tag once.
 pub fn choices(request: &Presented, found: &Variants, rules: &Rules, now: Wall) -> Vec<Arc<StoredResponse>> {
-    let mut choices: Vec<Arc<StoredResponse>> = Vec::new();
+    let (mut choices, mut bytes) = (Vec::<Arc<StoredResponse>>::new(), 0);
     // What is kept no longer is forgotten, here as elsewhere.
     for response in found.responses.iter().filter(|response| is_worth_keeping(response, rules, now)) {
         let Some(tag) = tag_to_tell(request, response) else { continue };
         let is_told = choices.iter().any(|told| told.head.fields.get("etag") == Some(tag));
-        if !is_told && choices.len() < MOST_TAGS {
+        if !is_told && choices.len() < MOST_TAGS && bytes + tag.len() <= MOST_BYTES {
+            bytes += tag.len();
             choices.push(Arc::clone(response));
         }
     }
@@ -65,8 +70,14 @@ fn tag_to_tell<'a>(request: &Presented, response: &'a StoredResponse) -> Option<
     (usable && takes_coding(&request.fields, fields)).then_some(tag)
 }
 
-/// Whether the client names the content's codings among those that it takes (RFC 9110 12.5.3).
+/// Whether the client names the content's codings among those that it takes (RFC 9110 12.5.3); of
+/// content that has none, and might have some for others, that the client names none.
 fn takes_coding(request: &Fields, response: &Fields) -> bool {
+    let is_plain = response.members("content-encoding").next().is_none();
+    if is_plain && response.members("vary").any(|name| name.eq_ignore_ascii_case(b"accept-encoding")) {
+        let names = request.members("accept-encoding");
+        return names.into_iter().all(|member| member.eq_ignore_ascii_case(b"identity"));
+    }
     response.members("content-encoding").all(|coding| {
         request.members("accept-encoding").any(|member| {
             let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);

@@ -16,6 +16,7 @@ use super::site::{HonourRequest, Mode, Rules};
 use crate::clock::Wall;
 use crate::rfc::cache_control::{MaxStale, RequestDirectives};
 use crate::rfc::cache_status::Fwd;
+use crate::rfc::lifetime::Source;
 use crate::rfc::range::Spec;
 use crate::rfc::validator;
 use crate::stored::{StoredResponse, Variants};
@@ -186,9 +187,10 @@ pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now:
     let asked = RequestDirectives::read(&request.fields);
     let honour = rules.request_directives == HonourRequest::All;
     let marked = found.is_some_and(|variants| variants.is_marked(now));
-    let selected = found
-        .and_then(|variants| variants.select(&request.fields, rules.sort_accept_language))
-        .filter(|response| is_worth_keeping(response, rules, now));
+    let selected = found.and_then(|variants| {
+        let is_kept = |response: &StoredResponse| is_worth_keeping(response, rules, now);
+        variants.select_kept(&request.fields, rules.sort_accept_language, is_kept)
+    });
 
     // On a hidden route nobody is asked, and a cache may ignore such a condition.
     let for_origin = rules.mode == Mode::Proxy && validator::has_origin_condition(&request.fields);
@@ -255,7 +257,9 @@ pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now:
         return Decision::Pass(Pass { why: PassReason::Head, stored, stale_on_error });
     }
     if for_origin {
-        return ask_origin(asked.only_if_cached, Fwd::Stale, selected);
+        // The conditions hold for it, so it may answer them in the origin's place.
+        let why = PassReason::Condition(Fwd::Stale);
+        return Decision::Pass(Pass { why, stored: Some(Arc::clone(response)), stale_on_error });
     }
     Decision::Fetch(Plan {
         fwd: if too_old_for_client { Fwd::Request } else { Fwd::Stale },
@@ -403,7 +407,7 @@ fn error_window(head: &crate::stored::Head, rules: &Rules) -> Duration {
 }
 
 /// Whether a response is within its stale windows or its `keep` time.
-pub(super) fn is_worth_keeping(response: &StoredResponse, rules: &Rules, now: Wall) -> bool {
+pub fn is_worth_keeping(response: &StoredResponse, rules: &Rules, now: Wall) -> bool {
     let Some(stale_for) = response.stale_for(now) else { return true };
     stale_for <= Windows::of(&response.head, rules).kept
 }
@@ -471,7 +475,9 @@ impl Standing {
 /// browser's reload asks for; `no-cache` is the sign that it is to be all the same (RFC 8246 2.1).
 fn refuses(asked: &RequestDirectives, response: &StoredResponse, now: Wall) -> bool {
     let too_old = |limit: u64| response.head.age_millis(now) > limit.saturating_mul(1000);
-    let stays = || response.head.terms.immutable && response.stale_for(now).is_none();
+    // A lifetime that is only guessed says nothing of that.
+    let is_stated = response.head.lifetime.source != Source::Heuristic;
+    let stays = || response.head.terms.immutable && is_stated && response.stale_for(now).is_none();
     asked.no_cache
         || asked.max_age.is_some_and(too_old) && !stays()
         || asked.min_fresh.is_some_and(|wanted| {

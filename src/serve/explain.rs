@@ -1,7 +1,8 @@
 //! Why a request is answered as it is: the walk, taken for a person in place of a client.
 //!
 //! What always holds: every verdict here comes from the function that serves, and what it is
-//! given is what the walk would give it now; so the two cannot say different things.
+//! given is what the walk would give it now; so the two say the same, but for the limits of the
+//! door and of clients' budgets, which depend on who else comes, and are not looked at here.
 //!
 //! What it never does: change anything. No origin is asked, nothing is told, nothing is marked,
 //! counted or noted as used; what is stored is looked at through [copies](crate::store::Peeked).

@@ -84,13 +84,31 @@ impl Variants {
     /// The response that this request selects (RFC 9111 4, 4.1): of several one that has a
     /// `Vary` before one that has none, and of those the one that was made last.
     pub fn select(&self, request: &Fields, sort_accept_language: bool) -> Option<&Arc<StoredResponse>> {
-        let selected = self.responses.iter().filter(|response| {
-            !response.is_gone() && response.head.secondary.matches(request, sort_accept_language)
-        });
+        self.select_kept(request, sort_accept_language, |_| true)
+    }
+
+    /// The same among those that are kept, as `is_kept` says.
+    pub fn select_kept(
+        &self,
+        request: &Fields,
+        sort_accept_language: bool,
+        is_kept: impl Fn(&StoredResponse) -> bool,
+    ) -> Option<&Arc<StoredResponse>> {
         let rank =
             |response: &StoredResponse| (!response.head.secondary.is_empty(), response.head.generated());
-        // Of two that were made in the same moment the one that came last.
-        selected.reduce(|best, other| if rank(other) > rank(best) { other } else { best })
+        let mut best: Option<(_, &Arc<StoredResponse>)> = None;
+        for response in self.responses.iter().filter(|response| !response.is_gone()) {
+            let rank = rank(response);
+            // Of two that were made in the same moment the one that came last stands first. What
+            // cannot win is not compared: that takes longer.
+            if best.is_none_or(|(best, _)| rank > best)
+                && response.head.secondary.matches(request, sort_accept_language)
+                && is_kept(response)
+            {
+                best = Some((rank, response));
+            }
+        }
+        best.map(|(_, response)| response)
     }
 
     /// Whether requests for this key are not to be collapsed now.

@@ -296,7 +296,6 @@ pub static ORIGIN: &[Setting<Origin>] = &[
     ),
     Setting::new(
         "max_header_bytes",
-        // hyper reads into a buffer of at least this size.
         Bytes { least: 8 * KIB, most: 16 * MIB },
         |origin: &mut Origin| &mut origin.settings.max_header_bytes,
         "The most bytes of a response's header section. More make a 502.",

@@ -23,8 +23,8 @@ use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, Sleep};
 
-use super::chunked::{Decoder, Step};
 use super::head::Framing;
+use crate::message::chunked::{Decoder, Step};
 use crate::message::{Body, Broken, Piece};
 use crate::observe::counters::Counters;
 use crate::rfc::fields::Fields;

@@ -19,7 +19,6 @@
 //!
 //! Cancel safety: when the client leaves, its walk is dropped at whatever await it stands.
 
-pub mod chunked;
 pub mod head;
 
 mod content;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::verdict::Deciding;
 use super::{Said, by, named, says, shown, span};
 use crate::policy::admit::spoken_by;
-use crate::policy::decide::{Standing, Windows};
+use crate::policy::decide::{Standing, Windows, is_worth_keeping};
 use crate::rfc::lifetime::Source;
 use crate::rfc::validator;
 use crate::rfc::vary::normalised;
@@ -23,7 +23,8 @@ const MOST_SHOWN: usize = 32;
 /// A stored response, as it stands to the request.
 #[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
 pub struct Variant {
-    /// Whether the request selects it: of those that match, and that no purge has ended, the newest.
+    /// Whether the request selects it: of those that match, and that no purge has ended, one with
+    /// a `Vary` before one without, and then the newest.
     pub selected: bool,
     /// The status.
     pub status: u16,
@@ -103,6 +104,17 @@ pub struct PurgeShown {
     pub pattern: Option<String>,
 }
 
+/// Parts of names of fields that may tell who somebody is.
+const PERSONAL: [&str; 8] = ["auth", "token", "session", "secret", "key", "user", "cookie", "pass"];
+
+/// What another client has sent, unless that might be what it proves itself by.
+fn shown_of_others(name: &str, value: &[u8]) -> String {
+    if PERSONAL.iter().any(|part| name.contains(part)) && name != "user-agent" {
+        return "(not shown)".to_owned();
+    }
+    shown(name, value)
+}
+
 impl Deciding<'_> {
     /// What is stored, as it is and in words.
     pub(super) fn stored(&self) -> (Vec<Variant>, Vec<Said>) {
@@ -174,7 +186,9 @@ impl Deciding<'_> {
     pub(super) fn selects(&self, response: &Arc<StoredResponse>) -> bool {
         let (request, rules) = (&self.asked.presented, &self.asked.rules);
         let found = self.found.variants.as_ref();
-        let selected = found.and_then(|found| found.select(&request.fields, rules.sort_accept_language));
+        let is_kept = |response: &StoredResponse| is_worth_keeping(response, rules, self.now);
+        let selected =
+            found.and_then(|found| found.select_kept(&request.fields, rules.sort_accept_language, is_kept));
         selected.is_some_and(|selected| Arc::ptr_eq(selected, response))
     }
 
@@ -188,7 +202,7 @@ impl Deciding<'_> {
             let asked = normalised(name, &request.fields, rules.sort_accept_language);
             Varies {
                 name: name.to_owned(),
-                stored: stored.map(|value| shown(name, value)),
+                stored: stored.map(|value| shown_of_others(name, value)),
                 asked: asked.as_deref().map(|value| shown(name, value)),
                 same: asked.as_deref() == stored,
             }
@@ -282,7 +296,7 @@ impl Deciding<'_> {
             return ("RFC 9111 4.1", format!("for other requests ({} differs)", differs.join(", ")));
         }
         if !variant.selected {
-            return ("RFC 9111 4.1", "older than another one that the request selects".to_owned());
+            return ("RFC 9111 4.1", "behind another one that the request selects".to_owned());
         }
         if standing.is_over {
             return ("RFC 9111 4.2.4", "what the request selects, and too old to be of use".to_owned());

@@ -54,9 +54,10 @@ fn answer(stream: &mut TcpStream) {
 
 /// Says that nothing more comes, and waits until the other side's kernel knows.
 fn close(stream: &TcpStream) {
-    stream.shutdown(Shutdown::Write).expect("it is open");
     let port = |address: std::io::Result<SocketAddr>| format!(":{:04X}", address.expect("an address").port());
+    // Where the other side closes at once, there is no address any more.
     let (ours, theirs) = (port(stream.local_addr()), port(stream.peer_addr()));
+    stream.shutdown(Shutdown::Write).expect("it is open");
     // The end was received: FIN_WAIT2, or TIME_WAIT where the other side has closed as well.
     let is_known = |line: &str| {
         let mut words = line.split_ascii_whitespace().skip(1);

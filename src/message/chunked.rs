@@ -1,4 +1,4 @@
-//! Chunked content of a request (RFC 9112 section 7.1), read strictly.
+//! Chunked content (RFC 9112 section 7.1), read strictly.
 //!
 //! What always holds: every line ends with CRLF, a size is hexadecimal digits and
 //! nothing else, and its number fits; extensions and trailers have limits. What is odd
@@ -16,6 +16,8 @@ const LONGEST_LINE: usize = 4096;
 const LARGEST_TRAILERS: usize = 32 * 1024;
 /// The most bytes of framing, beside the content, in excess of half the content.
 const MOST_OVERHEAD: u64 = 1024 * 1024;
+/// What the framing of a chunk may take without counting, where small chunks are usual.
+const USUAL: usize = 18;
 
 /// Reads chunked content piece by piece.
 #[derive(Debug, Default)]
@@ -27,6 +29,8 @@ pub struct Decoder {
     trailer_bytes: usize,
     content: u64,
     overhead: u64,
+    /// Whether it is that of a response.
+    of_response: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -62,6 +66,12 @@ pub enum Step {
 pub struct BadChunk;
 
 impl Decoder {
+    /// For the content of a response: servers send a piece whenever they have one, however
+    /// small, and for ever, and some fill up their sizes with blanks.
+    pub fn of_response() -> Self {
+        Decoder { of_response: true, ..Decoder::default() }
+    }
+
     /// Reads on from `at`; the bytes before it have been dealt with. What was refused once
     /// stays so.
     pub fn step(&mut self, bytes: &[u8], at: usize) -> Result<Step, BadChunk> {
@@ -97,12 +107,22 @@ impl Decoder {
                     };
                     at += newline + 1;
                     self.check_overhead(newline + 1)?;
-                    let mut line = std::mem::take(&mut self.line);
-                    line.extend_from_slice(&rest[..newline]);
-                    if line.len() > self.longest() || line.pop() != Some(b'\r') {
-                        return Err(BadChunk);
+                    if self.of_response {
+                        let usual = (self.line.len() + newline + 1).min(USUAL) as u64;
+                        self.overhead = self.overhead.saturating_sub(usual);
                     }
-                    self.state = self.after(&line)?;
+                    let mut begun = std::mem::take(&mut self.line);
+                    // Most lines arrive as a whole.
+                    let line = if begun.is_empty() {
+                        &rest[..newline]
+                    } else {
+                        begun.extend_from_slice(&rest[..newline]);
+                        &begun
+                    };
+                    let Some(text) = line.strip_suffix(b"\r").filter(|_| line.len() <= self.longest()) else {
+                        return Err(BadChunk);
+                    };
+                    self.state = self.after(text)?;
                 }
             }
         }
@@ -145,7 +165,7 @@ impl Decoder {
                 self.trailers.push(name, &line[colon + 1..]).map_err(|_| BadChunk)?;
                 Ok(State::Trailer)
             }
-            _ => match size(line)? {
+            _ => match size(line, self.of_response)? {
                 0 => Ok(State::Trailer),
                 size => Ok(State::Content(size)),
             },
@@ -154,12 +174,13 @@ impl Decoder {
 }
 
 /// The size on this line, before an extension, which says nothing to us (RFC 9112 7.1.1).
-fn size(line: &[u8]) -> Result<u64, BadChunk> {
+/// Blanks behind it alone are let pass where it may be filled up.
+fn size(line: &[u8], may_be_filled: bool) -> Result<u64, BadChunk> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (size, extension) = line.split_at(digits);
     let is_extension = match extension.trim_ascii_start() {
         // White space belongs to an extension, and stands nowhere else.
-        [] => extension.is_empty(),
+        [] => extension.is_empty() || (may_be_filled && extension.iter().all(|&byte| byte == b' ')),
         [b';', ..] => extension.iter().all(|&byte| byte == b'\t' || (byte >= 0x20 && byte != 0x7f)),
         _ => false,
     };
@@ -261,6 +282,22 @@ mod tests {
             }
         });
         assert!(refused, "mostly framing");
+    }
+
+    #[test]
+    fn a_response_may_come_in_many_small_chunks_of_filled_sizes() {
+        let mut decoder = Decoder::of_response();
+        for _ in 0..1_000_000 {
+            assert_eq!(decoder.step(b"1  \r\nx\r\n", 0), Ok(Step::Content(5..6)));
+            assert_eq!(decoder.step(b"1  \r\nx\r\n", 6), Ok(Step::More));
+        }
+        let chunk = [b"1;".to_vec(), vec![b'a'; 4000], b"\r\nx\r\n".to_vec()].concat();
+        let refused =
+            (0..1000).any(|_| decoder.step(&chunk, 0).is_err() || decoder.step(&chunk, 4005).is_err());
+        assert!(refused, "mostly framing");
+        for bad in [&b"3\t\r\n"[..], b" 3\r\n", b"3 x\r\n", b"-3 \r\n", b"3\n", b" \r\n"] {
+            assert_eq!(Decoder::of_response().step(bad, 0), Err(BadChunk), "{bad:?}");
+        }
     }
 
     proptest! {
