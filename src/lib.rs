@@ -109,6 +109,8 @@
 //!   it leaves. Bodies lie in blocks of a few sizes, which go from thread to thread. A key is
 //!   looked up in a table of the store's own; moka is asked who may stay only where room is scarce.
 //! - **Interim responses are one client's**: whoever led the fetch gets them, and nobody else.
+//! - **A request is [explained](serve::explain) by the functions that would answer it**, on copies
+//!   of what is stored, and nothing is changed by that.
 //! - **Nobody waits for whoever reads a log**: lines go through bounded queues, and what is missing
 //!   is counted.
 //! - **Everything that can grow has a limit** and a counter that says when it was

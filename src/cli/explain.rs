@@ -68,7 +68,11 @@ fn lines(says: &Value, depth: usize, text: &mut String) -> Option<()> {
     for line in says.as_array()? {
         let indent = "  ".repeat(depth);
         let said = line.get("text")?.as_str()?;
-        let rfc = line.get("rfc").and_then(Value::as_str).map_or(String::new(), |rfc| format!("  [{rfc}]"));
+        let rfc = line
+            .get("rfc")
+            .and_then(Value::as_str)
+            .filter(|rfc| !rfc.is_empty())
+            .map_or(String::new(), |rfc| format!("  [{rfc}]"));
         text.push_str(&format!("{indent}{said}{rfc}\n"));
         if let Some(more) = line.get("more") {
             lines(more, depth + 1, text)?;

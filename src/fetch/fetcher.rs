@@ -386,13 +386,13 @@ impl Fetcher {
         let length = fly::content_length(&fields, status);
         let protocol = connection::upgrade(&fields).map(<[u8]>::to_vec);
         connection::strip(&mut fields);
-        if asked.presented.method == Method::HEAD {
-            if pass.stale_on_error && fly::is_failure(status) {
-                return Err(Failed::Status(status));
-            }
-            if let Some(stored) = &pass.stored {
-                self.head_effect(asked, stored, status, &fields, moments);
-            }
+        if pass.stale_on_error && fly::is_failure(status) {
+            return Err(Failed::Status(status));
+        }
+        if asked.presented.method == Method::HEAD
+            && let Some(stored) = &pass.stored
+        {
+            self.head_effect(asked, stored, status, &fields, moments);
         }
         if !unsafe_method::is_safe(&asked.presented.method) {
             let number = self.invalidate_after(asked, status, &fields, sequence);

@@ -63,6 +63,9 @@ pub enum BadHead {
     /// `Content-Length` says two things.
     #[error("two differing Content-Lengths")]
     Lengths,
+    /// Interim responses without end.
+    #[error("too many interim responses")]
+    Interims,
     /// Two framings at once.
     #[error("both Content-Length and Transfer-Encoding")]
     Both,
@@ -203,7 +206,18 @@ impl Head {
     /// HTTP/1.0 response is not.
     pub fn keeps(&self) -> bool {
         let mut options = self.fields.members("connection");
-        self.version == Version::HTTP_11 && !options.any(|option| option.eq_ignore_ascii_case(b"close"))
+        // A 204 or 304 with a framing that it cannot have is followed by nobody knows what.
+        let is_clear = match self.status {
+            StatusCode::NO_CONTENT => {
+                !self.fields.contains("transfer-encoding")
+                    && self.fields.members("content-length").all(|length| number(length) == Some(0))
+            }
+            StatusCode::NOT_MODIFIED => !self.fields.contains("transfer-encoding"),
+            _ => true,
+        };
+        is_clear
+            && self.version == Version::HTTP_11
+            && !options.any(|option| option.eq_ignore_ascii_case(b"close"))
     }
 }
 

@@ -33,6 +33,8 @@ use crate::observe::counters::Counters;
 
 /// The room for a head, and what comes with it.
 const ROOM: usize = 8 * 1024;
+/// The most interim responses before a final one. Whoever sends more keeps from being timed.
+const MOST_INTERIMS: usize = 1024;
 /// The most that is read at once.
 const MOST_ROOM: usize = 64 * 1024;
 
@@ -51,6 +53,8 @@ struct Link {
     limits: response::Limits,
     /// What is still to be sent of the request.
     sending: Option<Sending>,
+    /// Interim responses to it so far.
+    interims: usize,
     /// Why not all of it can be.
     unsent: Option<io::Error>,
     /// What is still to come of the response.
@@ -117,6 +121,7 @@ impl Connection {
                 room: ROOM,
                 limits,
                 sending: None,
+                interims: 0,
                 unsent: None,
                 left: Left::Nothing,
                 keeps: true,
@@ -131,10 +136,10 @@ impl Connection {
         self.link.io.arrived()
     }
 
-    /// Whether a request may be sent over this idle connection: as far as is known, or,
-    /// `surely`, after its socket was asked.
-    pub fn is_good(&mut self, surely: bool) -> bool {
-        if !self.is_ready() || (surely && !self.link.io.is_quiet()) {
+    /// Whether a request may be sent over this idle connection. Its socket is asked: what has
+    /// come without having been asked for would be taken for the next answer.
+    pub fn is_good(&mut self) -> bool {
+        if !self.is_ready() || !self.link.io.is_quiet() {
             return false;
         }
         // Whatever there is to read, and be it the end, nobody has asked for.
@@ -162,7 +167,7 @@ impl Connection {
     ) -> Result<Head, NoHead> {
         let link = &mut *self.link;
         link.sending = Some(request);
-        link.room = ROOM;
+        (link.room, link.interims) = (ROOM, 0);
         let Waits { content_by, patience } = waits;
         let (mut patience, mut waited, mut is_timed) = (Some(patience), Duration::ZERO, false);
         let has_content = link.sending.as_ref().is_some_and(Sending::has_content);
@@ -223,6 +228,10 @@ impl Link {
                 // After a 101 it is no HTTP any more.
                 if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
                     *reader = response::Reader::default();
+                    self.interims += 1;
+                    if self.interims > MOST_INTERIMS {
+                        return Poll::Ready(Err(NoHead::Bad(BadHead::Interims)));
+                    }
                     interim(head);
                     continue;
                 }

@@ -116,7 +116,7 @@ impl Pool {
         deadlines: &Deadlines,
     ) -> Result<Answer, Failure> {
         let repeatable = body.is_none() && !upgrade && is_idempotent(&head.method);
-        if !upgrade && let Some(connection) = self.take_idle(!repeatable) {
+        if !upgrade && let Some(connection) = self.take_idle() {
             if !repeatable {
                 let sent = self.send(connection, head, body, upgrade, tell, deadlines).await;
                 return sent.map_err(|lost| lost.failure);
@@ -139,13 +139,12 @@ impl Pool {
         self.send(connection, head, None, false, None, deadlines).await.map_err(|lost| lost.failure)
     }
 
-    /// The idle connection that was used last and is still open and quiet: as far as is
-    /// known, or, `surely`, after its socket was asked.
-    fn take_idle(&self, surely: bool) -> Option<Connection> {
+    /// The idle connection that was used last and is still open and quiet.
+    fn take_idle(&self) -> Option<Connection> {
         loop {
             let mut idle = self.shared.idle.lock().pop()?;
             let expired = idle.since.elapsed() >= self.shared.settings.idle_timeout;
-            if !expired && idle.connection.is_good(surely) {
+            if !expired && idle.connection.is_good() {
                 return Some(idle.connection);
             }
         }
@@ -170,7 +169,7 @@ impl Pool {
         let now = Instant::now();
         let timeout = self.shared.settings.idle_timeout;
         let mut idle = self.shared.idle.lock();
-        idle.retain_mut(|idle| now - idle.since < timeout && idle.connection.is_good(true));
+        idle.retain_mut(|idle| now - idle.since < timeout && idle.connection.is_good());
     }
 
     async fn connect(&self, upgrade: bool, deadlines: &Deadlines) -> Result<Connection, Failure> {

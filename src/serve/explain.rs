@@ -75,10 +75,8 @@ pub struct Said {
     /// The line.
     pub text: String,
     /// Where the standard says so.
-    #[serde(skip_serializing_if = "str::is_empty")]
     pub rfc: &'static str,
     /// What belongs to it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub more: Vec<Said>,
 }
 

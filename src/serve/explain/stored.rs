@@ -35,7 +35,6 @@ pub struct Variant {
     /// Whether all of the content is there.
     pub complete: bool,
     /// Which parts of the content are there, where that is not all: `FIRST-LAST`, in bytes.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<String>,
     /// The request fields by which it is selected.
     pub varies_on: Vec<Varies>,

@@ -40,7 +40,6 @@ pub struct Verdict {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_status: Option<String>,
     /// The conditions that the origin is asked on.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<String>,
     /// In words, with what else happens.
     #[serde(skip)]

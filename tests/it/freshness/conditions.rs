@@ -144,6 +144,25 @@ async fn what_is_not_stored_is_asked_for_with_the_conditions_for_the_origin() {
 }
 
 #[tokio::test]
+async fn what_meets_the_conditions_answers_when_the_origin_fails_and_nothing_else_does() {
+    let world = World::start("").await;
+    world.origin.on("/m", |_, n| match n {
+        1 => response(
+            "200 OK",
+            &[("Cache-Control", "max-age=60, stale-if-error=600"), ("ETag", "\"v1\"")],
+            "x",
+        ),
+        _ => response("503 Service Unavailable", &[], ""),
+    });
+    world.get("/m").await;
+    world.settled().await;
+    world.advance(Duration::from_secs(100));
+    let met = world.get_with("/m", &[("If-Match", "\"v1\"")]).await;
+    assert_eq!((met.status, met.text()), (200, "x"), "{met:?}");
+    assert_eq!(world.get_with("/m", &[("If-Match", "\"v0\"")]).await.status, 503);
+}
+
+#[tokio::test]
 async fn a_weak_tag_is_compared_weakly_and_no_other_way() {
     let world = stored("W/\"v1\"").await;
     assert_eq!(world.get_with("/c", &[("If-None-Match", "\"v1\"")]).await.status, 304);

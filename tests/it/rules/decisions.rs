@@ -252,6 +252,12 @@ fn what_a_client_may_say_where_it_is_honoured() {
         ("only-if-cached, no-cache", "cache-control: max-age=60", 0, "504"),
         ("max-age=0", "cache-control: max-age=60, immutable", 59, "hit"),
         ("max-age=0", "cache-control: max-age=60, immutable", 60, "fetch request"),
+        (
+            "max-age=0",
+            "cache-control: immutable\nlast-modified: Thu, 01 Jan 2015 00:00:00 GMT",
+            59,
+            "fetch request validate",
+        ),
         ("no-cache", "cache-control: max-age=60, immutable", 0, "fetch request"),
         ("max-age=0, no-cache", "cache-control: max-age=60, immutable=\"x\"", 59, "fetch request"),
         ("max-age=0", "cache-control: max-age=60, immutable=\"x\", immutable", 59, "hit"),
