@@ -11,7 +11,7 @@ use super::flights::{Landing, Lease};
 use super::part;
 use super::request::{self, Purpose};
 use crate::clock::Wall;
-use crate::message::{Body, Broken, Piece};
+use crate::message::{Body, Broken, Piece, response};
 use crate::origin::Exchange;
 use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
 use crate::policy::choice;
@@ -594,7 +594,7 @@ pub(super) fn content_length(fields: &Fields, status: StatusCode) -> Option<u64>
     if status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
         return Some(0);
     }
-    std::str::from_utf8(fields.members("content-length").next()?).ok()?.parse().ok()
+    response::number(fields.members("content-length").next()?)
 }
 
 /// Why a response is not stored, for those who only want to say so.

@@ -221,8 +221,8 @@ impl Head {
     }
 }
 
-/// Digits alone, without a sign.
-fn number(text: &[u8]) -> Option<u64> {
+/// A length: digits alone, without a sign (RFC 9110 8.6).
+pub fn number(text: &[u8]) -> Option<u64> {
     if !text.iter().all(u8::is_ascii_digit) {
         return None;
     }

@@ -9,7 +9,8 @@
 //! What always holds: a connection may be used again only if request and response are whole,
 //! both sides want it, and nothing has arrived behind the response. Dropping a connection, or
 //! a body, has closed the socket when it returns. The exception is a body that was read to
-//! its end before the request's content was sent: that goes on to its own end.
+//! its end before the request's content was sent: that goes on to its own end, no longer than
+//! the exchange may take, and [keeps](Flow::keep_until_sent) what it is given until then.
 
 use std::io;
 use std::pin::Pin;
@@ -55,8 +56,8 @@ struct Link {
     sending: Option<Sending>,
     /// Interim responses to it so far.
     interims: usize,
-    /// Why not all of it can be.
-    unsent: Option<io::Error>,
+    /// Whether not all of it can be.
+    is_cut_short: bool,
     /// What is still to come of the response.
     left: Left,
     /// Whether both sides want to use it again, as far as is known.
@@ -122,7 +123,7 @@ impl Connection {
                 limits,
                 sending: None,
                 interims: 0,
-                unsent: None,
+                is_cut_short: false,
                 left: Left::Nothing,
                 keeps: true,
                 timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -149,8 +150,8 @@ impl Connection {
 
     /// Whether the next request may be sent.
     fn is_ready(&self) -> bool {
-        let Link { keeps, sending, unsent, left, read, .. } = &*self.link;
-        let is_sent = sending.is_none() && unsent.is_none();
+        let Link { keeps, sending, is_cut_short, left, read, .. } = &*self.link;
+        let is_sent = sending.is_none() && !is_cut_short;
         *keeps && is_sent && matches!(left, Left::Nothing) && read.is_empty()
     }
 
@@ -241,13 +242,9 @@ impl Link {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(NoHead::Closed)),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(NoHead::Io(error))),
-                // What could not be sent will not be answered.
-                Poll::Pending => {
-                    return self
-                        .unsent
-                        .take()
-                        .map_or(Poll::Pending, |error| Poll::Ready(Err(NoHead::Io(error))));
-                }
+                // An answer to what could not be sent may be on its way all the same; its end
+                // is, at least.
+                Poll::Pending => return Poll::Pending,
             }
         }
     }
@@ -260,7 +257,7 @@ impl Link {
         self.sending = None;
         match outcome {
             Err(NotSent::Io(error)) if error.kind() != io::ErrorKind::TimedOut => {
-                self.unsent = Some(error);
+                self.is_cut_short = true;
                 Poll::Ready(Ok(()))
             }
             outcome => Poll::Ready(outcome),
@@ -350,6 +347,8 @@ pub(super) struct Flow {
     pool: Option<Pool>,
     /// What is still to be told.
     broken: Option<Broken>,
+    /// The sending of the request, where that goes on behind the response.
+    rest: Option<Arc<Mutex<Both>>>,
 }
 
 enum Via {
@@ -363,14 +362,16 @@ enum Via {
 impl Flow {
     /// Nothing arrives.
     pub fn empty() -> Self {
-        Flow { via: Via::Closed, pool: None, broken: None }
+        Flow { via: Via::Closed, pool: None, broken: None, rest: None }
     }
 
-    /// What arrives over `connection`, which goes back to `pool` after the last byte.
-    pub fn new(connection: Connection, pool: Option<Pool>) -> Self {
+    /// What arrives over `connection`, which goes back to `pool` after the last byte. What is
+    /// not sent of the request then has to be by `deadline`.
+    pub fn new(connection: Connection, pool: Option<Pool>, deadline: Instant) -> Self {
         let is_sent = connection.link.sending.is_none();
-        let via = if is_sent { Via::Here(connection) } else { Via::Beside(Beside::new(connection)) };
-        let mut flow = Flow { via, pool, broken: None };
+        let via =
+            if is_sent { Via::Here(connection) } else { Via::Beside(Beside::new(connection, deadline)) };
+        let mut flow = Flow { via, pool, broken: None, rest: None };
         flow.note_the_end();
         flow
     }
@@ -383,6 +384,14 @@ impl Flow {
     /// Nothing more is read: the connection is closed.
     pub fn close(&mut self) {
         self.via = Via::Closed;
+    }
+
+    /// Drops `kept` when nothing more of the request is sent and its connection is closed: now,
+    /// where that is so.
+    pub fn keep_until_sent(&mut self, kept: impl Send + 'static) {
+        if let Some(rest) = self.rest.take() {
+            rest.lock().kept = Some(Box::new(kept));
+        }
     }
 
     /// The next piece; none after the last one.
@@ -419,7 +428,13 @@ impl Flow {
         }
         let connection = match std::mem::replace(&mut self.via, Via::Closed) {
             Via::Here(connection) => Some(connection),
-            Via::Beside(beside) => beside.take_back(),
+            Via::Beside(beside) => match beside.take_back() {
+                Ok(connection) => Some(connection),
+                Err(rest) => {
+                    self.rest = Some(rest);
+                    None
+                }
+            },
             Via::Closed => None,
         };
         if let (Some(mut connection), Some(pool)) = (connection, self.pool.take())
@@ -443,24 +458,37 @@ struct Both {
     connection: Option<Connection>,
     /// Who waits for the response's content.
     reader: Option<Waker>,
+    /// Dropped last, when the connection is closed.
+    kept: Option<Box<dyn Send>>,
+}
+
+impl Both {
+    /// A request that is not whole has no answer.
+    fn close(&mut self) {
+        self.connection = None;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
 }
 
 impl Beside {
-    fn new(connection: Connection) -> Self {
-        let both = Arc::new(Mutex::new(Both { connection: Some(connection), reader: None }));
+    fn new(connection: Connection, deadline: Instant) -> Self {
+        let both = Arc::new(Mutex::new(Both { connection: Some(connection), reader: None, kept: None }));
         let shared = Arc::clone(&both);
-        let sending = std::future::poll_fn(move |cx| {
-            let mut both = shared.lock();
-            let Some(connection) = &mut both.connection else { return Poll::Ready(()) };
-            if ready!(connection.link.poll_send(cx)).is_err() {
-                // A request that is not whole has no answer.
-                both.connection = None;
-                if let Some(reader) = both.reader.take() {
-                    reader.wake();
+        let sending = async move {
+            let sent = std::future::poll_fn(|cx| {
+                let mut both = shared.lock();
+                let Some(connection) = &mut both.connection else { return Poll::Ready(()) };
+                if ready!(connection.link.poll_send(cx)).is_err() {
+                    both.close();
                 }
+                Poll::Ready(())
+            });
+            if tokio::time::timeout_at(deadline, sent).await.is_err() {
+                shared.lock().close();
             }
-            Poll::Ready(())
-        });
+        };
         Beside { both, task: Some(tokio::spawn(sending).abort_handle()) }
     }
 
@@ -480,14 +508,18 @@ impl Beside {
         self.both.lock().connection.as_ref().is_some_and(|connection| connection.link.is_whole())
     }
 
-    /// The connection, if the request is sent; if not, that goes on to its end by itself.
-    fn take_back(mut self) -> Option<Connection> {
+    /// The connection, if the request is sent; if not, that goes on to its end by itself, and
+    /// what is shared with it comes back.
+    fn take_back(mut self) -> Result<Connection, Arc<Mutex<Both>>> {
         let mut both = self.both.lock();
-        if both.connection.as_ref()?.link.sending.is_some() {
-            self.task = None;
-            return None;
+        match both.connection.take_if(|connection| connection.link.sending.is_none()) {
+            Some(connection) => Ok(connection),
+            None => {
+                self.task = None;
+                drop(both);
+                Err(Arc::clone(&self.both))
+            }
         }
-        both.connection.take()
     }
 }
 

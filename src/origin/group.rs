@@ -536,7 +536,7 @@ impl Drop for Attempt {
     }
 }
 
-/// A response's body, whose request is under way until it has ended.
+/// A response's body, whose request is under way until it has ended, and all of that is sent.
 struct UnderWay {
     body: Timed,
     /// Ends after the body, whose connection is closed by then: nobody gets the place of a
@@ -544,10 +544,18 @@ struct UnderWay {
     until_end: Option<(Attempt, Whole)>,
 }
 
+impl UnderWay {
+    fn end(&mut self) {
+        if let Some(kept) = self.until_end.take() {
+            self.body.keep_until_sent(kept);
+        }
+    }
+}
+
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.body.close();
-        drop(self.until_end.take());
+        self.end();
     }
 }
 
@@ -558,7 +566,7 @@ impl futures_util::Stream for UnderWay {
         let polled = self.body.poll_next_unpin(cx);
         match &polled {
             Poll::Pending | Poll::Ready(Some(Ok(_))) => {}
-            Poll::Ready(None) => drop(self.until_end.take()),
+            Poll::Ready(None) => self.end(),
             // What has taken too long in all may have waited for its reader.
             Poll::Ready(Some(Err(Broken::Overdue(_)))) if !self.body.is_its_fault() => {
                 drop(self.until_end.take());

@@ -245,7 +245,7 @@ impl Pool {
             return Ok(Answer { head, body, switched: Some(connection.into_tunnel()) });
         }
         // One for a tunnel has other deadlines.
-        let flow = Flow::new(connection, (!upgrade).then(|| self.clone()));
+        let flow = Flow::new(connection, (!upgrade).then(|| self.clone()), deadlines.end());
         Ok(Answer { head, body: Timed::new(flow, deadlines, counters), switched: None })
     }
 }

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
-use http::Uri;
+use http::{Method, Uri};
 use tokio::io::AsyncWrite;
 
 use super::exchange::Content;
@@ -89,6 +89,10 @@ impl Sending {
             };
             Taking { body, framing }
         });
+        // These say so where they have none (RFC 9110 8.6).
+        if content.is_none() && [Method::POST, Method::PUT, Method::PATCH].contains(&head.method) {
+            before.extend_from_slice(b"content-length: 0\r\n");
+        }
         before.extend_from_slice(b"\r\n");
         Ok(Sending { before, written: 0, piece: Bytes::new(), after: b"", content })
     }

@@ -59,6 +59,12 @@ impl Timed {
         self.flow.close();
     }
 
+    /// Drops `kept` when nothing more of the exchange goes on: what is still sent of the
+    /// request holds its place as well.
+    pub fn keep_until_sent(&mut self, kept: impl Send + 'static) {
+        self.flow.keep_until_sent(kept);
+    }
+
     /// Whether its last byte has been read.
     pub fn is_whole(&self) -> bool {
         self.flow.is_whole()
