@@ -192,8 +192,11 @@ pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now:
         variants.select_kept(&request.fields, rules.sort_accept_language, is_kept)
     });
 
-    // On a hidden route nobody is asked, and a cache may ignore such a condition.
-    let for_origin = rules.mode == Mode::Proxy && validator::has_origin_condition(&request.fields);
+    // A cache may ignore such a condition (RFC 9110 13.1.1): on a hidden route nobody is asked, and
+    // nobody gets past what is fresh with it, where clients do not get past it at all.
+    let for_origin = rules.mode == Mode::Proxy
+        && validator::has_origin_condition(&request.fields)
+        && (honour || !selected.is_some_and(|response| answers_anybody(response, rules, now)));
     let some_stored =
         || found.is_some_and(|variants| variants.responses.iter().any(|response| !response.is_gone()));
     let miss = || if some_stored() { Fwd::VaryMiss } else { Fwd::UriMiss };
@@ -271,6 +274,12 @@ pub fn decide(request: &Presented, found: Option<&Variants>, rules: &Rules, now:
         stored: Some(Arc::clone(response)),
         stale_on_error,
     })
+}
+
+/// Whether a stored response is complete, and answers whoever asks nothing special.
+fn answers_anybody(response: &StoredResponse, rules: &Rules, now: Wall) -> bool {
+    let may_answer = |stale_for| may_answer_while_revalidating(response, rules, stale_for);
+    response.is_complete() && !response.head.always_validate && response.stale_for(now).is_none_or(may_answer)
 }
 
 /// Whether the conditions for the origin are sure to hold for a stored response. An error is

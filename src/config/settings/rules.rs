@@ -136,7 +136,8 @@ pub static RULES: &[Setting<Rules>] = &[
         Plain,
         |rules: &mut Rules| &mut rules.request_directives,
         "Which `Cache-Control` directives of a request count. With \"only-if-cached\" no client can \
-         force a request to the origin; \"all\" honours every directive, and `Pragma: no-cache`.",
+         force a request to the origin where something fresh is stored, nor with If-Match or \
+         If-Unmodified-Since; \"all\" honours every directive, `Pragma: no-cache`, and these conditions.",
     ),
     Setting::new(
         "targeted_fields",

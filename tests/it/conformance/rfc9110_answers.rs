@@ -9,7 +9,7 @@ pub const CONDITIONS: &[Rule] = &[
         "13.1.1",
         Must,
         "Judge `If-Match`, compare its tags strongly, and answer 412 where it fails.",
-        "that is a rule for origin servers. A cache ignores it or asks the origin (RFC 9111 4.3.2): `freshness::conditions::no_other_than_the_origin_says_that_a_condition_fails`.",
+        "that is a rule for origin servers. A cache may ignore it, or asks the origin (RFC 9111 4.3.2): `freshness::conditions::no_other_than_the_origin_says_that_a_condition_fails`.",
     ),
     holds(
         "13.1.2",
@@ -74,6 +74,12 @@ pub const CONDITIONS: &[Rule] = &[
         Should,
         "Answer 304 where the content has not changed since.",
         &["freshness::conditions::if_modified_since_gets_304_unless_changed"],
+    ),
+    choice(
+        "13.1.3",
+        Must,
+        "Ignore `If-Modified-Since` where no date of modification is known.",
+        "RFC 9111 4.3.2 has a cache compare with `Date` then, or with the moment of receipt. Shown by `rules::validators::what_preconditions_make_of_a_request`.",
     ),
     holds(
         "13.1.4",
@@ -440,6 +446,15 @@ pub const STATUS: &[Rule] = &[
         ],
     ),
     holds(
+        "15.5",
+        Should,
+        "Explain an error of the client in the content of the answer, but for `HEAD`.",
+        &[
+            "hidden::answers::the_page_comes_in_the_form_that_is_wanted",
+            "freshness::made_here::what_is_made_here_is_dated_and_says_nothing_of_a_cache",
+        ],
+    ),
+    holds(
         "15.5.6",
         Must,
         "Send `Allow` in a 405 that it makes itself.",
@@ -459,6 +474,12 @@ pub const STATUS: &[Rule] = &[
         MustNot,
         "As a proxy, make a 421.",
         "it is a gateway on behalf of its origins, which may (`proxy::sites::nobody_s_host_gets_421`).",
+    ),
+    holds(
+        "15.6",
+        Should,
+        "Explain an error of its own in the content of the answer, and whether it will pass, but for `HEAD`.",
+        &["hidden::answers::the_page_comes_in_the_form_that_is_wanted"],
     ),
     holds(
         "15.6.6",

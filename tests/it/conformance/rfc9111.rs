@@ -329,8 +329,9 @@ pub const RULES: &[Rule] = &[
     holds(
         "4.3.2",
         MustNot,
-        "Judge conditions that are for an origin alone: `If-Match` and `If-Unmodified-Since`. Where they are sure to hold, what is stored answers as if they were not there; else the origin is asked with them, and on hidden routes, where nobody can be, they are ignored.",
+        "Judge conditions that are for an origin alone: `If-Match` and `If-Unmodified-Since`. Where they are sure to hold, what is stored answers as if they were not there; else the origin is asked with them. They are ignored where clients do not get past what is fresh (`rules.request_directives`), and on hidden routes, where nobody can be asked.",
         &[
+            "freshness::conditions::by_default_nobody_gets_past_what_is_fresh_with_conditions_for_the_origin",
             "freshness::conditions::no_other_than_the_origin_says_that_a_condition_fails",
             "freshness::conditions::what_is_stored_answers_where_conditions_for_the_origin_are_sure_to_hold",
             "hidden::conditions::conditions_for_the_origin_are_ignored_and_no_part_of_other_content_is_sent",

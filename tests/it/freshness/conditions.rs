@@ -67,9 +67,12 @@ async fn if_modified_since_gets_304_unless_changed() {
     assert_eq!(world.origin.count("/c"), 1);
 }
 
+/// What clients say counts.
+const ALL: &str = "[rules]\nrequest_directives = \"all\"";
+
 /// A world in which `/o` is stored, whose origin judges the conditions that are for it alone.
-async fn judging(etag: &'static str) -> World {
-    let world = World::start("").await;
+async fn judging(etag: &'static str, rules: &str) -> World {
+    let world = World::start(rules).await;
     world.origin.on("/o", move |seen, n| {
         if n > 1 && seen.field("if-match").or(seen.field("if-unmodified-since")).is_some() {
             return response("412 Precondition Failed", &[], "");
@@ -84,7 +87,7 @@ async fn judging(etag: &'static str) -> World {
 
 #[tokio::test]
 async fn what_is_stored_answers_where_conditions_for_the_origin_are_sure_to_hold() {
-    let world = judging("\"v1\"").await;
+    let world = judging("\"v1\"", ALL).await;
     for (name, condition) in [
         ("If-Match", "\"v1\""),
         ("If-Match", "*"),
@@ -102,6 +105,20 @@ async fn what_is_stored_answers_where_conditions_for_the_origin_are_sure_to_hold
     assert_eq!(world.origin.count("/o"), 1);
 }
 
+/// Where no client's word counts against what is fresh, this one does not either; but nobody adds
+/// a part to other content.
+#[tokio::test]
+async fn by_default_nobody_gets_past_what_is_fresh_with_conditions_for_the_origin() {
+    let world = judging("\"v1\"", "").await;
+    for (name, condition) in [("If-Match", "\"v2\""), ("If-Unmodified-Since", EARLIER)] {
+        for fields in [&[(name, condition)][..], &[(name, condition), ("Range", "bytes=0-1")]] {
+            let reply = world.get_with("/o", fields).await;
+            assert_eq!((reply.status, reply.text(), reply.is_hit()), (200, "content", true), "{fields:?}");
+        }
+    }
+    assert_eq!(world.origin.count("/o"), 1);
+}
+
 #[tokio::test]
 async fn no_other_than_the_origin_says_that_a_condition_fails() {
     for (etag, name, condition) in [
@@ -110,7 +127,7 @@ async fn no_other_than_the_origin_says_that_a_condition_fails() {
         ("W/\"v1\"", "If-Match", "W/\"v1\""),
         ("\"v1\"", "If-Unmodified-Since", EARLIER),
     ] {
-        let world = judging(etag).await;
+        let world = judging(etag, ALL).await;
         let range = ("Range", "bytes=0-1");
         for fields in [&[(name, condition)][..], &[(name, condition), range]] {
             let reply = world.get_with("/o", fields).await;
