@@ -318,7 +318,12 @@ mod tests {
         );
         assert_eq!(
             sent(&head, vec![bytes("hello")], Some(0)),
-            ("POST /a?b HTTP/1.1\r\nhost: a\r\nx: y\r\n\r\n".to_owned(), Some(true))
+            ("POST /a?b HTTP/1.1\r\nhost: a\r\nx: y\r\ncontent-length: 0\r\n\r\n".to_owned(), Some(true))
+        );
+        let head = RequestHead { method: Method::GET, ..head };
+        assert_eq!(
+            sent(&head, vec![bytes("hello")], Some(0)),
+            ("GET /a?b HTTP/1.1\r\nhost: a\r\nx: y\r\n\r\n".to_owned(), Some(true))
         );
     }
 
