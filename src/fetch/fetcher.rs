@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -9,7 +10,7 @@ use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Settings;
-use super::flights::{Flights, Follower, Joined, Landing, Lane, Lease, Limits};
+use super::flights::{Carried, Flights, Follower, Joined, Landing, Lane, Lease, Limits};
 use super::fly::{self, Flowing, Landed};
 use super::part;
 use super::request::{self, Purpose};
@@ -259,8 +260,8 @@ impl Fetcher {
             if !plan.collapse {
                 break;
             }
-            let now = self.clock().now();
-            let usable = |response: &Flowing| may_answer_others(&response.head, &asked.rules, now);
+            let usable =
+                |response: &Flowing| may_answer_others(&response.head, &asked.rules, self.clock().now());
             let seen_now = seen.as_ref();
             match self.shared.flights.join(&asked.key, lane, seen_now, self.store(), limits, usable) {
                 Joined::Lead(lease) => match self.lead(asked, &plan, lease, place.clone()).await {
@@ -317,6 +318,9 @@ impl Fetcher {
         let secondary = seen.map_or(0, |variants| known_secondary(variants, asked));
         let (all, own) =
             (Lane { secondary, part: 0 }, Lane { secondary, part: part::lane(plan.part.as_ref()) });
+        if own == all {
+            return all;
+        }
         let whole = flights.on_its_way(&asked.key, all).filter(|flowing| flowing.place.is_none());
         if whole.is_some_and(|whole| self.serves(asked, plan, &whole)) {
             return all;
@@ -337,15 +341,13 @@ impl Fetcher {
         let lane = self.lane(asked, &plan, seen);
         let limits = Limits { followers: usize::MAX, ..self.limits(&asked.rules) };
         let usable = |_: &Flowing| true;
-        if let Joined::Lead(lease) =
+        if let Joined::Lead(mut lease) =
             self.shared.flights.join(&asked.key, lane, seen, self.store(), limits, usable)
         {
             self.counters().refreshes.up();
-            let flight = Box::pin(fly::fly(self.clone(), Arc::clone(asked), plan, lease, None));
-            tokio::spawn(async move {
-                let _place = place;
-                flight.await;
-            });
+            lease.hold(Some(Arc::new(place)));
+            // Large, and a task is moved about several times before it stands in its place.
+            tokio::spawn(Box::pin(fly::fly(self.clone(), Arc::clone(asked), plan, lease, None)));
         }
     }
 
@@ -364,15 +366,7 @@ impl Fetcher {
         self.ask_shield(&asked.rules, &mut head.fields);
         let requested = self.clock().now();
         let sequence = self.store().sequence();
-        let counters = Arc::clone(&self.shared.counters);
-        let tell = asked.interims.clone().map(|interims| -> Tell {
-            Arc::new(move |interim| {
-                if !interims.add(Arc::new(interim)) {
-                    counters.interim_dropped.up();
-                }
-            })
-        });
-        let outgoing = self.outgoing(asked, head, content, upgrade, tell);
+        let outgoing = self.outgoing(asked, head, content, upgrade, self.tell(asked));
         let outcome = self.origin(&asked.rules).exchange(outgoing).await;
         let exchange = outcome.map_err(|failure| {
             self.complain(asked, format_args!("pass failed: {failure}"));
@@ -476,18 +470,22 @@ impl Fetcher {
         &self,
         asked: &Arc<Asked>,
         plan: &Plan,
-        lease: Lease,
+        mut lease: Lease,
         place: Option<Arc<Place>>,
     ) -> Option<Fetched> {
-        let mut seat = lease.seat();
+        let seat = lease.seat();
+        lease.hold(place);
         let (private, for_us) = oneshot::channel();
-        // Large, and a task is moved about several times before it stands in its place.
         let flight = Box::pin(fly::fly(self.clone(), Arc::clone(asked), plan.clone(), lease, Some(private)));
-        tokio::spawn(async move {
-            let _place = place;
-            flight.await;
-        });
-        Some(match seat.landing(asked.interims.as_deref()).await {
+        // Most flights have nothing left to do when they have landed: what is short comes whole.
+        let mut flight = Carried::new(flight);
+        let landing = std::future::poll_fn(|cx| {
+            flight.poll(cx);
+            seat.landed().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await;
+        drop(flight);
+        Some(match landing {
             Landing::Flowing { response, .. } if !self.serves(asked, plan, &response) => return None,
             Landing::Flowing { response, .. } => Fetched::Flowing { response, seat, collapsed: false },
             Landing::Freshened { response, kept, .. } => {
@@ -514,12 +512,12 @@ impl Fetcher {
     }
 
     /// Waits for another one's flight to land.
-    async fn follow(&self, asked: &Asked, plan: &Plan, mut follower: Follower) -> Followed {
+    async fn follow(&self, asked: &Asked, plan: &Plan, follower: Follower) -> Followed {
         let patience = self.settings().follower_wait;
         let landing = {
             let _waiting = self.counters().followers_waiting.hold();
             // What comes before the response is the leader's: it may be about that client alone.
-            tokio::time::timeout(patience, follower.landing(None)).await
+            tokio::time::timeout(patience, follower.landing()).await
         };
         let rules = &asked.rules;
         let fields = &asked.presented.fields;
@@ -675,11 +673,12 @@ impl Fetcher {
             }
             Admission::Store { head, withheld } => {
                 let limits = self.limits(&asked.rules);
-                let Some(lease) = self.shared.flights.alone(&asked.key, self.store(), limits) else {
+                let Some(mut lease) = self.shared.flights.alone(&asked.key, self.store(), limits) else {
                     let mut fields = head.fields;
                     withheld.iter().for_each(|(name, value)| fields.add(name, value));
                     return Passed::Answer { status, fields, length, body, switched: None };
                 };
+                lease.hold(place);
                 let seat = lease.seat();
                 let plan = Plan { fwd: Fwd::Method, collapse: false, ..Plan::rest() };
                 let landed = Landed {
@@ -691,10 +690,7 @@ impl Fetcher {
                     ignores_ranges: false,
                 };
                 let (flowing, carried) = fly::carry(self.clone(), Arc::clone(asked), landed, body, lease);
-                tokio::spawn(async move {
-                    let _place = place;
-                    carried.await;
-                });
+                tokio::spawn(carried);
                 Passed::Kept { response: flowing, seat }
             }
         }
@@ -730,6 +726,17 @@ impl Fetcher {
         self.shared.recoveries.tell(self.clock().now(), |left_out| {
             tracing::info!(target: "forebay::origin", %url, %origin, left_out, "the origin answers again, after {failures} failed attempts");
         });
+    }
+
+    /// Takes interim responses for the client of this request, if it can have some.
+    pub(super) fn tell(&self, asked: &Asked) -> Option<Tell> {
+        let interims = asked.interims.clone()?;
+        let counters = Arc::clone(&self.shared.counters);
+        Some(Arc::new(move |interim| {
+            if !interims.add(Arc::new(interim)) {
+                counters.interim_dropped.up();
+            }
+        }))
     }
 
     /// What an origin is sent with this head.

@@ -10,27 +10,31 @@
 //! under the entry's lock. Nobody joins a flight that began before an
 //! invalidation that it came after itself.
 
-use std::sync::Arc;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Context;
 use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use http::StatusCode;
-use tokio::sync::watch;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Failed;
 use super::fly::Flowing;
-use crate::message::interim::{Interims, Tell};
 use crate::observe::counters::Counters;
+use crate::shed::Place;
 use crate::store::Store;
 use crate::stored::filling::Seats;
 use crate::stored::{CacheKey, Head, StoredResponse, Variants};
 
 /// The flights of a node.
 pub struct Flights {
-    by_key: DashMap<FlightKey, Arc<Flight>>,
+    by_key: DashMap<FlightKey, Arc<Flight>, BuildHasherDefault<Mixed>>,
     /// Leases that are out, those of flights that nobody can join included.
     open: AtomicUsize,
     counters: Arc<Counters>,
@@ -38,7 +42,7 @@ pub struct Flights {
 
 /// Which requests may share a flight: those for one cache key that, as far as is
 /// known, select the same variant, and want the same of it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FlightKey {
     /// The cache key's hash.
     pub key: u128,
@@ -46,8 +50,35 @@ pub struct FlightKey {
     pub lane: Lane,
 }
 
+impl Hash for FlightKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // All three are hashes already, and nobody outside knows the seed of the first.
+        state.write_u64(
+            self.key as u64 ^ self.lane.secondary.rotate_left(21) ^ self.lane.part.rotate_left(42),
+        );
+    }
+}
+
+/// What is hashed is a hash already.
+#[derive(Default)]
+struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(self.0.rotate_left(8) ^ u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
 /// Which of the flights for a cache key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Lane {
     /// The secondary key's hash; zero as long as no `Vary` is known.
     pub secondary: u64,
@@ -58,12 +89,11 @@ pub struct Lane {
 
 /// A fetch under way.
 pub struct Flight {
-    landing: watch::Sender<Option<Landing>>,
+    landing: OnceLock<Landing>,
+    /// Told when it lands.
+    landed: Notify,
     /// The last invalidation before it began.
     pub sequence: u64,
-    /// What has come before the landing, for the leader.
-    interims: Interims,
-    counters: Arc<Counters>,
     /// When it counts as lost.
     deadline: Instant,
     /// Those who wait for the landing, or have landed and have no reader yet.
@@ -119,12 +149,43 @@ pub struct Lease {
     flights: Arc<Flights>,
     key: Option<FlightKey>,
     flight: Arc<Flight>,
+    /// Of the request that it began with, among those that are let through.
+    place: Option<Arc<Place>>,
 }
 
-/// A seat in another one's flight.
+/// A seat in a flight.
 pub struct Follower {
     flight: Arc<Flight>,
-    landing: watch::Receiver<Option<Landing>>,
+}
+
+/// A flight that its leader carries on for as long as it waits itself. Whenever it stops, be
+/// it that its client has left, a task goes on: nobody owns a flight.
+pub(super) struct Carried<F: Future<Output = ()> + Send + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future<Output = ()> + Send + 'static> Carried<F> {
+    pub fn new(flight: Pin<Box<F>>) -> Self {
+        Carried(Some(flight))
+    }
+
+    /// Moves it on.
+    pub fn poll(&mut self, cx: &mut Context<'_>) {
+        if let Some(flight) = &mut self.0
+            && flight.as_mut().poll(cx).is_ready()
+        {
+            self.0 = None;
+        }
+    }
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Drop for Carried<F> {
+    fn drop(&mut self) {
+        // Without a runtime the program is about to end.
+        if let Some(flight) = self.0.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(flight);
+        }
+    }
 }
 
 /// The limits that hold for joining.
@@ -141,7 +202,7 @@ pub struct Limits {
 impl Flights {
     /// No flights.
     pub fn new(counters: Arc<Counters>) -> Arc<Self> {
-        Arc::new(Flights { by_key: DashMap::new(), open: AtomicUsize::new(0), counters })
+        Arc::new(Flights { by_key: DashMap::default(), open: AtomicUsize::new(0), counters })
     }
 
     /// Leads or follows. `seen` is what the request found in the store; `usable`
@@ -164,7 +225,7 @@ impl Flights {
                 let flight = entry.get();
                 let outdated =
                     |head: Option<&Head>| store.invalidated_since(key, head, flight.sequence).is_some();
-                let (over, outdated) = match &*flight.landing.borrow() {
+                let (over, outdated) = match flight.landing.get() {
                     None => (Instant::now() >= flight.deadline, outdated(None)),
                     Some(Landing::Flowing { response, shared }) => {
                         (!shared || !usable(response), outdated(Some(&response.head)))
@@ -188,9 +249,7 @@ impl Flights {
                     self.counters.collapse_full.up();
                     return Joined::Full;
                 }
-                let flight = Arc::clone(flight);
-                let landing = flight.landing.subscribe();
-                Joined::Follow(Follower { flight, landing })
+                Joined::Follow(Follower { flight: Arc::clone(flight) })
             }
             Entry::Vacant(entry) => {
                 if changed(store, key, seen) {
@@ -221,7 +280,7 @@ impl Flights {
     /// What is on its way in this lane for all who want it, if its head has come.
     pub fn on_its_way(&self, key: &CacheKey, lane: Lane) -> Option<Arc<Flowing>> {
         let flight = self.by_key.get(&FlightKey { key: key.hash, lane })?;
-        match &*flight.landing.borrow() {
+        match flight.landing.get() {
             Some(Landing::Flowing { response, shared: true }) => Some(Arc::clone(response)),
             _ => None,
         }
@@ -253,17 +312,16 @@ impl Flights {
         patience: Duration,
     ) -> Lease {
         let flight = Arc::new(Flight {
-            landing: watch::Sender::new(None),
+            landing: OnceLock::new(),
+            landed: Notify::new(),
             sequence,
-            interims: Interims::default(),
-            counters: Arc::clone(&self.counters),
             deadline: Instant::now() + patience,
             seats: Arc::default(),
             key: Arc::clone(&key.text),
         });
         self.open.fetch_add(1, Ordering::Relaxed);
         self.counters.flights_open.up();
-        Lease { flights: Arc::clone(self), key: flight_key, flight }
+        Lease { flights: Arc::clone(self), key: flight_key, flight, place: None }
     }
 }
 
@@ -287,28 +345,23 @@ impl Lease {
         Arc::clone(&self.flight.seats)
     }
 
-    /// Takes interim responses for the leader.
-    pub fn tell(&self) -> Tell {
-        let flight = Arc::clone(&self.flight);
-        Arc::new(move |interim| {
-            if flight.interims.add(Arc::new(interim)) {
-                flight.landing.send_modify(|_| {});
-            } else {
-                flight.counters.interim_dropped.up();
-            }
-        })
+    /// Holds the place of the request that it began with, to its end.
+    pub fn hold(&mut self, place: Option<Arc<Place>>) {
+        self.place = place;
     }
 
-    /// Tells the followers, and from now on those who join.
+    /// Tells the followers, and from now on those who join. Only the first landing counts.
     pub fn land(&self, landing: Landing) {
-        self.flight.landing.send_replace(Some(landing));
+        if self.flight.landing.set(landing).is_ok() {
+            self.flight.landed.notify_waiters();
+        }
     }
 
     /// The leader's own seat.
     pub fn seat(&self) -> Follower {
         let flight = Arc::clone(&self.flight);
         flight.seats.take();
-        Follower { landing: flight.landing.subscribe(), flight }
+        Follower { flight }
     }
 
     /// Has turned out to bring what those in another lane want: the whole, or just a part. The
@@ -339,13 +392,8 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.close();
-        self.flight.landing.send_if_modified(|landing| {
-            let lost = landing.is_none();
-            if lost {
-                *landing = Some(Landing::Failed(Failed::Lost));
-            }
-            lost
-        });
+        // Unless it has landed already.
+        self.land(Landing::Failed(Failed::Lost));
         self.flights.open.fetch_sub(1, Ordering::Relaxed);
         self.flights.counters.flights_open.down();
     }
@@ -357,26 +405,21 @@ impl Follower {
         self.flight.sequence
     }
 
-    /// Waits for the landing; for the leader interim responses are put into `interims`
-    /// meanwhile. The seat
+    /// How the flight has landed, if it has.
+    pub fn landed(&self) -> Option<Landing> {
+        self.flight.landing.get().cloned()
+    }
+
+    /// Waits for the landing. The seat
     /// is kept until the follower is dropped: so long, no byte of a landed body is lost to it.
-    pub async fn landing(&mut self, interims: Option<&Interims>) -> Landing {
-        let mut known = 0;
+    pub async fn landing(&self) -> Landing {
         loop {
-            let landing = self.landing.borrow_and_update().clone();
-            if let Some(interims) = interims {
-                for new in self.flight.interims.since(&mut known) {
-                    if !interims.add(new) {
-                        self.flight.counters.interim_dropped.up();
-                    }
-                }
-            }
-            if let Some(landing) = landing {
+            // Whoever is told of what happens from here on misses nothing.
+            let told = self.flight.landed.notified();
+            if let Some(landing) = self.landed() {
                 return landing;
             }
-            if self.landing.changed().await.is_err() {
-                return Landing::Failed(Failed::Lost);
-            }
+            told.await;
         }
     }
 }

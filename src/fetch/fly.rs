@@ -11,14 +11,14 @@ use super::flights::{Landing, Lease};
 use super::part;
 use super::request::{self, Purpose};
 use crate::clock::Wall;
-use crate::message::{Body, Broken, Piece, response};
+use crate::message::{Body, Broken, Piece};
 use crate::origin::Exchange;
 use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
 use crate::policy::choice;
 use crate::policy::decide::{Plan, is_servable, may_answer_others};
 use crate::policy::partial::{self, Place};
 use crate::policy::site::RangeMiss;
-use crate::rfc::fields::Fields;
+use crate::rfc::fields::{self, Fields};
 use crate::rfc::range::{self, Spec};
 use crate::rfc::{connection, freshen, validator};
 use crate::store::{Inserted, Rival};
@@ -73,7 +73,9 @@ pub(super) async fn fly(
     }
     fetcher.ask_shield(&asked.rules, &mut head.fields);
     let requested = fetcher.clock().now();
-    let outgoing = fetcher.outgoing(&asked, head, None, false, Some(lease.tell()));
+    // What comes before the response is for the client whose request this is, and waits for it.
+    let tell = private.as_ref().and_then(|_| fetcher.tell(&asked));
+    let outgoing = fetcher.outgoing(&asked, head, None, false, tell);
     let outcome = fetcher.origin(&asked.rules).exchange(outgoing).await;
     let received = fetcher.clock().now();
     if let Some(stored) = &plan.stored {
@@ -182,7 +184,7 @@ fn not_modified(
     let may_keep = readmitted.kept.is_ok();
     let only_this_request = readmitted.kept.is_err_and(NotAdmitted::only_this_request);
     let head = Arc::new(readmitted.head);
-    let marker = marker_for(&head, asked, fetcher);
+    let marker = marker_for(&head, asked);
     let fresh = stored.with_head(Arc::clone(&head));
     let (response, kept) = if may_keep {
         match fetcher.store().freshen(&asked.key, stored, fresh, marker) {
@@ -218,7 +220,7 @@ fn variant_chosen(
     let fields = freshen::freshen(&chosen.head.fields, &update);
     let readmitted = readmit(&asked.presented, &chosen.head, fields, moments, &asked.rules);
     let head = Arc::new(readmitted.head);
-    let marker = marker_for(&head, asked, fetcher);
+    let marker = marker_for(&head, asked);
     let variant = chosen.with_head(Arc::clone(&head));
     let rival = |stored: &StoredResponse| rival(stored, head.status, head.requested, fetcher, asked);
     // What was purged meanwhile answers those who asked before that, and nobody else.
@@ -332,7 +334,7 @@ pub(super) fn carry(
 ) -> (Arc<Flowing>, impl Future<Output = ()> + Send) {
     let Landed { head, withheld, length, plan, place, ignores_ranges } = landed;
     let (filling, writer) = filling::filling(fetcher.budget(), lease.seats());
-    let marker = marker_for(&head, &asked, &fetcher);
+    let marker = marker_for(&head, &asked);
     let shared = marker.is_none();
     if let Some(until) = marker {
         lease.close();
@@ -584,8 +586,8 @@ impl Carrying {
 
 /// Until when requests are not collapsed because of this response; `None` when it
 /// may answer others.
-fn marker_for(head: &Head, asked: &Asked, fetcher: &Fetcher) -> Option<Wall> {
-    let now = fetcher.clock().now();
+fn marker_for(head: &Head, asked: &Asked) -> Option<Wall> {
+    let now = head.received;
     (!may_answer_others(head, &asked.rules, now)).then(|| now.plus(asked.rules.hit_for_miss))
 }
 
@@ -594,7 +596,7 @@ pub(super) fn content_length(fields: &Fields, status: StatusCode) -> Option<u64>
     if status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
         return Some(0);
     }
-    response::number(fields.members("content-length").next()?)
+    fields::number(fields.members("content-length").next()?)
 }
 
 /// Why a response is not stored, for those who only want to say so.

@@ -1,6 +1,7 @@
 //! The request that an origin is sent: built anew from the presented request,
 //! never the client's bytes passed through.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Method;
@@ -9,7 +10,7 @@ use super::Asked;
 use crate::message::{READ, RequestHead};
 use crate::policy::site::{Forwarded, OriginHost, Rules};
 use crate::policy::{Hop, Presented, choice};
-use crate::rfc::fields::Fields;
+use crate::rfc::fields::{Fields, write_number};
 use crate::rfc::{surrogate, validator};
 use crate::stored::StoredResponse;
 
@@ -29,34 +30,20 @@ pub enum Purpose<'a> {
     Choose(&'a [Arc<StoredResponse>]),
 }
 
-/// The client's conditions and ranges (RFC 9110 13.1, 14.2); a stored response
-/// answers them, not the origin.
-const CONDITIONS: [&str; 6] =
-    ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"];
-
 /// The request for `purpose`, as this node sends it.
 pub fn request(asked: &Asked, hop: &Hop, purpose: Purpose<'_>) -> RequestHead {
     let Asked { presented, rules, key, .. } = asked;
-    let mut fields = Fields::with_capacity(presented.fields.len() + 8, presented.fields.written_len() + 256);
+    let received = &presented.fields;
+    let mut fields = Fields::with_capacity(received.len() + 8, received.written_len() + 256);
     match &rules.origin_host {
-        OriginHost::Client => fields.add("host", presented.authority()),
+        OriginHost::Client => {
+            fields.add_with("host", |value| presented.write_authority(value));
+        }
         OriginHost::Fixed(host) => fields.add("host", host),
     }
-    if let Some(id) = presented.fields.get("x-request-id") {
-        fields.add("x-request-id", id);
-    }
-    let received = &presented.fields;
+    fields.extend_from(received, |name| name == b"x-request-id");
     let whole = matches!(purpose, Purpose::Store | Purpose::Validate(_) | Purpose::Choose(_));
-    for (name, value) in received.iter() {
-        let own = matches!(
-            name,
-            "host" | "content-length" | "expect" | "via" | "forwarded" | "x-request-id" | READ
-        ) || name.starts_with("x-forwarded-");
-        let unwanted = own || (whole && CONDITIONS.contains(&name));
-        if !unwanted {
-            fields.add(name, value);
-        }
-    }
+    fields.extend_from(received, |name| !is_own(name) && !(whole && is_condition(name)));
     if let Purpose::Validate(stored) = purpose {
         for (name, value) in validator::conditional_fields(&stored.head.fields) {
             fields.add(name, value);
@@ -69,31 +56,61 @@ pub fn request(asked: &Asked, hop: &Hop, purpose: Purpose<'_>) -> RequestHead {
         fields.add("connection", "upgrade");
         fields.add("upgrade", protocol);
     }
-    forward(&mut fields, received, presented, rules);
+    forward(&mut fields, presented, rules);
     if rules.surrogate_control {
         fields.add("surrogate-capability", surrogate::capability());
     }
-    let mut via: Vec<u8> = received.get_all("via").collect::<Vec<_>>().join(&b", "[..]);
-    if !via.is_empty() {
-        via.extend_from_slice(b", ");
-    }
-    via.extend_from_slice(via_member(presented.version, hop.name()).as_bytes());
-    fields.add("via", via);
+    fields.add_with("via", |value| {
+        write_said(received, "via", value);
+        value.extend_from_slice(version_of(presented.version).as_bytes());
+        value.extend_from_slice(hop.name().as_bytes());
+    });
     // A line of its own: what others have written stays as it is (RFC 8586 2).
-    fields.add("cdn-loop", hop.member(key));
+    fields.add_with("cdn-loop", |value| hop.write_member(key, value));
     let method = if whole { Method::GET } else { presented.method.clone() };
     RequestHead { method, target: presented.path_and_query.clone(), fields }
 }
 
+/// Whether this node says it itself, or not at all.
+fn is_own(name: &[u8]) -> bool {
+    match name.first() {
+        Some(b'h') => name == b"host",
+        Some(b'c') => name == b"content-length",
+        Some(b'e') => name == b"expect",
+        Some(b'v') => name == b"via",
+        Some(b'x') => name == b"x-request-id" || name.starts_with(b"x-forwarded-"),
+        Some(b'f') => name == b"forwarded" || name == READ.as_bytes(),
+        _ => false,
+    }
+}
+
+/// Whether it is one of the client's conditions, or asks for a range (RFC 9110 13.1, 14.2); a
+/// stored response answers them, not the origin.
+fn is_condition(name: &[u8]) -> bool {
+    match name.first() {
+        Some(b'i') => matches!(
+            name,
+            b"if-match" | b"if-none-match" | b"if-modified-since" | b"if-unmodified-since" | b"if-range"
+        ),
+        Some(b'r') => name == b"range",
+        _ => false,
+    }
+}
+
 /// This node's member of `Via` (RFC 9110 7.6.3) for a message received in `version`.
 pub fn via_member(version: http::Version, node: &str) -> String {
-    let version = if version == http::Version::HTTP_10 { "1.0" } else { "1.1" };
-    format!("{version} {node}")
+    format!("{}{node}", version_of(version))
+}
+
+/// How a member of `Via` begins.
+fn version_of(version: http::Version) -> &'static str {
+    if version == http::Version::HTTP_10 { "1.0 " } else { "1.1 " }
 }
 
 /// Tells the origin who asked, for what and how. What the client itself says of
 /// this is dropped, unless it is a proxy that is trusted.
-fn forward(fields: &mut Fields, received: &Fields, presented: &Presented, rules: &Rules) {
+fn forward(fields: &mut Fields, presented: &Presented, rules: &Rules) {
+    let received = &presented.fields;
     let trusted = presented.from_trusted_proxy;
     // The peer is the last hop; whoever it speaks for stands in its own fields.
     match rules.forwarded {
@@ -101,34 +118,63 @@ fn forward(fields: &mut Fields, received: &Fields, presented: &Presented, rules:
         Forwarded::XForwarded => {
             // What this node asks for by itself it asks for on nobody's behalf.
             if !presented.peer.is_unspecified() {
-                let mut told = joined(received, "x-forwarded-for", trusted);
-                told.extend_from_slice(presented.peer.to_string().as_bytes());
-                fields.add("x-forwarded-for", told);
+                fields.add_with("x-forwarded-for", |value| {
+                    if trusted {
+                        write_said(received, "x-forwarded-for", value);
+                    }
+                    write_address(presented.peer, value);
+                });
             }
-            fields.add("x-forwarded-proto", presented.scheme);
+            fields
+                .add_with("x-forwarded-proto", |value| value.extend_from_slice(presented.scheme.as_bytes()));
             let host = received.get("x-forwarded-host").filter(|_| trusted);
-            fields.add("x-forwarded-host", host.map_or_else(|| presented.authority().into(), <[u8]>::to_vec));
+            fields.add_with("x-forwarded-host", |value| match host {
+                Some(host) => value.extend_from_slice(host),
+                None => presented.write_authority(value),
+            });
         }
         Forwarded::Standard => {
-            let mut told = joined(received, "forwarded", trusted);
-            let address = match presented.peer {
-                std::net::IpAddr::V4(v4) => v4.to_string(),
-                std::net::IpAddr::V6(v6) => format!("\"[{v6}]\""),
-            };
-            let whom = if presented.peer.is_unspecified() { "unknown".to_owned() } else { address };
-            let member = format!("for={whom};host=\"{}\";proto={}", presented.authority(), presented.scheme);
-            told.extend_from_slice(member.as_bytes());
-            fields.add("forwarded", told);
+            fields.add_with("forwarded", |value| {
+                if trusted {
+                    write_said(received, "forwarded", value);
+                }
+                value.extend_from_slice(b"for=");
+                match presented.peer {
+                    peer if peer.is_unspecified() => value.extend_from_slice(b"unknown"),
+                    peer @ IpAddr::V4(_) => write_address(peer, value),
+                    peer @ IpAddr::V6(_) => {
+                        value.extend_from_slice(b"\"[");
+                        write_address(peer, value);
+                        value.extend_from_slice(b"]\"");
+                    }
+                }
+                value.extend_from_slice(b";host=\"");
+                presented.write_authority(value);
+                value.extend_from_slice(b"\";proto=");
+                value.extend_from_slice(presented.scheme.as_bytes());
+            });
         }
     }
 }
 
-/// What a trusted proxy has said so far, ready to be appended to.
-fn joined(received: &Fields, name: &str, trusted: bool) -> Vec<u8> {
-    let mut told = Vec::new();
-    for line in received.get_all(name).filter(|_| trusted) {
-        told.extend_from_slice(line);
-        told.extend_from_slice(b", ");
+/// Writes what others on the way have said so far, ready to be appended to.
+fn write_said(received: &Fields, name: &str, out: &mut Vec<u8>) {
+    for line in received.get_all(name) {
+        out.extend_from_slice(line);
+        out.extend_from_slice(b", ");
     }
-    told
+}
+
+fn write_address(address: IpAddr, out: &mut Vec<u8>) {
+    match address {
+        IpAddr::V4(v4) => {
+            for (at, octet) in v4.octets().into_iter().enumerate() {
+                if at > 0 {
+                    out.push(b'.');
+                }
+                write_number(octet.into(), out);
+            }
+        }
+        IpAddr::V6(v6) => out.extend_from_slice(v6.to_string().as_bytes()),
+    }
 }

@@ -9,7 +9,7 @@
 
 use http::{StatusCode, Version};
 
-use crate::rfc::fields::{BadField, Fields};
+use crate::rfc::fields::{BadField, Fields, number};
 
 /// How large a head may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,7 +127,6 @@ impl Reader {
         // White space before the colon, and a line that begins with some, are in no name.
         let colon = memchr::memchr(b':', line).ok_or(BadHead::FieldLine)?;
         let (name, value) = line.split_at(colon);
-        let name = std::str::from_utf8(name).map_err(|_| BadHead::FieldLine)?;
         self.fields.push(name, value.get(1..).unwrap_or_default()).map_err(|bad| match bad {
             BadField::Name | BadField::Value => BadHead::FieldLine,
             BadField::Size => BadHead::TooLarge,
@@ -219,14 +218,6 @@ impl Head {
             && self.version == Version::HTTP_11
             && !options.any(|option| option.eq_ignore_ascii_case(b"close"))
     }
-}
-
-/// A length: digits alone, without a sign (RFC 9110 8.6).
-pub fn number(text: &[u8]) -> Option<u64> {
-    if !text.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 #[cfg(test)]

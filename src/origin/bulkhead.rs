@@ -118,6 +118,16 @@ impl Bulkhead {
         state.move_up(self);
     }
 
+    /// Takes a place if there is one, and nobody waits.
+    pub fn try_enter(&self) -> Option<Place> {
+        let mut state = self.state.lock();
+        let is_free = state.line.is_empty() && state.under_way < state.settings.max_requests;
+        is_free.then(|| {
+            state.under_way += 1;
+            self.place()
+        })
+    }
+
     /// Takes a place, or waits for one in the line.
     pub async fn enter(&self) -> Result<Place, Saturated> {
         self.enter_after(Duration::ZERO).await
@@ -125,6 +135,9 @@ impl Bulkhead {
 
     /// The same for a request that has `waited` elsewhere already.
     pub async fn enter_after(&self, waited: Duration) -> Result<Place, Saturated> {
+        if let Some(place) = self.try_enter() {
+            return Ok(place);
+        }
         let (number, waiting, max_wait) = {
             let mut state = self.state.lock();
             let Settings { max_requests, max_waiting, max_wait, .. } = state.settings;

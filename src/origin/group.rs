@@ -15,6 +15,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -23,6 +24,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::breaker::{Forced, Outcome, Pass};
@@ -192,24 +194,28 @@ impl Group {
     async fn request(&self, outgoing: Outgoing) -> Result<Exchange, Failure> {
         let shared = &self.inner.shared;
         self.wake();
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         // What is refused anyhow does not wait for a place first.
-        if let Some(failure) = shared.servers.lock().refuses(monotonic()) {
+        if let Some(failure) = shared.servers.lock().refuses(began.into_std()) {
             return Err(failure);
         }
         let Outgoing { head, mut body, upgrade, key, limits, tell } = outgoing;
-        let place = {
-            let _waiting = shared.counters.origin_waiting.hold();
-            if let Some(content) = body.take() {
-                let upload = shared.uploads.enter().await.map_err(Failure::Uploads)?;
-                body = Some(content.holding(upload));
+        let at_once = if body.is_none() { shared.bulkhead.try_enter() } else { None };
+        let has_waited = at_once.is_none();
+        let place = match at_once {
+            Some(place) => place,
+            None => {
+                let _waiting = shared.counters.origin_waiting.hold();
+                if let Some(content) = body.take() {
+                    let upload = shared.uploads.enter().await.map_err(Failure::Uploads)?;
+                    body = Some(content.holding(upload));
+                }
+                shared.bulkhead.enter_after(began.elapsed()).await?
             }
-            shared.bulkhead.enter_after(began.elapsed()).await?
         };
-        let looked = tokio::time::Instant::now();
-        self.looked_up().await;
-        let looked = looked.elapsed();
-        let pass = shared.servers.lock().begin(monotonic())?;
+        let looked = self.looked_up().await;
+        let now = if has_waited || !looked.is_zero() { Instant::now() } else { began };
+        let pass = shared.servers.lock().begin(now.into_std())?;
         shared.counters.origin_requests.up();
         let whole = Whole { shared: Arc::clone(shared), pass, is_judged: false, _place: place };
         let settings = &shared.settings;
@@ -226,7 +232,7 @@ impl Group {
         let mut tried = Vec::new();
         // A server's own error is better than none of ours.
         let mut earlier = None;
-        let picked = shared.servers.lock().pick(&tried, hash, monotonic());
+        let picked = shared.servers.lock().pick(&tried, hash, now.into_std());
         let mut picked = picked.map_err(|failure| shared.unresolved().unwrap_or(failure))?;
         loop {
             let mut attempt = Attempt {
@@ -243,7 +249,8 @@ impl Group {
                 Err(Failure::RequestBroken | Failure::ContentOverdue(_)) => Outcome::Unjudged,
                 Err(_) => Outcome::Failure,
             };
-            attempt.judge(outcome);
+            let answered_at = monotonic();
+            attempt.judge(outcome, answered_at);
             let again = outcome == Outcome::Failure
                 && repeatable
                 && tried.len() < settings.retries
@@ -256,10 +263,12 @@ impl Group {
                 continue;
             }
             // What would have been had of another server says nothing of all of them together.
-            let whole = match outcome {
-                Outcome::Failure if shared.has_good(&tried, picked.number) => whole.judge(Outcome::Unjudged),
-                outcome => whole.judge(outcome),
+            let outcome = match outcome {
+                Outcome::Failure if shared.has_good(&tried, picked.number) => Outcome::Unjudged,
+                outcome => outcome,
             };
+            let mut whole = whole;
+            whole.end(outcome, answered_at);
             let (answer, attempt) = match (answered, earlier) {
                 (Ok(answer), _) => (answer, attempt),
                 (Err(_), Some(earlier)) => earlier,
@@ -279,20 +288,22 @@ impl Group {
     }
 
     /// Waits until it is known where the servers are, where none is known and not all names
-    /// were looked up.
-    async fn looked_up(&self) {
+    /// were looked up. Returns how long that took; nothing where it was known.
+    async fn looked_up(&self) -> Duration {
         let shared = &self.inner.shared;
         if !shared.servers.lock().is_empty() {
-            return;
+            return Duration::ZERO;
         }
         let all = (0..shared.settings.servers.len()).map(bit).fold(0, |all, bit| all | bit);
         if *shared.looked_up.borrow() == all {
-            return;
+            return Duration::ZERO;
         }
+        let began = Instant::now();
         let mut looked_up = shared.looked_up.subscribe();
         let known = looked_up.wait_for(|known| *known == all);
         // Whoever asks after that learns that it has no servers.
         let _ = tokio::time::timeout(shared.settings.connect_timeout, known).await;
+        began.elapsed()
     }
 
     /// Opens or closes a breaker by hand, or gives it back to itself; that of one server,
@@ -473,18 +484,13 @@ struct Whole {
 }
 
 impl Whole {
-    fn judge(mut self, outcome: Outcome) -> Self {
-        self.end(outcome);
-        self
-    }
-
-    fn end(&mut self, outcome: Outcome) {
+    fn end(&mut self, outcome: Outcome, now: std::time::Instant) {
         if std::mem::replace(&mut self.is_judged, true) {
             return;
         }
         let news = {
             let mut servers = self.shared.servers.lock();
-            servers.end(self.pass, outcome, monotonic());
+            servers.end(self.pass, outcome, now);
             servers.news()
         };
         self.shared.tell(news);
@@ -493,7 +499,9 @@ impl Whole {
 
 impl Drop for Whole {
     fn drop(&mut self) {
-        self.end(Outcome::Unjudged);
+        if !self.is_judged {
+            self.end(Outcome::Unjudged, monotonic());
+        }
     }
 }
 
@@ -506,13 +514,13 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn judge(&mut self, outcome: Outcome) {
+    fn judge(&mut self, outcome: Outcome, now: std::time::Instant) {
         if std::mem::replace(&mut self.is_judged, true) {
             return;
         }
         let news = {
             let mut servers = self.shared.servers.lock();
-            servers.answered(self.number, self.pass, outcome, monotonic());
+            servers.answered(self.number, self.pass, outcome, now);
             servers.news()
         };
         self.shared.tell(news);
@@ -531,7 +539,9 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.judge(Outcome::Unjudged);
+        if !self.is_judged {
+            self.judge(Outcome::Unjudged, monotonic());
+        }
         self.shared.servers.lock().left(self.number);
     }
 }

@@ -20,7 +20,8 @@ use tokio::io::AsyncWrite;
 use super::exchange::Content;
 use crate::message::{Body, Piece, RequestHead};
 use crate::rfc::connection;
-use crate::rfc::fields::Fields;
+use crate::rfc::fields::{Fields, write_number};
+use crate::rfc::uri::is_plain;
 
 /// A request on its way out.
 pub(super) struct Sending {
@@ -71,7 +72,7 @@ impl Sending {
         write_target(&head.target, &mut before)?;
         before.extend_from_slice(b" HTTP/1.1\r\n");
         let is_framing = |name: &[u8]| name == b"content-length" || name == b"transfer-encoding";
-        if head.fields.iter().any(|(name, _)| is_framing(name.as_bytes())) {
+        if head.fields.contains("content-length") || head.fields.contains("transfer-encoding") {
             head.fields.only(|name| !is_framing(name)).write(&mut before);
         } else {
             head.fields.write(&mut before);
@@ -79,7 +80,9 @@ impl Sending {
         let content = content.map(|Content { body, length }| {
             let framing = match length {
                 Some(length) => {
-                    before.extend_from_slice(format!("content-length: {length}\r\n").as_bytes());
+                    before.extend_from_slice(b"content-length: ");
+                    write_number(length, &mut before);
+                    before.extend_from_slice(b"\r\n");
                     Framing::Length(length)
                 }
                 None => {
@@ -195,8 +198,6 @@ impl Sending {
 
 /// Writes a target in origin form, or `*`.
 fn write_target(target: &str, out: &mut Vec<u8>) -> Result<(), BadTarget> {
-    // What may stand anywhere in a target (RFC 3986 2.2, 2.3), but for the fragment's mark.
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?[]@!$&'()*+,;=%".contains(&byte);
     if target == "*" || (target.starts_with('/') && target.bytes().all(is_plain)) {
         out.extend_from_slice(target.as_bytes());
         return Ok(());

@@ -50,9 +50,10 @@ impl Hop {
         &self.name
     }
 
-    /// This node's member of `CDN-Loop` in a request under this key (RFC 8586 2).
-    pub fn member(&self, key: &CacheKey) -> String {
-        format!("{CDN_ID}{}", self.mark(key))
+    /// Writes this node's member of `CDN-Loop` in a request under this key (RFC 8586 2).
+    pub fn write_member(&self, key: &CacheKey, out: &mut Vec<u8>) {
+        out.extend_from_slice(CDN_ID.as_bytes());
+        self.write_mark(key, out);
     }
 
     /// Whether a request with these fields, under this key, would go round if it were
@@ -62,24 +63,31 @@ impl Hop {
         if passed == 0 && told.clone().next().is_none() {
             return None;
         }
-        let count = |text: &str| told.clone().map(|line| occurrences(line, text.as_bytes())).sum::<usize>();
-        if count(&self.mark(key)) > 0 {
+        let count = |text: &[u8]| told.clone().map(|line| occurrences(line, text)).sum::<usize>();
+        let mut mark = Vec::new();
+        self.write_mark(key, &mut mark);
+        if count(&mark) > 0 {
             return Some(Loop::SameTarget);
         }
-        if count(&self.id) >= MOST_VISITS {
+        if count(self.id.as_bytes()) >= MOST_VISITS {
             return Some(Loop::TooOften);
         }
         // Whoever of this name has passed the request on has left a member of its own in
         // CDN-Loop; then the rest of Via is what a client may have written. The default name
         // says nothing: there may be any number of them.
-        let others = count(CDN_ID);
+        let others = count(CDN_ID.as_bytes());
         let most = if self.name == DEFAULT_NAME || others > 0 { MOST_VISITS - 1 } else { 0 };
         (passed.saturating_sub(others) > most).then_some(Loop::Via)
     }
 
     /// The hash in a key is seeded, so nobody can read a target from it.
-    fn mark(&self, key: &CacheKey) -> String {
-        format!("{}-{:016x}", self.id, key.hash as u64)
+    fn write_mark(&self, key: &CacheKey, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.id.as_bytes());
+        out.push(b'-');
+        let digits = (key.hash as u64).to_be_bytes();
+        out.extend(
+            digits.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| HEX[usize::from(digit)]),
+        );
     }
 
     /// How many members of `Via` may be this node's: its name as it writes it, without the
@@ -97,6 +105,8 @@ impl Hop {
 /// How each member of `CDN-Loop` begins that any node writes.
 const CDN_ID: &str = "forebay;node=";
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 fn occurrences(text: &[u8], wanted: &[u8]) -> usize {
     text.windows(wanted.len().max(1)).filter(|window| *window == wanted).count()
 }
@@ -113,6 +123,12 @@ mod tests {
         Hop::new(name.to_owned(), id.to_owned())
     }
 
+    fn member(hop: &Hop, path: &str) -> String {
+        let mut member = Vec::new();
+        hop.write_member(&key(path), &mut member);
+        String::from_utf8(member).expect("text")
+    }
+
     fn told(lines: &[&str]) -> Fields {
         lines.iter().map(|line| ("CDN-Loop", *line)).collect()
     }
@@ -123,17 +139,17 @@ mod tests {
         let seen = |lines: &[&str]| own.finds_itself(&told(lines), &key("/a"));
         assert_eq!(seen(&[]), None);
         assert_eq!(seen(&["forebay", "forebay;node=x", "other.example;v=1"]), None);
-        assert_eq!(seen(&[&other.member(&key("/a"))]), None, "another node of the same name");
-        assert_eq!(seen(&[&own.member(&key("/b"))]), None, "another target");
-        assert_eq!(seen(&[&own.member(&key("/a"))]), Some(Loop::SameTarget));
-        let through_others = format!("{}, cdn.example, {}", own.member(&key("/a")), other.member(&key("/a")));
+        assert_eq!(seen(&[&member(&other, "/a")]), None, "another node of the same name");
+        assert_eq!(seen(&[&member(&own, "/b")]), None, "another target");
+        assert_eq!(seen(&[&member(&own, "/a")]), Some(Loop::SameTarget));
+        let through_others = format!("{}, cdn.example, {}", member(&own, "/a"), member(&other, "/a"));
         assert_eq!(seen(&[&through_others]), Some(Loop::SameTarget));
     }
 
     #[test]
     fn another_target_each_time_ends_as_well() {
         let own = hop("forebay", "0123456789abcdef");
-        let visits: Vec<String> = (0..8).map(|n| own.member(&key(&format!("/{n}")))).collect();
+        let visits: Vec<String> = (0..8).map(|n| member(&own, &format!("/{n}"))).collect();
         let seen = |count: usize| own.finds_itself(&told(&[&visits[..count].join(", ")]), &key("/a"));
         assert_eq!((seen(7), seen(8)), (None, Some(Loop::TooOften)));
     }
@@ -141,7 +157,7 @@ mod tests {
     #[test]
     fn nothing_malformed_hides_a_loop() {
         let own = hop("forebay", "0123456789abcdef");
-        let member = own.member(&key("/a"));
+        let member = member(&own, "/a");
         for before in ["\"", ";;;=", ", ,", "a;b=\"c", "\\", "\u{fc}", "(("] {
             let line = format!("{before}, {member}");
             assert_eq!(own.finds_itself(&told(&[&line]), &key("/a")), Some(Loop::SameTarget), "{line}");

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use http::{Method, Version};
 
 use super::site::Presentation;
-use crate::rfc::fields::Fields;
+use crate::rfc::fields::{Fields, write_number};
 use crate::rfc::{connection, host, uri};
 
 /// A request as a connection received it.
@@ -212,9 +212,13 @@ impl Presented {
         self.port == if self.scheme == "https" { 443 } else { 80 }
     }
 
-    /// The `Host` that this request asks for.
-    pub fn authority(&self) -> String {
-        if self.has_default_port() { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+    /// Writes the `Host` that this request asks for.
+    pub fn write_authority(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.host.as_bytes());
+        if !self.has_default_port() {
+            out.push(b':');
+            write_number(self.port.into(), out);
+        }
     }
 }
 

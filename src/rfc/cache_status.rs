@@ -109,15 +109,7 @@ pub(super) fn push_number(text: &mut Vec<u8>, number: i64) {
     if number < 0 {
         text.push(b'-');
     }
-    let number = number.unsigned_abs();
-    let mut divisor = 1;
-    while number / divisor >= 10 {
-        divisor *= 10;
-    }
-    while divisor > 0 {
-        text.push(b'0' + (number / divisor % 10) as u8);
-        divisor /= 10;
-    }
+    super::fields::write_number(number.unsigned_abs(), text);
 }
 
 /// A token where that is possible, else a string.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::fields::Fields;
+use super::fields::{Fields, number};
 
 /// What a `Content-Range` says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,11 +36,11 @@ impl ContentRange {
         }
         let (range, complete) = rest.split_once('/')?;
         if range == "*" {
-            return Some(ContentRange::Unsatisfied { complete: number(complete)? });
+            return Some(ContentRange::Unsatisfied { complete: number(complete.as_bytes())? });
         }
         let (first, last) = range.split_once('-')?;
-        let range = number(first)?..number(last)?.checked_add(1)?;
-        let complete = if complete == "*" { None } else { Some(number(complete)?) };
+        let range = number(first.as_bytes())?..number(last.as_bytes())?.checked_add(1)?;
+        let complete = if complete == "*" { None } else { Some(number(complete.as_bytes())?) };
         let valid = !range.is_empty() && complete.is_none_or(|complete| range.end <= complete);
         valid.then_some(ContentRange::Part { range, complete })
     }
@@ -66,14 +66,6 @@ impl fmt::Display for ContentRange {
             ContentRange::Unsatisfied { complete } => write!(out, "bytes */{complete}"),
         }
     }
-}
-
-/// Digits only, and not more than can be counted.
-fn number(text: &str) -> Option<u64> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    text.parse().ok()
 }
 
 #[cfg(test)]

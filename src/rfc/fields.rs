@@ -69,6 +69,9 @@ pub struct Fields {
     lines: Vec<Line>,
     /// How many lines the table in `bytes` has.
     packed: u32,
+    /// A bit for every name that is there, and perhaps for some that are there no more: most
+    /// names that are asked for are not, and nothing has to be looked through for them.
+    names: u32,
 }
 
 /// What the table of a compacted head takes for a line: two bytes for where its name
@@ -97,20 +100,23 @@ impl Fields {
 
     /// No fields yet, but room for `lines` of them in `bytes` bytes.
     pub fn with_capacity(lines: usize, bytes: usize) -> Self {
-        Fields { bytes: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines), packed: 0 }
+        Fields { bytes: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines), packed: 0, names: 0 }
     }
 
     /// Takes all lines out, and keeps the room that they had.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.lines.clear();
-        self.packed = 0;
+        (self.packed, self.names) = (0, 0);
     }
 
     /// Appends a line. The name is lower-cased, white space around the value is
     /// dropped; anything that would not survive being written is refused.
-    pub fn push(&mut self, name: &str, value: &[u8]) -> Result<(), BadField> {
-        let value = trim(value);
+    pub fn push(&mut self, name: impl AsRef<[u8]>, value: &[u8]) -> Result<(), BadField> {
+        self.push_line(name.as_ref(), trim(value))
+    }
+
+    fn push_line(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadField> {
         // All bytes are looked at, which is faster than to stop at the first bad one.
         if value.iter().fold(false, |bad, &b| bad | ((b < 0x20) & (b != b'\t')) | (b == 0x7f)) {
             return Err(BadField::Value);
@@ -123,7 +129,7 @@ impl Fields {
         let (name_at, name_len, value_len) = (at as u32, name.len() as u32, value.len() as u32);
         self.bytes.reserve(name.len() + value.len() + 4);
         let mut is_token = !name.is_empty();
-        self.bytes.extend(name.bytes().map(|byte| {
+        self.bytes.extend(name.iter().map(|&byte| {
             let lower = LOWER[usize::from(byte)];
             is_token &= lower != 0;
             lower
@@ -136,6 +142,7 @@ impl Fields {
         self.bytes.extend_from_slice(value);
         self.bytes.extend_from_slice(b"\r\n");
         self.lines.push(Line { name_at, name_len, value_len });
+        self.names |= bit(name);
         Ok(())
     }
 
@@ -146,8 +153,8 @@ impl Fields {
         debug_assert!(pushed.is_ok(), "own field {name} refused: {pushed:?}");
     }
 
-    /// Appends a line whose value `write` writes: visible characters, and spaces between
-    /// them alone. Returns the value.
+    /// Appends a line whose value `write` writes, which is to write what may stand in one.
+    /// Returns the value.
     pub fn add_with(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
         debug_assert!(is_token(name.as_bytes()), "own field {name}");
         self.unpack();
@@ -157,28 +164,18 @@ impl Fields {
         let value_at = self.bytes.len();
         write(&mut self.bytes);
         let value_len = self.bytes.len() - value_at;
-        debug_assert!(self.bytes[value_at..].iter().all(|byte| (0x20..0x7f).contains(byte)));
+        debug_assert!(!self.bytes[value_at..].iter().any(|byte| byte.is_ascii_control() && *byte != b'\t'));
         self.bytes.extend_from_slice(b"\r\n");
         // What is written here is short, and comes before anything could be large.
         let line = Line { name_at: name_at as u32, name_len: name.len() as u32, value_len: value_len as u32 };
         self.lines.push(line);
+        self.names |= bit(name.as_bytes());
         &self.bytes[line.value()]
     }
 
     /// Appends a line with a number.
-    pub fn add_number(&mut self, name: &str, number: u64) {
-        let mut digits = [0; 20];
-        let mut rest = number;
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.add(name, &digits[at..]);
+    pub fn add_number(&mut self, name: &'static str, number: u64) {
+        self.add_with(name, |value| write_number(number, value));
     }
 
     /// Replaces every line of this name with one.
@@ -189,6 +186,9 @@ impl Fields {
 
     /// Drops every line of this name.
     pub fn remove(&mut self, name: &str) {
+        if self.names & bit(name.as_bytes()) == 0 {
+            return;
+        }
         self.retain(|n, _| !n.eq_ignore_ascii_case(name.as_bytes()));
     }
 
@@ -202,15 +202,30 @@ impl Fields {
     /// A copy of the lines whose names `keep` holds for, with room for a few more.
     pub fn only(&self, keep: impl Fn(&[u8]) -> bool) -> Fields {
         let mut fields = Fields::with_capacity(self.len() + 8, self.bytes.len() + 256);
-        for line in self.lines().filter(|line| keep(&self.bytes[line.name()])) {
-            fields.lines.push(Line { name_at: fields.bytes.len() as u32, ..line });
-            fields.bytes.extend_from_slice(&self.bytes[line.whole()]);
-        }
+        fields.extend_from(self, keep);
         fields
     }
 
+    /// Appends those lines of others whose names `keep` holds for, as they stand there.
+    pub fn extend_from(&mut self, others: &Fields, keep: impl Fn(&[u8]) -> bool) {
+        self.unpack();
+        for line in others.lines().filter(|line| keep(&others.bytes[line.name()])) {
+            self.lines.push(Line { name_at: self.bytes.len() as u32, ..line });
+            self.bytes.extend_from_slice(&others.bytes[line.whole()]);
+            self.names |= bit(&others.bytes[line.name()]);
+        }
+    }
+
     /// The value of the first line of this name.
+    #[inline]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
+        if self.names & bit(name.as_bytes()) == 0 {
+            return None;
+        }
+        self.find(name)
+    }
+
+    fn find(&self, name: &str) -> Option<&[u8]> {
         let is_meant = |line: &Line| {
             line.name_len as usize == name.len()
                 && self.bytes[line.name()].eq_ignore_ascii_case(name.as_bytes())
@@ -226,7 +241,8 @@ impl Fields {
 
     /// The values of all lines of this name, in order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone + 'a {
-        self.lines()
+        let count = if self.names & bit(name.as_bytes()) == 0 { 0 } else { self.len() };
+        self.first_lines(count)
             .filter(move |line| line.name_len as usize == name.len())
             .filter(move |line| self.bytes[line.name()].eq_ignore_ascii_case(name.as_bytes()))
             .map(|line| &self.bytes[line.value()])
@@ -272,9 +288,13 @@ impl Fields {
     }
 
     fn lines(&self) -> impl ExactSizeIterator<Item = Line> + Clone {
+        self.first_lines(self.len())
+    }
+
+    fn first_lines(&self, count: usize) -> impl ExactSizeIterator<Item = Line> + Clone {
         let table = &self.bytes[self.bytes.len() - self.packed as usize * PACKED..];
         // One of the two is empty.
-        (0..self.len()).map(move |at| match self.lines.get(at) {
+        (0..count).map(move |at| match self.lines.get(at) {
             Some(line) => *line,
             None => Line::unpack(&table[at * PACKED..]),
         })
@@ -322,6 +342,7 @@ impl Fields {
         for line in self.lines() {
             let line_now = Line { name_at: compact.bytes.len() as u32, ..line };
             compact.bytes.extend_from_slice(&self.bytes[line.whole()]);
+            compact.names |= bit(&self.bytes[line.name()]);
             if packs {
                 table.extend_from_slice(&line_now.pack());
             } else {
@@ -359,6 +380,42 @@ impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
         }
         fields
     }
+}
+
+/// Which bit of [`Fields::names`] stands for this name, in whatever case.
+#[inline]
+fn bit(name: &[u8]) -> u32 {
+    let (Some(first), Some(last)) = (name.first(), name.last()) else { return 0 };
+    let mixed = u32::from(first | 0x20) * 5 + u32::from(last | 0x20) * 3 + name.len() as u32;
+    1 << (mixed % 32)
+}
+
+/// A number: digits alone, without a sign, and not more than can be counted (as RFC 9110 8.6
+/// wants of a length).
+pub fn number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 { None } else { number.checked_mul(10)?.checked_add(digit.into()) }
+    })
+}
+
+/// Writes a number in digits.
+pub fn write_number(number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut rest = number;
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 fn name_of(bytes: &[u8], line: Line) -> &str {

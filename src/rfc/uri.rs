@@ -165,6 +165,28 @@ fn without_dot_segments(path: &str) -> String {
     out
 }
 
+/// Whether this byte may stand anywhere in a target (RFC 3986 2.2, 2.3), but for the mark of
+/// a fragment.
+pub fn is_plain(byte: u8) -> bool {
+    PLAIN[usize::from(byte)]
+}
+
+static PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let marks = b"-._~:/?[]@!$&'()*+,;=%";
+    let mut at = 0;
+    while at < marks.len() {
+        table[marks[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -251,7 +251,9 @@ impl Server {
 
 /// The canonical form, and what it leaves out.
 fn of_request(presented: &Presented, target: &str, before: &Fields) -> Vec<Said> {
-    let url = format!("{}://{}", presented.scheme, presented.authority());
+    let mut authority = Vec::new();
+    presented.write_authority(&mut authority);
+    let url = format!("{}://{}", presented.scheme, String::from_utf8_lossy(&authority));
     let mut lines = vec![by(
         "RFC 9110 4.2.3, RFC 9112 3.3",
         format!("{} {url}{}", presented.method, presented.path_and_query),

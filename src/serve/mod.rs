@@ -379,7 +379,7 @@ impl<'a> Walk<'a> {
             self.record.place = Some(Arc::new(door.place(errand)?));
         }
         if !self.charged && !follows {
-            door.charge(self.record.client, clock::monotonic())?;
+            door.charge(self.record.client, clock::monotonic)?;
             self.charged = true;
         }
         Ok(())

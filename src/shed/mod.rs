@@ -172,8 +172,9 @@ impl Door {
     }
 
     /// Counts a miss of this client, unless it has missed too often.
-    pub fn charge(&self, client: IpAddr, now: Instant) -> Result<(), Shed> {
+    pub fn charge(&self, client: IpAddr, now: impl FnOnce() -> Instant) -> Result<(), Shed> {
         let Some(rate) = self.settings.miss_rate else { return Ok(()) };
+        let now = now();
         let allowance = Allowance { rate, burst: self.settings.miss_burst, prefixes: self.settings.prefixes };
         let mut clients = self.state.clients.lock();
         let charged = clients.take(client, allowance, now);
@@ -257,11 +258,11 @@ mod tests {
         let now = Instant::now();
         let client = IpAddr::from([192, 0, 2, 1]);
         let (door, counters) = door(Settings::default());
-        assert!((0..10_000).all(|_| door.charge(client, now).is_ok()));
+        assert!((0..10_000).all(|_| door.charge(client, || now).is_ok()));
         assert_eq!(counters.shed_clients.get(), 0);
         let limited =
             door.with(Settings { miss_rate: Some(PerSecond(1.0)), miss_burst: 2, ..Settings::default() });
-        assert_eq!((0..10).filter(|_| limited.charge(client, now).is_ok()).count(), 2);
+        assert_eq!((0..10).filter(|_| limited.charge(client, || now).is_ok()).count(), 2);
         assert_eq!((counters.shed_clients.get(), counters.shed_rate.get()), (1, 8));
     }
 }

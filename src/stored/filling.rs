@@ -180,7 +180,6 @@ impl Writer {
     /// one that keeps others waiting for `allowance` in all is cut off.
     pub async fn push(&mut self, bytes: Bytes, allowance: Duration) -> Result<(), Abandoned> {
         loop {
-            let waiting_since = Instant::now();
             let slowest = {
                 let mut state = self.shared.state.lock();
                 let Some(window) = state.window else {
@@ -209,6 +208,7 @@ impl Writer {
             let left = self.shared.state.lock().readers[slowest]
                 .as_ref()
                 .map_or(Duration::ZERO, |reader| allowance.saturating_sub(reader.held_up));
+            let waiting_since = Instant::now();
             let in_time = tokio::time::timeout(left, room).await.is_ok();
             self.shared.state.lock().blame(slowest, waiting_since.elapsed(), !in_time);
         }

@@ -12,7 +12,8 @@ use http::uri::PathAndQuery;
 use http::{Method, Uri, Version};
 
 use crate::policy::Refusal;
-use crate::rfc::fields::{BadField, Fields};
+use crate::rfc::fields::{BadField, Fields, number};
+use crate::rfc::uri::is_plain;
 
 /// How large a head may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,8 +130,7 @@ pub fn parse(head: &[u8], limits: &Limits) -> Result<Head, Refusal> {
         }
         // White space before the colon, and a line that begins with some, are in no name.
         let colon = memchr::memchr(b':', line).ok_or(Refusal::BadFieldLine)?;
-        let name = std::str::from_utf8(&line[..colon]).map_err(|_| Refusal::BadFieldLine)?;
-        fields.push(name, &line[colon + 1..]).map_err(|bad| match bad {
+        fields.push(&line[..colon], &line[colon + 1..]).map_err(|bad| match bad {
             BadField::Name | BadField::Value => Refusal::BadFieldLine,
             BadField::Size => Refusal::HeaderTooLarge,
         })?;
@@ -189,11 +189,6 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<(Method, String, Version
     Ok((method, text.to_owned(), version))
 }
 
-/// Whether this byte may stand anywhere in a target (RFC 3986 2.2, 2.3).
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~:/?[]@!$&'()*+,;=%".contains(&byte)
-}
-
 /// Whether this target with other bytes in it can be sent on to an origin.
 fn is_uri(target: &str) -> bool {
     // What stands behind a `#` goes nowhere, and is not looked at there.
@@ -239,14 +234,6 @@ fn framing(fields: &Fields, version: Version) -> Result<Framing, Refusal> {
             Some(length) => Ok(Framing::Length(length)),
         },
     }
-}
-
-/// Digits alone, without a sign.
-fn number(text: &[u8]) -> Option<u64> {
-    if !text.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn keeps(fields: &Fields, version: Version) -> bool {
