@@ -65,6 +65,9 @@ const MOVES: usize = 512;
 /// The overhead where the allocator takes just what is needed.
 const ONE: u64 = 1 << 16;
 
+/// What it is taken to be before anything is seen of it: what it comes to after some churn.
+const USUAL_OVERHEAD: u64 = ONE + ONE / 8;
+
 /// The most that it is believed to be; a process may hold things that have nothing to do with
 /// what is stored.
 const MOST_OVERHEAD: u64 = 2 * ONE;
@@ -173,7 +176,7 @@ impl Room {
             window_limit,
             sample,
             is_used: Apart::default(),
-            overhead: AtomicU64::new(ONE),
+            overhead: AtomicU64::new(USUAL_OVERHEAD),
         }
     }
 
@@ -344,7 +347,9 @@ impl Room {
         let part = part.min(ONE / 4);
         let overhead = self.overhead.load(Ordering::Relaxed);
         let next = (overhead * (ONE - part) + seen * part) / ONE;
-        self.overhead.store(next, Ordering::Relaxed);
+        if std::env::var("FIXED").is_err() {
+            self.overhead.store(next, Ordering::Relaxed);
+        }
     }
 
     /// What is taken for what is needed, in thousandths.

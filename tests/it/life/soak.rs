@@ -1,5 +1,5 @@
 //! A long run: mixed load upon a full store, in which responses come and go all the time.
-//! Its memory stays within a quarter of what it may have beyond that, and does not grow on; answers
+//! Its memory stays within a tenth of what it may have beyond that, and does not grow; answers
 //! do not become slower. No body is wrong.
 //!
 //! `cargo test --test it soak -- --ignored --nocapture` runs it for half an hour and prints a
@@ -289,8 +289,7 @@ async fn soak() {
     let full = median(second.iter().map(|window| window.stored));
     assert!(full > MEMORY * 9 / 10, "the store is full: {full}");
     let most = windows[WINDOWS / 3..].iter().map(|window| window.resident).max().unwrap_or_default();
-    // The holes of the allocator are counted, and are found out one after the other.
-    assert!(most <= idle + MEMORY * 5 / 4, "{most} bytes resident, {idle} of them when idle");
+    assert!(most <= idle + MEMORY * 11 / 10, "{most} bytes resident, {idle} of them when idle");
     let of = |windows: &[Window]| median(windows.iter().map(|window| window.resident));
     assert!(of(last) <= of(second) * 102 / 100, "it grows: from {} to {}", of(second), of(last));
     let of = |windows: &[Window]| median(windows.iter().map(|window| window.p99));
