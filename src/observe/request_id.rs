@@ -15,14 +15,12 @@ pub fn accept_or_new(told: Option<&[u8]>) -> String {
 }
 
 fn hexadecimal(number: u128) -> String {
-    const DIGITS: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let mut text = String::with_capacity(32);
-    for byte in number.to_be_bytes() {
-        text.push(DIGITS[usize::from(byte >> 4)]);
-        text.push(DIGITS[usize::from(byte & 15)]);
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; 32];
+    for (at, digit) in digits.iter_mut().enumerate() {
+        *digit = DIGITS[(number >> (124 - 4 * at)) as usize & 15];
     }
-    text
+    std::str::from_utf8(&digits).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -379,8 +379,8 @@ impl Sites {
         // Most nodes have none of one kind or another, and a hash costs something.
         let named = || if exactly.is_empty() { None } else { exactly.get(host) };
         let longest = || {
-            let mut dots = host.match_indices('.').filter(|(at, _)| *at > 0 && !below.is_empty());
-            dots.find_map(|(at, _)| below.get(&host[at..]))
+            let mut dots = host.match_indices('.').filter(|(at, _)| *at > 0);
+            if below.is_empty() { None } else { dots.find_map(|(at, _)| below.get(&host[at..])) }
         };
         sites.get(*named().or_else(longest).or(any.as_ref())?)
     }

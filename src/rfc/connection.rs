@@ -24,6 +24,9 @@ const FOR_ALL: [&str; 2] = ["cdn-loop", "via"];
 
 /// Drops them, and whatever else `Connection` names.
 pub fn strip(fields: &mut Fields) {
+    if !HOP_BY_HOP.iter().any(|name| fields.contains(name)) {
+        return;
+    }
     let is_among = |names: &[&str], name: &[u8]| names.iter().any(|other| other.as_bytes() == name);
     let named = named(fields);
     fields.retain(|name, _| {

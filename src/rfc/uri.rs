@@ -13,15 +13,22 @@ use super::host::parse_authority;
 /// The canonical form of path and query (RFC 3986 6.2.2, 6.2.3). Usually the text
 /// is canonical already, and one look over it finds nothing to do.
 pub fn canonical_path_and_query(text: &str) -> Cow<'_, str> {
+    // One look is enough for most: no dot segments, nothing that is encoded, no fragment.
+    let mut before = 0;
+    let is_plain = text.starts_with('/')
+        && text.bytes().all(|byte| {
+            let segment_of_dots = byte == b'.' && before == b'/';
+            before = byte;
+            !segment_of_dots && byte != b'%' && byte != b'#'
+        });
+    if is_plain {
+        return Cow::Borrowed(text);
+    }
     let text = text.split('#').next().unwrap_or_default();
     let (path, query) = match text.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (text, None),
     };
-    let plain = path.starts_with('/') && !path.contains("/.") && !text.contains('%');
-    if plain {
-        return Cow::Borrowed(text);
-    }
     let mut canonical = without_dot_segments(&decoded(path, true));
     if let Some(query) = query {
         canonical.push('?');
