@@ -464,14 +464,15 @@ impl<'a> Conversation<'a> {
         sending.body.complete();
         drop(sending);
         if let Some(tunnel) = tunnel {
-            self.tunnel(tunnel).await;
+            // Large, like the next one, and seldom needed.
+            Box::pin(self.tunnel(tunnel)).await;
             return After::Close;
         }
         self.end_content();
         // What follows a switch to nothing could be anything.
         let is_lost = self.is_lost || status == StatusCode::SWITCHING_PROTOCOLS;
         if self.upload.is_some() || is_lost || !keeps {
-            self.linger().await;
+            Box::pin(self.linger()).await;
             return After::Close;
         }
         After::GoesOn
