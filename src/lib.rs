@@ -72,8 +72,9 @@
 //! - **Parts are never mixed.** An incomplete response is a stored response like any other, with
 //!   [parts](stored::parts) in place of a body; they are combined only under the same strong
 //!   validator, and [answer](policy::partial) nothing but ranges that they cover.
-//! - **No client owns a fetch.** A fetch that may be shared runs in a task of its
-//!   own; its leader is its first follower. Only a pass dies with its client.
+//! - **No client owns a fetch.** A fetch that may be shared is carried on by whoever leads it,
+//!   and by a task of its own once they wait for it no more: mostly it is done by then. Only a
+//!   pass dies with its client.
 //! - **No purge is undone.** Every invalidation has a number; a fetch notes the
 //!   last one before the origin is asked, and the store tests every later one
 //!   under the key's lock before it keeps anything. A client that comes after an
@@ -120,7 +121,7 @@
 //!
 //! # Cancel safety
 //!
-//! A client's task may be dropped at any await. Fetches run in their own tasks;
+//! A client's task may be dropped at any await. A fetch that it leads goes on without it;
 //! seats in a flight, readers of a body, places among the connections and the
 //! record of a request are given up when they are dropped. No lock is held over
 //! an await.

@@ -653,6 +653,7 @@ pub fn run(
         let memory = Memory::now();
         let node = Node::start_with(config, Clock::System, Some(Box::new(reread))).await?;
         if let Some(memory) = memory {
+            node.shared.common.store.expect_holes();
             let _ = node.shared.memory.set(memory);
         }
         announce(&format!(

@@ -4,8 +4,11 @@
 //! they wait for its head. A flight lands once: with a response to share, with
 //! the news that there is nothing to share, or with a failure.
 //!
+//! A flight is carried on by its leader for as long as that waits for it, and by a task
+//! afterwards.
+//!
 //! What always holds: an entry is a lease with a deadline and not a flag; it goes
-//! with the flight's own task, however that ends, and a flight past its deadline
+//! with the flight itself, however that ends, and a flight past its deadline
 //! is replaced by the next leader. Whoever leads has looked into the store again
 //! under the entry's lock. Nobody joins a flight that began before an
 //! invalidation that it came after itself.
@@ -13,7 +16,7 @@
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::task::Context;
 use std::time::Duration;
 
@@ -52,12 +55,17 @@ pub struct FlightKey {
 
 impl Hash for FlightKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // All three are hashes already, and nobody outside knows the seed of the first.
-        state.write_u64(
-            self.key as u64 ^ self.lane.secondary.rotate_left(21) ^ self.lane.part.rotate_left(42),
-        );
+        // All three are hashes already. Clients choose what the last two are of, but not by
+        // what they are multiplied.
+        let [a, b] = *FACTORS;
+        let Lane { secondary, part } = self.lane;
+        let (secondary, part) = (secondary.wrapping_mul(a), part.wrapping_mul(b));
+        state.write_u64((self.key as u64).wrapping_add(secondary).wrapping_add(part));
     }
 }
+
+/// Odd, and others in each process.
+static FACTORS: LazyLock<[u64; 2]> = LazyLock::new(|| [fastrand::u64(..) | 1, fastrand::u64(..) | 1]);
 
 /// What is hashed is a hash already.
 #[derive(Default)]
@@ -169,10 +177,11 @@ impl<F: Future<Output = ()> + Send + 'static> Carried<F> {
 
     /// Moves it on.
     pub fn poll(&mut self, cx: &mut Context<'_>) {
-        if let Some(flight) = &mut self.0
-            && flight.as_mut().poll(cx).is_ready()
+        // One that panics is gone, and not polled once more.
+        if let Some(mut flight) = self.0.take()
+            && flight.as_mut().poll(cx).is_pending()
         {
-            self.0 = None;
+            self.0 = Some(flight);
         }
     }
 }

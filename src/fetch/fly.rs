@@ -25,6 +25,9 @@ use crate::store::{Inserted, Rival};
 use crate::stored::filling::{self, Abandoned, Filling, Writer};
 use crate::stored::{Head, StoredBody, StoredResponse};
 
+/// A longer body than this is not waited for with the head.
+const LONG: u64 = 64 * 1024;
+
 /// A response whose body is on its way.
 pub struct Flowing {
     /// Its head; the same one that will be stored.
@@ -360,6 +363,10 @@ pub(super) fn carry(
     carrying.lease.land(Landing::Flowing { response: Arc::clone(&response), shared });
 
     let rest = async move {
+        // Whoever polls this is to see first that it has landed: a fast origin has always more.
+        if length.is_none_or(|length| length > LONG) {
+            tokio::task::yield_now().await;
+        }
         let outcome = carrying.fill(body).await;
         let Carrying { fetcher, asked, mut writer, lease: _lease, keep, .. } = carrying;
         match (outcome, keep) {

@@ -1,7 +1,7 @@
 //! Getting a response from an origin: together, alone, or in the background.
 //!
-//! What always holds: a fetch that may be shared runs in a task of its own, so
-//! that no client that leaves takes it along; a response is put into the store
+//! What always holds: a fetch that may be shared goes on when the client that has begun it
+//! leaves; a response is put into the store
 //! before its flight ends, so that no second request slips through between the
 //! two; the invalidations that a response is newer than are noted before the
 //! origin is asked.

@@ -41,9 +41,11 @@ pub fn request(asked: &Asked, hop: &Hop, purpose: Purpose<'_>) -> RequestHead {
         }
         OriginHost::Fixed(host) => fields.add("host", host),
     }
-    fields.extend_from(received, |name| name == b"x-request-id");
+    if let Some(id) = received.get("x-request-id") {
+        fields.add("x-request-id", id);
+    }
     let whole = matches!(purpose, Purpose::Store | Purpose::Validate(_) | Purpose::Choose(_));
-    fields.extend_from(received, |name| !is_own(name) && !(whole && is_condition(name)));
+    fields.extend_from(received, |name| !(is_own(name) || whole && is_condition(name)));
     if let Purpose::Validate(stored) = purpose {
         for (name, value) in validator::conditional_fields(&stored.head.fields) {
             fields.add(name, value);
@@ -159,7 +161,8 @@ fn forward(fields: &mut Fields, presented: &Presented, rules: &Rules) {
 
 /// Writes what others on the way have said so far, ready to be appended to.
 fn write_said(received: &Fields, name: &str, out: &mut Vec<u8>) {
-    for line in received.get_all(name) {
+    // Nobody sends empty members (RFC 9110 5.6.1.1).
+    for line in received.get_all(name).filter(|line| !line.is_empty()) {
         out.extend_from_slice(line);
         out.extend_from_slice(b", ");
     }

@@ -120,12 +120,7 @@ impl Bulkhead {
 
     /// Takes a place if there is one, and nobody waits.
     pub fn try_enter(&self) -> Option<Place> {
-        let mut state = self.state.lock();
-        let is_free = state.line.is_empty() && state.under_way < state.settings.max_requests;
-        is_free.then(|| {
-            state.under_way += 1;
-            self.place()
-        })
+        self.state.lock().take().then(|| self.place())
     }
 
     /// Takes a place, or waits for one in the line.
@@ -135,17 +130,13 @@ impl Bulkhead {
 
     /// The same for a request that has `waited` elsewhere already.
     pub async fn enter_after(&self, waited: Duration) -> Result<Place, Saturated> {
-        if let Some(place) = self.try_enter() {
-            return Ok(place);
-        }
         let (number, waiting, max_wait) = {
             let mut state = self.state.lock();
-            let Settings { max_requests, max_waiting, max_wait, .. } = state.settings;
-            let max_wait = max_wait.saturating_sub(waited);
-            if state.line.is_empty() && state.under_way < max_requests {
-                state.under_way += 1;
+            if state.take() {
                 return Ok(self.place());
             }
+            let Settings { max_waiting, max_wait, .. } = state.settings;
+            let max_wait = max_wait.saturating_sub(waited);
             if state.line.len() >= max_waiting || max_wait.is_zero() {
                 return Err(Saturated::Full { under_way: state.under_way, waiting: state.line.len() });
             }
@@ -179,6 +170,13 @@ impl Bulkhead {
 }
 
 impl State {
+    /// Takes a place if there is one, and nobody waits.
+    fn take(&mut self) -> bool {
+        let is_free = self.line.is_empty() && self.under_way < self.settings.max_requests;
+        self.under_way += usize::from(is_free);
+        is_free
+    }
+
     /// Gives free places to those who wait.
     fn move_up(&mut self, bulkhead: &Bulkhead) {
         while self.under_way < self.settings.max_requests

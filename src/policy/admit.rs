@@ -250,6 +250,7 @@ fn head(
     let directives = &said.directives;
     let lifetime = lifetime(status, said.fields(&fields), directives, &heuristic, moments.received);
     let initial_age = age::initial_age(&fields, moments.requested, moments.received);
+    let initial_age = u32::try_from(initial_age).unwrap_or(u32::MAX);
     fields.remove("age");
     fields.compact();
     Head {

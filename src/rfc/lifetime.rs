@@ -25,8 +25,8 @@ pub enum Source {
 /// How long a response is fresh, counted from age zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lifetime {
-    /// Seconds.
-    pub seconds: u64,
+    /// Seconds, as many as can be counted at most (RFC 9111 1.2.2).
+    pub seconds: u32,
     /// Where they come from.
     pub source: Source,
 }
@@ -41,6 +41,10 @@ pub struct Heuristic {
 }
 
 impl Lifetime {
+    fn new(seconds: u64, source: Source) -> Self {
+        Lifetime { seconds: u32::try_from(seconds).unwrap_or(u32::MAX), source }
+    }
+
     /// Whether the response itself says it.
     pub fn is_explicit(&self) -> bool {
         !matches!(self.source, Source::Heuristic | Source::None)
@@ -56,23 +60,23 @@ pub fn lifetime(
     received: Wall,
 ) -> Lifetime {
     if let Some(seconds) = directives.s_maxage {
-        return Lifetime { seconds, source: Source::SMaxage };
+        return Lifetime::new(seconds, Source::SMaxage);
     }
     if let Some(seconds) = directives.max_age {
-        return Lifetime { seconds, source: Source::MaxAge };
+        return Lifetime::new(seconds, Source::MaxAge);
     }
     let date = fields.get("date").and_then(|text| date::parse(text, received)).unwrap_or(received.secs());
     if let Some(seconds) = until_expiry(fields, date, received) {
-        return Lifetime { seconds, source: Source::Expires };
+        return Lifetime::new(seconds, Source::Expires);
     }
     let modified = fields.get("last-modified").and_then(|text| date::parse(text, received));
     match modified {
         Some(modified) if is_heuristically_cacheable(status) || directives.public => {
             let age = date.saturating_sub(modified).min(MOST_SECONDS * 16);
             let seconds = (age * u64::from(heuristic.percent) / 100).min(heuristic.max_seconds);
-            Lifetime { seconds, source: Source::Heuristic }
+            Lifetime::new(seconds, Source::Heuristic)
         }
-        _ => Lifetime { seconds: 0, source: Source::None },
+        _ => Lifetime::new(0, Source::None),
     }
 }
 

@@ -36,7 +36,8 @@ pub fn names(fields: &Fields) -> VaryNames {
 /// name is followed by its normalised value, or by the mark of its absence.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct SecondaryKey {
-    bytes: Box<[u8]>,
+    #[expect(clippy::box_collection, reason = "most have none, and a word for it")]
+    bytes: Option<Box<Vec<u8>>>,
 }
 
 /// Ends a name, a value or an absence. None of them can be part of a field.
@@ -59,7 +60,8 @@ impl SecondaryKey {
                 }
             }
         }
-        SecondaryKey { bytes: bytes.into() }
+        bytes.shrink_to_fit();
+        SecondaryKey { bytes: (!bytes.is_empty()).then(|| Box::new(bytes)) }
     }
 
     /// Whether a request selects the response that this is the key of.
@@ -77,22 +79,17 @@ impl SecondaryKey {
 
     /// Whether nothing is nominated.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.is_none()
     }
 
     /// The key as bytes, for hashing.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Heap bytes held.
-    pub fn heap_bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.as_deref().map_or(&[], Vec::as_slice)
     }
 
     /// The nominated names, each with its value unless it was absent.
     pub fn entries(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
-        let mut rest = &*self.bytes;
+        let mut rest = self.as_bytes();
         std::iter::from_fn(move || {
             let end = rest.iter().position(|&b| b == NAME_END)?;
             // Names are lower-cased text; nothing else is ever put in here.

@@ -115,7 +115,7 @@ pub(super) fn deliver(mut walk: Walk<'_>, source: Source<'_>, answer: Answer) ->
         fields.add(READ, told(read, !first_hand));
     }
     let trailers = match &source {
-        Source::Stored(response) => response.trailers.as_deref().cloned(),
+        Source::Stored(response) => response.trailers().cloned(),
         Source::Flowing(..) => None,
     };
     let content = match (part, source) {

@@ -485,6 +485,11 @@ impl Store {
         self.counters.bans.set(self.patterns.len() as u64);
     }
 
+    /// Somebody will tell what [it takes](Store::takes).
+    pub fn expect_holes(&self) {
+        self.room.expect_holes();
+    }
+
     /// Notes how many bytes the process takes for what is stored, holes included.
     pub fn takes(&self, bytes: u64) {
         self.room.takes(bytes);

@@ -176,7 +176,7 @@ impl Room {
             window_limit,
             sample,
             is_used: Apart::default(),
-            overhead: AtomicU64::new(USUAL_OVERHEAD),
+            overhead: AtomicU64::new(ONE),
         }
     }
 
@@ -331,6 +331,12 @@ impl Room {
         self.table.shrink();
     }
 
+    /// What is taken for what is stored will be [told](Room::takes); until then it is believed
+    /// to be what is usual.
+    pub fn expect_holes(&self) {
+        self.overhead.store(USUAL_OVERHEAD, Ordering::Relaxed);
+    }
+
     /// Notes that so many bytes are taken for all that is stored. What comes from now on
     /// weighs accordingly; by how much sooner, the more has come since the last time.
     pub fn takes(&self, bytes: u64) {
@@ -347,9 +353,7 @@ impl Room {
         let part = part.min(ONE / 4);
         let overhead = self.overhead.load(Ordering::Relaxed);
         let next = (overhead * (ONE - part) + seen * part) / ONE;
-        if std::env::var("FIXED").is_err() {
-            self.overhead.store(next, Ordering::Relaxed);
-        }
+        self.overhead.store(next, Ordering::Relaxed);
     }
 
     /// What is taken for what is needed, in thousandths.
@@ -364,7 +368,8 @@ impl Room {
 
     /// The heaviest that there is room for, in bytes.
     pub fn largest(&self) -> u64 {
-        self.main_limit.saturating_sub(u64::from(ENTRY)).min(u64::from(u32::MAX - ENTRY)) * UNIT
+        let most = self.main_limit.saturating_sub(u64::from(ENTRY)).min(u64::from(u32::MAX - ENTRY)) * UNIT;
+        most.saturating_mul(ONE) / self.overhead.load(Ordering::Relaxed)
     }
 
     /// Bytes that all that is stored takes.

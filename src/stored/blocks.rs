@@ -12,9 +12,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::Mutex;
-use rustix::mm::{Advice, madvise};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 use rustix::param::page_size;
 
 /// The sizes that there are, the largest first.
@@ -43,42 +43,51 @@ struct Shelf {
 /// Those that nobody has.
 struct Free {
     /// With memory.
-    spare: Vec<BytesMut>,
+    spare: Vec<Memory>,
     /// Without.
-    cold: Vec<BytesMut>,
+    cold: Vec<Memory>,
     /// What is left of the last region.
-    rest: Option<BytesMut>,
+    rest: Memory,
 }
+
+/// A piece of a region. Regions are never given back, as there is something in use of nearly
+/// each of them.
+type Memory = &'static mut [u8];
 
 /// A full block.
 struct Block {
-    bytes: BytesMut,
+    bytes: Memory,
     shelf: &'static Shelf,
 }
 
 impl Shelf {
     const fn new() -> Self {
-        Shelf {
-            free: Mutex::new(Free { spare: Vec::new(), cold: Vec::new(), rest: None }),
-            used: AtomicUsize::new(0),
-        }
+        let free = Free { spare: Vec::new(), cold: Vec::new(), rest: &mut [] };
+        Shelf { free: Mutex::new(free), used: AtomicUsize::new(0) }
     }
 
-    /// A block of this size, which is that of the shelf; something stands in it.
-    fn take(&self, size: usize) -> BytesMut {
-        self.used.fetch_add(1, Ordering::Relaxed);
+    /// A block of this size, which is that of the shelf; something stands in it. None where the
+    /// system has no more addresses.
+    fn take(&self, size: usize) -> Option<Memory> {
         let mut free = self.free.lock();
         let known = free.spare.pop().or_else(|| free.cold.pop());
-        known.unwrap_or_else(|| {
-            let mut rest = free.rest.take().filter(|rest| rest.len() >= size).unwrap_or_else(region);
-            let block = rest.split_to(size);
-            free.rest = Some(rest);
-            block
-        })
+        let block = match known {
+            Some(block) => block,
+            None => {
+                if free.rest.len() < size {
+                    free.rest = region()?;
+                }
+                let (block, rest) = std::mem::take(&mut free.rest).split_at_mut(size);
+                free.rest = rest;
+                block
+            }
+        };
+        self.used.fetch_add(1, Ordering::Relaxed);
+        Some(block)
     }
 
     /// Gives one back.
-    fn give(&self, mut block: BytesMut) {
+    fn give(&self, block: Memory) {
         let used = self.used.fetch_sub(1, Ordering::Relaxed);
         let most = (used / SPARE).max(LEAST_SPARE / block.len().max(1));
         let mut free = self.free.lock();
@@ -88,40 +97,38 @@ impl Shelf {
         // There were more in use once: one of these goes as well.
         let another = if free.spare.len() > most { free.spare.pop() } else { None };
         drop(free);
-        cool(&mut block);
-        let another = another.map(|mut another| {
-            cool(&mut another);
-            another
-        });
-        self.free.lock().cold.extend(std::iter::once(block).chain(another));
+        for block in std::iter::once(block).chain(another) {
+            let is_cold = cool(block);
+            let mut free = self.free.lock();
+            // One whose memory the system does not take is as good as any.
+            if is_cold { free.cold.push(block) } else { free.spare.push(block) }
+        }
     }
 }
 
-/// Addresses for some blocks, whole pages of the system.
-fn region() -> BytesMut {
-    let page = page_size();
-    let mut region = BytesMut::zeroed(REGION + page);
-    let unaligned = region.as_ptr().align_offset(page).min(page);
-    drop(region.split_to(unaligned));
-    region.truncate(REGION);
-    region
+/// Addresses for some blocks, which have memory once they are written.
+fn region() -> Option<Memory> {
+    // SAFETY: a new mapping of private memory lies apart from everything else, begins at a page,
+    // reads as zeros, and is never unmapped; nobody but the caller knows of it.
+    unsafe {
+        let flags = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+        let begin = mmap_anonymous(std::ptr::null_mut(), REGION, flags.0, flags.1).ok()?;
+        Some(std::slice::from_raw_parts_mut(begin.cast(), REGION))
+    }
 }
 
-/// Lets the system have the memory behind a block, which reads as zeros afterwards.
-fn cool(block: &mut [u8]) {
-    let page = page_size();
-    let whole_pages = block.as_ptr().align_offset(page) == 0 && block.len().is_multiple_of(page);
-    if whole_pages {
-        // SAFETY: these are whole pages, so nothing else lies on them; nobody else refers to
-        // them, as the block is borrowed exclusively; and whatever the system puts in their
-        // place are initialised bytes. A refusal changes nothing.
-        let _ = unsafe { madvise(block.as_mut_ptr().cast(), block.len(), Advice::LinuxDontNeed) };
-    }
+/// Lets the system have the memory behind a block, which reads as zeros afterwards. Says whether
+/// it did.
+fn cool(block: &mut [u8]) -> bool {
+    // SAFETY: blocks are whole pages of private mappings of their own, as `filled` sees to, so
+    // nothing else lies on them; nobody else refers to this one, as it is borrowed exclusively;
+    // and zeros are what may stand there.
+    unsafe { madvise(block.as_mut_ptr().cast(), block.len(), Advice::LinuxDontNeed).is_ok() }
 }
 
 impl AsRef<[u8]> for Block {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self.bytes
     }
 }
 
@@ -134,13 +141,16 @@ impl Drop for Block {
 /// A block of one of [`SIZES`], filled by `fill`, which writes all of it; any other number of
 /// bytes is allocated.
 pub fn filled(size: usize, fill: impl FnOnce(&mut [u8])) -> Bytes {
-    let Some(shelf) = SIZES.iter().position(|of| *of == size).and_then(|at| SHELVES.get(at)) else {
+    // Where pages are larger than that a block is none of its own.
+    let place = SIZES.iter().position(|of| *of == size && size.is_multiple_of(page_size()));
+    let shelf = place.and_then(|at| SHELVES.get(at));
+    let Some((shelf, bytes)) = shelf.and_then(|shelf| Some((shelf, shelf.take(size)?))) else {
         let mut bytes = vec![0; size];
         fill(&mut bytes);
         return Bytes::from(bytes);
     };
-    let mut block = Block { bytes: shelf.take(size), shelf };
-    fill(&mut block.bytes);
+    let block = Block { bytes, shelf };
+    fill(block.bytes);
     Bytes::from_owner(block)
 }
 
@@ -174,25 +184,24 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_has_takes_no_memory_and_comes_again() {
+    fn what_nobody_has_has_no_memory_and_comes_again() {
         let size = SIZES[2];
-        let shelf = &SHELVES[2];
-        // Nobody else has blocks of this size here, for long.
+        let free = &SHELVES[2].free;
+        // Nobody else has so many of this size here.
         let all: Vec<Bytes> = (0..2000).map(|_| filled(size, |bytes| bytes.fill(7))).collect();
-        let resident = || {
-            let status = std::fs::read_to_string("/proc/self/statm").expect("Linux tells");
-            let pages: usize =
-                status.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
-            pages * page_size()
-        };
-        let before = resident();
         drop(all);
-        let after = resident();
-        assert!(after + 20 * 1024 * 1024 < before, "{before} before, {after} after");
-        let cold = shelf.free.lock().cold.len();
-        assert!(cold > 1500, "{cold}");
-        let again: Vec<Bytes> = (0..1000).map(|_| filled(size, |bytes| bytes.fill(8))).collect();
-        assert!(again.iter().all(|block| block.iter().all(|byte| *byte == 8)));
-        assert!(shelf.free.lock().cold.len() < cold);
+        assert!(free.lock().cold.len() > 1500);
+        let mut empty = 0;
+        let again: Vec<Bytes> = (0..2000)
+            .map(|_| {
+                filled(size, |bytes| {
+                    // What the system has had is empty.
+                    empty += usize::from(bytes.iter().all(|byte| *byte == 0));
+                    bytes.fill(8);
+                })
+            })
+            .collect();
+        assert!((1500..2000).contains(&empty), "{empty} were empty");
+        assert!(again.iter().all(|block| block.iter().all(|byte| *byte == 8)), "no two are one");
     }
 }

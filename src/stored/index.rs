@@ -45,7 +45,8 @@ pub struct Place {
     number: u32,
     /// In bytes.
     cost: u32,
-    names: Box<[u32]>,
+    #[expect(clippy::box_collection, reason = "most have none, and a word for it")]
+    names: Option<Box<Vec<u32>>>,
 }
 
 /// Where a response comes from.
@@ -186,7 +187,12 @@ impl Index {
                 inner.named.give_up(id);
             }
         }
-        Place { chunk, number, cost: u32::try_from(cost).unwrap_or(u32::MAX), names: own.into() }
+        Place {
+            chunk,
+            number,
+            cost: u32::try_from(cost).unwrap_or(u32::MAX),
+            names: (!own.is_empty()).then(|| Box::new(own)),
+        }
     }
 
     /// Marks all responses that are meant and were asked for before the invalidation
@@ -248,7 +254,7 @@ impl Index {
     fn give_up(&self, place: &Place) {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
-        for &id in &place.names {
+        for &id in place.names.iter().flat_map(|names| names.iter()) {
             inner.members[id as usize].remove(place.number);
             inner.named.give_up(id);
         }

@@ -3,6 +3,7 @@
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+use super::body::allocated;
 use super::key::SEED;
 
 /// The first byte of a tag, as names are kept.
@@ -12,14 +13,15 @@ const GROUP: u8 = b'g';
 /// Stands between names, and between the parts of a name; no field value has it.
 const END: u8 = b'\n';
 
-/// The names of a response, in one allocation or in none.
+/// The names of a response. Most have none, and hold a word for them.
 ///
 /// What always holds: each name is a kind and a text without line ends, and none
 /// is empty.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Names {
     /// Kind, text and end of each.
-    joined: Vec<u8>,
+    #[expect(clippy::box_collection, reason = "most have none, and a word for it")]
+    joined: Option<Box<Vec<u8>>>,
 }
 
 /// A name or anything else that an invalidation goes by exactly, as a number.
@@ -41,24 +43,27 @@ impl Names {
         if text.is_empty() || text.contains(&END) {
             return;
         }
-        self.joined.push(kind);
-        self.joined.extend_from_slice(text);
-        self.joined.push(END);
+        let joined = self.joined.get_or_insert_default();
+        joined.push(kind);
+        joined.extend_from_slice(text);
+        joined.push(END);
     }
 
     /// Gives back what was allocated too much.
     pub fn compact(&mut self) {
-        self.joined.shrink_to_fit();
+        if let Some(joined) = &mut self.joined {
+            joined.shrink_to_fit();
+        }
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.joined.is_empty()
+        self.joined.is_none()
     }
 
     /// Bytes of all names together.
     pub fn len(&self) -> usize {
-        self.joined.len()
+        self.joined().len()
     }
 
     /// The tags, in order.
@@ -73,7 +78,11 @@ impl Names {
 
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
         // The last end has nothing behind it.
-        self.joined.split(|&byte| byte == END).filter(|name| !name.is_empty())
+        self.joined().split(|&byte| byte == END).filter(|name| !name.is_empty())
+    }
+
+    fn joined(&self) -> &[u8] {
+        self.joined.as_deref().map_or(&[], Vec::as_slice)
     }
 
     /// The names as the index has them: groups belong to their origin (RFC 9875
@@ -97,7 +106,9 @@ impl Names {
 
     /// Heap bytes held.
     pub fn heap_bytes(&self) -> usize {
-        self.joined.capacity()
+        self.joined
+            .as_ref()
+            .map_or(0, |joined| allocated(size_of::<Vec<u8>>()) + allocated(joined.capacity()))
     }
 }
 

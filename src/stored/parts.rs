@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::body::{Read, allocated};
+use super::response::Extra;
 use super::{Head, StoredBody, StoredResponse};
 use crate::rfc::spans;
 
@@ -135,10 +136,10 @@ impl Parts {
         Read::of(spans.collect())
     }
 
-    /// Heap bytes held.
+    /// Heap bytes held, its own aside.
     pub fn heap_bytes(&self) -> usize {
         let bodies: usize = self.parts.iter().map(|part| part.body.heap_bytes()).sum();
-        allocated(size_of::<Self>()) + allocated(self.parts.capacity() * size_of::<Part>()) + bodies
+        allocated(self.parts.capacity() * size_of::<Part>()) + bodies
     }
 }
 
@@ -150,7 +151,7 @@ impl StoredResponse {
             None => {
                 parts.parts.shrink_to_fit();
                 let mut response = StoredResponse::new(head, StoredBody::default(), None);
-                response.parts = Some(Box::new(parts));
+                response.extra = Some(Box::new(Extra { trailers: None, parts: Some(parts) }));
                 response
             }
         }
@@ -158,19 +159,19 @@ impl StoredResponse {
 
     /// The same content under another head.
     pub fn with_head(&self, head: Arc<Head>) -> Self {
-        let mut response = StoredResponse::new(head, self.body.clone(), self.trailers.as_deref().cloned());
-        response.parts = self.parts.clone();
+        let mut response = StoredResponse::new(head, self.body.clone(), None);
+        response.extra = self.extra.clone();
         response
     }
 
     /// What there is of the content; none where all of it is.
     pub fn parts(&self) -> Option<&Parts> {
-        self.parts.as_deref()
+        self.extra.as_ref().and_then(|extra| extra.parts.as_ref())
     }
 
     /// Whether all of the content is there.
     pub fn is_complete(&self) -> bool {
-        self.parts.is_none()
+        self.parts().is_none()
     }
 
     /// The length of the whole content, be it all there or not.

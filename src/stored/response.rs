@@ -36,7 +36,7 @@ pub struct Head {
     /// When the head arrived.
     pub received: Wall,
     /// Age on arrival, in seconds (RFC 9111 4.2.3).
-    pub initial_age: u64,
+    pub initial_age: u32,
     /// How long it is fresh, counted from age zero.
     pub lifetime: Lifetime,
     /// What the origin says of use when stale.
@@ -60,10 +60,8 @@ pub struct StoredResponse {
     pub head: Head,
     /// The complete content; nothing where there are [parts](StoredResponse::parts) of it.
     pub body: StoredBody,
-    /// The trailer section, if there was one.
-    pub trailers: Option<Box<Fields>>,
-    /// What there is of the content, where that is not all of it.
-    pub(super) parts: Option<Box<Parts>>,
+    /// What few have.
+    pub(super) extra: Option<Box<Extra>>,
     /// Its place in the index, with the word that says whether it is still valid;
     /// none as long as it is not stored.
     place: Option<Place>,
@@ -79,10 +77,27 @@ pub struct StoredResponse {
     last_used: AtomicU32,
 }
 
+/// What few responses have.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Extra {
+    /// The trailer section, if there was one.
+    pub trailers: Option<Fields>,
+    /// What there is of the content, where that is not all of it.
+    pub parts: Option<Parts>,
+}
+
+impl Extra {
+    fn heap_bytes(&self) -> usize {
+        let trailers = self.trailers.as_ref().map_or(0, |fields| allocated(fields.heap_bytes()));
+        let parts = self.parts.as_ref().map_or(0, Parts::heap_bytes);
+        allocated(size_of::<Self>()) + trailers + parts
+    }
+}
+
 impl Head {
     /// Current age in milliseconds (RFC 9111 4.2.3).
     pub fn age_millis(&self, now: Wall) -> u64 {
-        age::current_age_millis(self.initial_age, self.received, now)
+        age::current_age_millis(self.initial_age.into(), self.received, now)
     }
 
     /// Current age in whole seconds, as the `Age` field has it.
@@ -92,12 +107,12 @@ impl Head {
 
     /// When the origin has made it or confirmed it, as far as is known from its `Date` and `Age`.
     pub fn generated(&self) -> Wall {
-        Wall::from_millis(self.received.millis().saturating_sub(self.initial_age.saturating_mul(1000)))
+        Wall::from_millis(self.received.millis().saturating_sub(u64::from(self.initial_age) * 1000))
     }
 
     /// Milliseconds of freshness left; negative by how long it has been stale.
     pub fn freshness_left_millis(&self, now: Wall) -> i64 {
-        let lifetime = i64::try_from(self.lifetime.seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
+        let lifetime = i64::from(self.lifetime.seconds) * 1000;
         let age = i64::try_from(self.age_millis(now)).unwrap_or(i64::MAX);
         lifetime.saturating_sub(age)
     }
@@ -117,8 +132,7 @@ impl StoredResponse {
         StoredResponse {
             head: Arc::unwrap_or_clone(head),
             body,
-            trailers: trailers.map(Box::new),
-            parts: None,
+            extra: trailers.map(|trailers| Box::new(Extra { trailers: Some(trailers), parts: None })),
             place: None,
             tested: AtomicU64::new(0),
             refresh_not_before: AtomicU64::new(0),
@@ -126,6 +140,11 @@ impl StoredResponse {
             refresh_failures: AtomicU32::new(0),
             last_used,
         }
+    }
+
+    /// The trailer section, if there was one.
+    pub fn trailers(&self) -> Option<&Fields> {
+        self.extra.as_ref().and_then(|extra| extra.trailers.as_ref())
     }
 
     /// For how long it has been stale, by age or by a soft purge; `None` while it
@@ -250,20 +269,34 @@ impl StoredResponse {
 
     /// Heap bytes that it holds, its own allocation included.
     pub fn heap_bytes(&self) -> usize {
-        let trailers =
-            self.trailers.as_ref().map_or(0, |fields| fields.heap_bytes() + allocated(size_of::<Fields>()));
         allocated(16 + size_of::<Self>())
             + allocated(self.head.fields.heap_bytes())
-            + allocated(self.head.secondary.heap_bytes())
+            + of_vec(self.head.secondary.as_bytes().len())
             + self.body.heap_bytes()
-            + allocated(self.head.names.heap_bytes())
-            + self.parts.as_ref().map_or(0, |parts| parts.heap_bytes())
+            + self.head.names.heap_bytes()
             + self.place.as_ref().map_or(0, Place::heap_bytes)
-            + trailers
+            + self.extra.as_ref().map_or(0, |extra| extra.heap_bytes())
     }
+}
+
+/// What a boxed vector of so many bytes takes, which is not there where it would be empty.
+fn of_vec(bytes: usize) -> usize {
+    if bytes == 0 { 0 } else { allocated(size_of::<Vec<u8>>()) + allocated(bytes) }
 }
 
 /// Seconds of wall time, for as long as 32 bits last.
 fn seconds(now: Wall) -> u32 {
     u32::try_from(now.secs()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stored::Variants;
+
+    #[test]
+    fn a_response_and_its_key_fit_the_sizes_that_the_allocator_has() {
+        let (response, variants) = (16 + size_of::<StoredResponse>(), 16 + size_of::<Variants>());
+        assert!(response <= 256 && variants <= 64, "{response} and {variants} bytes");
+    }
 }

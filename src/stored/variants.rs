@@ -30,8 +30,8 @@ pub enum Responses {
     None,
     /// A single one.
     One(Arc<StoredResponse>),
-    /// Several, or what remains of several.
-    Many(Box<[Arc<StoredResponse>]>),
+    /// Several, a word here: nearly all keys have one.
+    Many(Box<Vec<Arc<StoredResponse>>>),
 }
 
 impl std::ops::Deref for Responses {
@@ -50,7 +50,7 @@ impl From<Vec<Arc<StoredResponse>>> for Responses {
     fn from(mut all: Vec<Arc<StoredResponse>>) -> Self {
         match all.len() {
             0 | 1 => all.pop().map_or(Responses::None, Responses::One),
-            _ => Responses::Many(all.into()),
+            _ => Responses::Many(Box::new(all)),
         }
     }
 }
@@ -69,7 +69,10 @@ impl Responses {
     /// Heap bytes held, the responses themselves aside.
     fn heap_bytes(&self) -> usize {
         match self {
-            Responses::Many(many) => allocated(many.len() * size_of::<Arc<StoredResponse>>()),
+            Responses::Many(many) => {
+                allocated(size_of_val(&**many))
+                    + allocated(many.capacity() * size_of::<Arc<StoredResponse>>())
+            }
             Responses::None | Responses::One(_) => 0,
         }
     }

@@ -216,7 +216,7 @@ impl Deciding<'_> {
             parts: parts.take(MOST_SHOWN).map(|span| format!("{}-{}", span.start, span.end - 1)).collect(),
             varies_on: vary.collect(),
             age_s: head.age(self.now),
-            lifetime_s: head.lifetime.seconds,
+            lifetime_s: head.lifetime.seconds.into(),
             lifetime_from: match head.lifetime.source {
                 Source::SMaxage => "s-maxage",
                 Source::MaxAge => "max-age",
@@ -393,10 +393,11 @@ fn of_vary(variant: &Variant) -> Vec<Said> {
 /// Its age, its lifetime, and what that comes to.
 fn of_age(response: &StoredResponse, variant: &Variant) -> Vec<Said> {
     let head = &response.head;
-    let here = variant.age_s.saturating_sub(head.initial_age);
-    let age = match head.initial_age {
+    let initial = u64::from(head.initial_age);
+    let here = variant.age_s.saturating_sub(initial);
+    let age = match initial {
         0 => format!("age {}", span(variant.age_s)),
-        initial => format!("age {}: {} on arrival, {} here", span(variant.age_s), span(initial), span(here)),
+        _ => format!("age {}: {} on arrival, {} here", span(variant.age_s), span(initial), span(here)),
     };
     let date = variant.date.as_ref().map_or(String::new(), |date| format!(" (Date: {date})"));
     let lifetime = span(variant.lifetime_s);

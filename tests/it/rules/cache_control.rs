@@ -150,7 +150,11 @@ fn how_long_a_response_is_fresh() {
         let directives = ResponseDirectives::read(&response);
         let status = StatusCode::from_u16(status).expect("a status");
         let lifetime = lifetime(status, &response, &directives, &heuristic, NOW);
-        assert_eq!((lifetime.seconds, lifetime.source), (seconds, source), "{sentence} ({section}): {text}");
+        assert_eq!(
+            (u64::from(lifetime.seconds), lifetime.source),
+            (seconds, source),
+            "{sentence} ({section}): {text}"
+        );
     }
 }
 
