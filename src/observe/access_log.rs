@@ -16,6 +16,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Thread;
 use std::time::Duration;
 
 use http::{Method, Version};
@@ -105,12 +106,14 @@ pub struct Entry {
 /// The log; cheap to clone.
 #[derive(Clone)]
 pub struct AccessLog {
-    open: Option<Open>,
+    open: Option<Arc<Open>>,
 }
 
-#[derive(Clone)]
 struct Open {
     queue: Sender<Message>,
+    /// Where so little room is left the thread does not wait for more.
+    half: usize,
+    writer: Thread,
     reopen: Arc<AtomicBool>,
     counters: Arc<Counters>,
 }
@@ -125,6 +128,9 @@ enum Message {
 
 /// Bytes that are gathered before they are written while more entries wait.
 const BATCH: usize = 64 * 1024;
+/// How long more entries are waited for before the first one is written. To wake a thread for each
+/// of them costs the request more than all else that it does.
+const GATHER: Duration = Duration::from_millis(20);
 /// How long [`AccessLog::flush`] waits at most: a reader who has stopped reading
 /// does not keep a node from ending.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
@@ -151,8 +157,10 @@ impl AccessLog {
             reopen: Arc::clone(&reopen),
             counters: Arc::clone(&counters),
         };
-        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(entries))?;
-        Ok(AccessLog { open: Some(Open { queue, reopen, counters }) })
+        let name = "access-log".to_owned();
+        let thread = std::thread::Builder::new().name(name).spawn(move || writer.run(entries))?;
+        let (half, writer) = (settings.queue / 2, thread.thread().clone());
+        Ok(AccessLog { open: Some(Arc::new(Open { queue, half, writer, reopen, counters })) })
     }
 
     /// Whether entries are worth making.
@@ -166,6 +174,9 @@ impl AccessLog {
         if open.queue.try_send(Message::Entry(Box::new(entry))).is_err() {
             open.counters.access_log_dropped.up();
         }
+        if open.queue.capacity() <= open.half {
+            open.writer.unpark();
+        }
     }
 
     /// Begins a new file: the old one has been moved away.
@@ -174,6 +185,7 @@ impl AccessLog {
         open.reopen.store(true, Ordering::Release);
         // Where the queue is full the thread is at work and will see the mark.
         let _ = open.queue.try_send(Message::Wake);
+        open.writer.unpark();
     }
 
     /// Returns when everything recorded so far has been written, or after five
@@ -183,6 +195,7 @@ impl AccessLog {
         let (done, flushed) = oneshot::channel();
         let written = async {
             if open.queue.send(Message::Flush(done)).await.is_ok() {
+                open.writer.unpark();
                 // An error means that the thread has ended, and nothing is left to wait for.
                 let _ = flushed.await;
             }
@@ -216,29 +229,35 @@ struct Writer {
 impl Writer {
     /// Writes until nobody is left who could record.
     fn run(mut self, mut entries: Receiver<Message>) {
-        while let Some(mut message) = entries.blocking_recv() {
-            loop {
-                match message {
-                    Message::Entry(entry) => {
-                        push_line(&mut self.gathered, &entry, self.format);
-                        self.lines += 1;
-                    }
-                    Message::Flush(done) => {
-                        self.write();
-                        // Whoever asked may have stopped waiting.
-                        let _ = done.send(());
-                    }
-                    Message::Wake => {}
-                }
+        while let Some(first) = entries.blocking_recv() {
+            let waits = matches!(first, Message::Entry(_));
+            self.take(first);
+            if waits {
+                // Whoever cannot wait ends this.
+                std::thread::park_timeout(GATHER);
+            }
+            while let Ok(next) = entries.try_recv() {
+                self.take(next);
+            }
+            self.write();
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Entry(entry) => {
+                push_line(&mut self.gathered, &entry, self.format);
+                self.lines += 1;
                 if self.gathered.len() >= BATCH {
                     self.write();
                 }
-                match entries.try_recv() {
-                    Ok(next) => message = next,
-                    Err(_) => break,
-                }
             }
-            self.write();
+            Message::Flush(done) => {
+                self.write();
+                // Whoever asked may have stopped waiting.
+                let _ = done.send(());
+            }
+            Message::Wake => {}
         }
     }
 
@@ -378,6 +397,10 @@ struct Printable;
 impl serde_json::ser::Formatter for Printable {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
         let mut rest = fragment;
+        // Nearly all of it is, and this is one quick look.
+        if rest.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return out.write_all(rest.as_bytes());
+        }
         while let Some(at) = rest.find(|c: char| !c.is_ascii() || c.is_ascii_control()) {
             let (printable, from) = rest.split_at(at);
             out.write_all(printable.as_bytes())?;
@@ -412,7 +435,24 @@ fn push_escaped(out: &mut Vec<u8>, text: &str) {
 fn timestamp(at: Wall) -> String {
     let (year, month, day) = at.date();
     let (hour, minute, second) = (at.secs() / 3600 % 24, at.secs() / 60 % 60, at.secs() % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", at.millis() % 1000)
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let numbers = [
+        (0..4, year),
+        (5..7, month),
+        (8..10, day),
+        (11..13, hour),
+        (14..16, minute),
+        (17..19, second),
+        (20..23, at.millis() % 1000),
+    ];
+    for (place, number) in numbers {
+        let mut rest = number;
+        for digit in text[place].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// `23/Nov/2026:18:05:48 +0000`
