@@ -17,6 +17,7 @@ use forebay::invalidate::Invalidator;
 use forebay::message::wire;
 use forebay::observe::access_log::AccessLog;
 use forebay::observe::counters::Counters;
+use forebay::observe::handles::Handles;
 use forebay::policy::admit::{Admission, Moments, admit};
 use forebay::policy::{Presented, Received, decide, normalise};
 use forebay::rfc::fields::Fields;
@@ -156,7 +157,7 @@ fn server(store: Arc<Store>, clock: Clock) -> Server {
         node: "forebay".to_owned(),
         via: "1.1 forebay".to_owned(),
         clock,
-        counters: Arc::clone(&counters),
+        counters: Handles::new(Arc::clone(&counters)),
         access_log: AccessLog::start(&config.access_log, counters).expect("no log"),
     }
 }

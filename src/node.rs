@@ -33,6 +33,7 @@ use crate::invalidate::{Accepted, Entry, Invalidator, Journal, JournalError, Rec
 use crate::listen::{self, Current};
 use crate::observe::access_log::AccessLog;
 use crate::observe::counters::Counters;
+use crate::observe::handles::Handles;
 use crate::observe::{render, trace};
 use crate::origin::resolve::Resolver;
 use crate::origin::{self, Group, Origins, breaker::Forced};
@@ -365,7 +366,7 @@ fn build(
         node: config.node.name.clone(),
         via: fetch::via_member(Version::HTTP_11, &config.node.name),
         clock: common.clock.clone(),
-        counters: Arc::clone(&common.counters),
+        counters: Handles::new(Arc::clone(&common.counters)),
         access_log: access_log.clone(),
     }
 }

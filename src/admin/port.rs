@@ -251,6 +251,7 @@ pub(super) mod tests {
     use crate::cluster::{Reached, View};
     use crate::fetch::{Common, Flights};
     use crate::invalidate::{Accepted, Entry, Invalidator, Wanted};
+    use crate::observe::handles::Handles;
     use crate::policy::site::{HostPattern, Mode, PathPattern, Route, Site};
     use crate::policy::{Rules, Sites};
     use crate::repopulate::token::Claim;
@@ -423,7 +424,7 @@ pub(super) mod tests {
             counters: Arc::clone(&counters),
             id: "n".into(),
         };
-        let rules = Arc::new(Rules { mode: Mode::Hidden, ..Rules::default() });
+        let rules = Handles::new(Arc::new(Rules { mode: Mode::Hidden, ..Rules::default() }));
         let (name, path) = ("all".to_owned(), PathPattern::Prefix("/".to_owned()));
         let routes = vec![Route { name: name.clone(), path, rules }];
         let sites = Sites::new(vec![Site { name, hosts: vec![HostPattern::Any], routes }]);

@@ -15,6 +15,7 @@ use super::settings::{self, Origin, Route, SECTIONS, Setting, Site};
 use super::typed::{Wrong, print_host_pattern, wrong};
 use super::written::{self, Place, Table, Value, Written};
 use super::{Config, Flags};
+use crate::observe::handles::Handles;
 use crate::origin::tls::Unusable;
 use crate::policy::site::{self, HonourRequest, Mode, OriginId, PathPattern, Rules, Sites};
 
@@ -425,7 +426,7 @@ impl Checker<'_> {
             if draft.write_origin.is_some() {
                 rules.write_origin = self.write_origin(table, &path, draft.write_origin.as_deref(), origins);
             }
-            routes.push(site::Route { name, path: pattern, rules: Arc::new(rules) });
+            routes.push(site::Route { name, path: pattern, rules: Handles::new(Arc::new(rules)) });
         }
         if !routes.iter().any(|route| covers(&route.path, &PathPattern::Any)) {
             undecided |= origin.is_none();
@@ -433,7 +434,7 @@ impl Checker<'_> {
             routes.push(site::Route {
                 name: print_path(&PathPattern::Any),
                 path: PathPattern::Any,
-                rules: Arc::new(rules),
+                rules: Handles::new(Arc::new(rules)),
             });
         }
         if self.whole && undecided && !origins.is_empty() && site.get("origin").is_none() {

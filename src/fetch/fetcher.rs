@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::message::interim::{Interims, Tell};
 use crate::message::{Body, RequestHead, Switched};
 use crate::observe::counters::Counters;
+use crate::observe::handles::Handle;
 use crate::observe::trace::Seldom;
 use crate::origin::{self, Content, Failure, Group, Origins, Outgoing};
 use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
@@ -51,7 +52,7 @@ pub struct Asked {
     /// The request.
     pub presented: Presented,
     /// What holds for it.
-    pub rules: Arc<Rules>,
+    pub rules: Handle<Rules>,
     /// Under which its response is stored.
     pub key: CacheKey,
     /// Where interim responses for its client are put, if it can have some.

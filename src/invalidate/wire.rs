@@ -492,6 +492,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::observe::handles::Handles;
     use crate::policy::site::{FieldNames, HostPattern, PathPattern, Route, Site};
 
     #[test]
@@ -501,7 +502,7 @@ mod tests {
             let route = |rules: &&Rules| Route {
                 name: String::new(),
                 path: PathPattern::Any,
-                rules: Arc::new(Rules::clone(rules)),
+                rules: Handles::new(Arc::new(Rules::clone(rules))),
             };
             let routes = all.iter().map(route).collect();
             let sites =

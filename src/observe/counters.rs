@@ -64,15 +64,15 @@ impl Count {
 }
 
 /// How many places a number has that is [counted apart](Spread): threads beyond so many share.
-const PLACES: usize = 16;
+pub(super) const PLACES: usize = 16;
 
 /// What one thread writes alone: as large as what processors fetch at once.
 #[derive(Default, Debug)]
 #[repr(align(128))]
-struct Apart<T>(T);
+pub(super) struct Apart<T>(pub(super) T);
 
 /// The place of this thread.
-fn place() -> usize {
+pub(super) fn place() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static PLACE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % PLACES;

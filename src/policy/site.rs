@@ -13,6 +13,8 @@ use super::fallback::Fallback;
 use ipnet::IpNet;
 use regex::Regex;
 
+use crate::observe::handles::Handles;
+
 /// Which of the configured origins a route asks: an index into the node's list.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct OriginId(pub usize);
@@ -71,8 +73,8 @@ pub struct Route {
     pub name: String,
     /// The paths it answers for.
     pub path: PathPattern,
-    /// What holds for its requests.
-    pub rules: Arc<Rules>,
+    /// What holds for its requests, all of which take a handle of it.
+    pub rules: Handles<Rules>,
 }
 
 /// Everything an operator may decide about the requests of a route.

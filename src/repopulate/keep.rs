@@ -438,7 +438,7 @@ pub fn asked(wanted: &Wanted, sites: &Sites) -> Option<Asked> {
         return None;
     }
     let path = target.split('?').next().unwrap_or_default();
-    let rules = Arc::clone(&sites.site(host)?.route(path)?.rules);
+    let rules = sites.site(host)?.route(path)?.rules.take();
     if rules.mode != Mode::Hidden || !rules.lists(path) {
         return None;
     }

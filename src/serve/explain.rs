@@ -143,7 +143,7 @@ impl Server {
         explained.site = Some(site.name.clone());
         explained.route = Some(route.name.clone());
         let before = (presented.path_and_query.clone(), presented.fields.clone());
-        let asked = asked(presented, route.rules.clone());
+        let asked = asked(presented, route.rules.take());
         let says_route = self.of_route(site, route, &asked, &before);
         explained.steps.push(Step { step: "route", says: says_route });
         explained.key = Some(asked.key.text.to_string());

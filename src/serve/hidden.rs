@@ -13,6 +13,7 @@ use http::{Method, StatusCode};
 use super::{First, Outcome, Reply, Upstreams, Walk, purge, synth};
 use crate::fetch::{Asked, Fetcher};
 use crate::invalidate;
+use crate::observe::handles::Handle;
 use crate::origin::Content;
 use crate::policy::Decision;
 use crate::policy::decide::{Pass, PassReason, Stale};
@@ -243,7 +244,7 @@ async fn write<'a>(
         // Nobody else has it yet.
         Err(asked) => return synth::lost(Walk { server, asked, now, record, charged, edge }),
     };
-    let writing = Arc::new(Rules { origin, ..Rules::clone(&rules) });
+    let writing = Handle::new(Arc::new(Rules { origin, ..Rules::clone(&rules) }));
     let wanted = Wanted::of(&presented, &rules);
     let changes = !unsafe_method::is_safe(&presented.method);
     let again = if changes { server.hidden_under(&key) } else { Vec::new() };

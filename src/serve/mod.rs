@@ -34,6 +34,7 @@ use crate::message::READ;
 use crate::message::interim::Interims;
 use crate::observe::access_log::AccessLog;
 use crate::observe::counters::Counters;
+use crate::observe::handles::{Handle, Handles};
 use crate::observe::request_id;
 use crate::origin::Content;
 use crate::policy::decide::{Pass, Plan, Stale};
@@ -84,7 +85,7 @@ pub struct Server {
     /// Wall time.
     pub clock: Clock,
     /// Everything that is counted.
-    pub counters: Arc<Counters>,
+    pub counters: Handles<Counters>,
     /// One line for each request.
     pub access_log: AccessLog,
 }
@@ -245,7 +246,7 @@ impl Server {
         let Ok((_, route)) = self.place(&presented) else {
             return Err(synth::no_site(self, record));
         };
-        let asked = Arc::new(asked(presented, Arc::clone(&route.rules)));
+        let asked = Arc::new(asked(presented, route.rules.take()));
         Ok(Walk { server: self, asked, now, record, charged: false, edge })
     }
 
@@ -259,7 +260,7 @@ impl Server {
 }
 
 /// What counts of a request where these rules hold, and its key.
-fn asked(mut presented: Presented, rules: Arc<Rules>) -> Asked {
+fn asked(mut presented: Presented, rules: Handle<Rules>) -> Asked {
     narrow::query(&mut presented, &rules);
     if rules.mode == Mode::Hidden {
         // Nothing is asked for that would have to be passed on.

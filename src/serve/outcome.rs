@@ -11,6 +11,7 @@ use crate::clock::Wall;
 use crate::message::Broken;
 use crate::observe::access_log::{AccessLog, Entry};
 use crate::observe::counters::{Counters, Spread};
+use crate::observe::handles::Handle;
 use crate::policy::Received;
 use crate::shed::Place;
 
@@ -70,7 +71,7 @@ impl Outcome {
 /// The record of one request. It is written when it is dropped, whatever became
 /// of the request until then.
 pub struct Record {
-    counters: Arc<Counters>,
+    counters: Handle<Counters>,
     log: Option<(AccessLog, Box<Line>)>,
     started: Instant,
     bytes: u64,
@@ -126,7 +127,7 @@ impl Record {
             (server.access_log.clone(), Box::new(line))
         });
         Record {
-            counters: Arc::clone(&server.counters),
+            counters: server.counters.take(),
             log,
             started,
             bytes: 0,

@@ -135,7 +135,7 @@ impl Server {
             };
             let Ok(presented) = normalise::normalise(received, &self.presentation) else { continue };
             let route = self.sites.site(&presented.host).and_then(|site| site.route(presented.path()));
-            let Some(rules) = route.map(|route| Arc::clone(&route.rules)) else { continue };
+            let Some(rules) = route.map(|route| route.rules.take()) else { continue };
             if rules.mode == Mode::Hidden {
                 // As with every purge of it, it has been told that it is wanted.
                 continue;

@@ -17,6 +17,7 @@ use forebay::invalidate::{Entry, Identity, Invalidator};
 use forebay::message::Piece;
 use forebay::observe::access_log::{self, AccessLog};
 use forebay::observe::counters::Counters;
+use forebay::observe::handles::Handles;
 use forebay::origin::{self, Group};
 use forebay::policy::site::{
     FieldNames, HostPattern, Mode, OriginId, PathPattern, Presentation, Route, Rules, Site, Sites,
@@ -248,7 +249,7 @@ impl Common {
             node: name.to_owned(),
             via: format!("1.1 {name}"),
             clock,
-            counters: Arc::clone(&counters),
+            counters: Handles::new(Arc::clone(&counters)),
             access_log: AccessLog::start(&off, Arc::clone(&counters)).expect("no log"),
         });
         let ticking = Arc::clone(&wants);
@@ -318,7 +319,7 @@ fn sites(stale_on_error: Duration, wait: Duration) -> Sites {
         vary_on: FieldNames(vec![Box::from("x-v")].into()),
         ..Rules::default()
     };
-    let route = Route { name: "r".to_owned(), path: PathPattern::Any, rules: Arc::new(rules) };
+    let route = Route { name: "r".to_owned(), path: PathPattern::Any, rules: Handles::new(Arc::new(rules)) };
     Sites::new(vec![Site { name: "s".to_owned(), hosts: vec![HostPattern::Any], routes: vec![route] }])
 }
 

@@ -150,6 +150,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::observe::handles::Handles;
     use crate::policy::Rules;
     use crate::policy::site::{Mode, PathPattern, QueryRule, Route};
 
@@ -200,7 +201,7 @@ mod tests {
         let route = |path: &str, rules: Rules| Route {
             name: path.to_owned(),
             path: PathPattern::Prefix(path.to_owned()),
-            rules: Arc::new(rules),
+            rules: Handles::new(Arc::new(rules)),
         };
         let query = QueryRule::Only(vec!["id".to_owned()]);
         let hidden = Rules { mode: Mode::Hidden, query, ..Rules::default() };

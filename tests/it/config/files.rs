@@ -38,7 +38,7 @@ fn the_documented_file_says_the_defaults() {
     assert_eq!(documented.origins, [origin::Settings::default()]);
     let site = documented.sites.site("any.example").expect("one site for every host");
     let rules = policy::site::Rules { site: "*".into(), ..Default::default() };
-    assert_eq!(site.route("/").expect("one route").rules, rules.into());
+    assert_eq!(*site.route("/").expect("one route").rules, rules);
 }
 
 #[test]
