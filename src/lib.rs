@@ -107,7 +107,8 @@
 //!   broken body leaves what is stored as it is, and the origin is left alone for
 //!   a while.
 //! - **What is stored weighs what it takes**, as the allocator rounds it and with the holes that
-//!   it leaves. Bodies lie in blocks of a few sizes, which go from thread to thread. A key is
+//!   it leaves. Bodies lie in blocks of a few sizes, which go from thread to thread, and have no
+//!   memory behind them while nobody has them. A key is
 //!   looked up in a table of the store's own; moka is asked who may stay only where room is scarce.
 //! - **Interim responses are one client's**: whoever led the fetch gets them, and nobody else.
 //! - **A request is [explained](serve::explain) by the functions that would answer it**, on copies

@@ -6,8 +6,10 @@
 //!
 //! A look writes two words: the lock of one shard in [`SHARDS`], which nobody shares but
 //! who looks for one of that shard's keys at the same moment, and the count of handles of
-//! what is found, which everybody shares who wants the same. No other word of the store
-//! is written on a hit, but for those that [`super::room`] writes now and then.
+//! what is found, which everybody shares who wants the same. A hit writes one more of these, the
+//! count of the response that it chooses. No other word of the store is written on a hit, but
+//! for those that [`super::room`] writes now and then; and what all requests need (rules,
+//! counters) they share by [handles](crate::observe::handles) of their own thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
