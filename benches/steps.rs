@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use forebay::apart::Handles;
 use forebay::clock::{Clock, Wall};
 use forebay::config::{self, Flags};
 use forebay::fetch::{Common, Fetcher, Flights, Joined, Lane, Limits};
@@ -17,7 +18,6 @@ use forebay::invalidate::Invalidator;
 use forebay::message::wire;
 use forebay::observe::access_log::AccessLog;
 use forebay::observe::counters::Counters;
-use forebay::observe::handles::Handles;
 use forebay::policy::admit::{Admission, Moments, admit};
 use forebay::policy::{Presented, Received, decide, normalise};
 use forebay::rfc::fields::Fields;

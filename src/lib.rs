@@ -29,7 +29,7 @@
 //! | 3 | [`stored`] | the nouns: a stored response, its variants, its body |
 //! | 2 | [`message`] | messages under way, and how HTTP/1.1 is read on both sides |
 //! | 1 | [`observe`], [`rfc`] | counting and logs; the standard, in pure functions |
-//! | 0 | [`clock`] | time |
+//! | 0 | [`apart`], [`clock`] | what threads have apart from each other; time |
 //!
 //! `rfc` and `policy` are pure: they get `now` and everything else as arguments
 //! and return a verdict with a named reason. They never read the clock, count,
@@ -128,6 +128,7 @@
 //! an await.
 
 // Floor 0: the ground.
+pub mod apart;
 pub mod clock;
 // Floor 1: counting, and the standard.
 pub mod observe;

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Auth, Control};
+use crate::apart::Handles;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Me, NodeName, Reached, Tiers, View, message, position};
 use crate::config::{Config, Faults, NodeSettings, reload};
@@ -33,7 +34,6 @@ use crate::invalidate::{Accepted, Entry, Invalidator, Journal, JournalError, Rec
 use crate::listen::{self, Current};
 use crate::observe::access_log::AccessLog;
 use crate::observe::counters::Counters;
-use crate::observe::handles::Handles;
 use crate::observe::{render, trace};
 use crate::origin::resolve::Resolver;
 use crate::origin::{self, Group, Origins, breaker::Forced};
@@ -653,8 +653,8 @@ pub fn run(
         let drain = config.node.drain;
         let memory = Memory::now();
         let node = Node::start_with(config, Clock::System, Some(Box::new(reread))).await?;
+        node.shared.common.store.expect_holes();
         if let Some(memory) = memory {
-            node.shared.common.store.expect_holes();
             let _ = node.shared.memory.set(memory);
         }
         announce(&format!(

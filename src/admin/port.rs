@@ -248,10 +248,10 @@ pub(super) mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::apart::Handles;
     use crate::cluster::{Reached, View};
     use crate::fetch::{Common, Flights};
     use crate::invalidate::{Accepted, Entry, Invalidator, Wanted};
-    use crate::observe::handles::Handles;
     use crate::policy::site::{HostPattern, Mode, PathPattern, Route, Site};
     use crate::policy::{Rules, Sites};
     use crate::repopulate::token::Claim;

@@ -15,7 +15,7 @@ use super::settings::{self, Origin, Route, SECTIONS, Setting, Site};
 use super::typed::{Wrong, print_host_pattern, wrong};
 use super::written::{self, Place, Table, Value, Written};
 use super::{Config, Flags};
-use crate::observe::handles::Handles;
+use crate::apart::Handles;
 use crate::origin::tls::Unusable;
 use crate::policy::site::{self, HonourRequest, Mode, OriginId, PathPattern, Rules, Sites};
 

@@ -15,11 +15,11 @@ use super::fly::{self, Flowing, Landed};
 use super::part;
 use super::request::{self, Purpose};
 use super::shield::Shields;
+use crate::apart::Handle;
 use crate::clock::Clock;
 use crate::message::interim::{Interims, Tell};
 use crate::message::{Body, RequestHead, Switched};
 use crate::observe::counters::Counters;
-use crate::observe::handles::Handle;
 use crate::observe::trace::Seldom;
 use crate::origin::{self, Content, Failure, Group, Origins, Outgoing};
 use crate::policy::admit::{Admission, Moments, NotAdmitted, admit, readmit};
@@ -802,9 +802,10 @@ impl Fetcher {
         if self.shared.door.is_full_of_bytes() { window.min(NARROW_WINDOW) } else { window }
     }
 
-    /// Whether a body may still be kept when `more` bytes join the `held` ones.
-    pub(super) fn room_for(&self, held: u64, more: u64) -> Keep {
-        if held.saturating_add(more) > self.store().max_response() {
+    /// Whether a body may still be kept when `more` bytes join the `held` ones, where the
+    /// largest response has `most`.
+    pub(super) fn room_for(&self, held: u64, more: u64, most: u64) -> Keep {
+        if held.saturating_add(more) > most {
             Keep::TooLarge
         } else if self.shared.budget.held().saturating_add(more) > self.most_kept() {
             Keep::NoRoom

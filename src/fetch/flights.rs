@@ -59,8 +59,11 @@ impl Hash for FlightKey {
         // what they are multiplied.
         let [a, b] = *FACTORS;
         let Lane { secondary, part } = self.lane;
-        let (secondary, part) = (secondary.wrapping_mul(a), part.wrapping_mul(b));
-        state.write_u64((self.key as u64).wrapping_add(secondary).wrapping_add(part));
+        let folded = |hash: u64, factor: u64| {
+            let product = u128::from(hash) * u128::from(factor);
+            (product ^ (product >> 64)) as u64
+        };
+        state.write_u64(self.key as u64 ^ folded(secondary, a) ^ folded(part, b));
     }
 }
 

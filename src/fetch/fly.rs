@@ -343,9 +343,10 @@ pub(super) fn carry(
         lease.close();
         fetcher.store().mark(&asked.key, until);
     }
-    let keep = fetcher.room_for(0, length.unwrap_or(0));
+    let most = fetcher.store().max_response();
+    let keep = fetcher.room_for(0, length.unwrap_or(0), most);
     let part = place.as_ref().map(|place| place.range.end - place.range.start);
-    let mut carrying = Carrying { fetcher, asked, writer, lease, keep: Keep::Whole, part };
+    let mut carrying = Carrying { fetcher, asked, writer, lease, keep: Keep::Whole, most, part };
     carrying.keep(keep);
     if keep == Keep::TooLarge {
         carrying.know(&head, place.as_ref(), length);
@@ -503,6 +504,8 @@ struct Carrying {
     writer: Writer,
     lease: Lease,
     keep: Keep,
+    /// The largest response that was kept when it came: what may be changes meanwhile.
+    most: u64,
     /// The length of the part that it is.
     part: Option<u64>,
 }
@@ -569,7 +572,7 @@ impl Carrying {
             match piece.map_err(Unfinished::Broken)? {
                 Piece::Bytes(bytes) => {
                     if self.keep == Keep::Whole {
-                        let keep = self.fetcher.room_for(self.writer.len(), bytes.len() as u64);
+                        let keep = self.fetcher.room_for(self.writer.len(), bytes.len() as u64, self.most);
                         self.keep(keep);
                     } else {
                         self.writer.keep_only(self.fetcher.window());

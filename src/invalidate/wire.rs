@@ -492,7 +492,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::observe::handles::Handles;
+    use crate::apart::Handles;
     use crate::policy::site::{FieldNames, HostPattern, PathPattern, Route, Site};
 
     #[test]

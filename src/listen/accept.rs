@@ -60,6 +60,8 @@ pub async fn listen(
     let rest = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(drain_deadline, rest).await.is_err() {
         tracing::warn!(target: "forebay::listen", "{} connections cut off at the drain deadline", connections.len());
+        // What is to be recorded of them is when they have ended.
+        connections.shutdown().await;
     }
 }
 

@@ -1,4 +1,5 @@
-//! One line for each request, written by a thread of its own.
+//! One line for each request, written by a thread of its own, which waits a moment for more of
+//! them before it writes.
 //!
 //! What always holds: whoever serves a request only puts an entry into a bounded
 //! queue; a full queue drops the entry and counts it. Lines are whole: no byte of
@@ -203,6 +204,13 @@ impl AccessLog {
         if tokio::time::timeout(FLUSH_PATIENCE, written).await.is_err() {
             tracing::warn!(target: "forebay::access_log", "nobody takes the access log; its last lines are lost");
         }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        // Nothing more comes that could be waited for.
+        self.writer.unpark();
     }
 }
 

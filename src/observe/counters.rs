@@ -7,8 +7,10 @@
 //! write the same word for each request, and summed up when it is read.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::apart::{Apart, PLACES, place};
 
 /// What a row measures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,23 +63,6 @@ impl Count {
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
-}
-
-/// How many places a number has that is [counted apart](Spread): threads beyond so many share.
-pub(super) const PLACES: usize = 16;
-
-/// What one thread writes alone: as large as what processors fetch at once.
-#[derive(Default, Debug)]
-#[repr(align(128))]
-pub(super) struct Apart<T>(pub(super) T);
-
-/// The place of this thread.
-pub(super) fn place() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static PLACE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % PLACES;
-    }
-    PLACE.with(|place| *place)
 }
 
 /// A number that every request counts: a counter or a gauge.

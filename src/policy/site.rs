@@ -13,7 +13,7 @@ use super::fallback::Fallback;
 use ipnet::IpNet;
 use regex::Regex;
 
-use crate::observe::handles::Handles;
+use crate::apart::Handles;
 
 /// Which of the configured origins a route asks: an index into the node's list.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -11,9 +11,9 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::{First, Outcome, Reply, Upstreams, Walk, purge, synth};
+use crate::apart::Handle;
 use crate::fetch::{Asked, Fetcher};
 use crate::invalidate;
-use crate::observe::handles::Handle;
 use crate::origin::Content;
 use crate::policy::Decision;
 use crate::policy::decide::{Pass, PassReason, Stale};

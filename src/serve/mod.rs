@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 use http::{Method, StatusCode, Version};
 
+use crate::apart::{Handle, Handles};
 use crate::clock::{self, Clock, Wall};
 use crate::fetch::{Asked, Failed, Fetched, Fetcher, Flowing, Passed};
 use crate::invalidate::ReadTo;
@@ -34,7 +35,6 @@ use crate::message::READ;
 use crate::message::interim::Interims;
 use crate::observe::access_log::AccessLog;
 use crate::observe::counters::Counters;
-use crate::observe::handles::{Handle, Handles};
 use crate::observe::request_id;
 use crate::origin::Content;
 use crate::policy::decide::{Pass, Plan, Stale};

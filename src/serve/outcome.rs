@@ -7,11 +7,11 @@ use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::Server;
+use crate::apart::Handle;
 use crate::clock::Wall;
 use crate::message::Broken;
 use crate::observe::access_log::{AccessLog, Entry};
 use crate::observe::counters::{Counters, Spread};
-use crate::observe::handles::Handle;
 use crate::policy::Received;
 use crate::shed::Place;
 

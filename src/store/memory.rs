@@ -485,7 +485,7 @@ impl Store {
         self.counters.bans.set(self.patterns.len() as u64);
     }
 
-    /// Somebody will tell what [it takes](Store::takes).
+    /// It takes what is usual, until somebody tells [what it takes](Store::takes).
     pub fn expect_holes(&self) {
         self.room.expect_holes();
     }

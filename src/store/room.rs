@@ -331,8 +331,7 @@ impl Room {
         self.table.shrink();
     }
 
-    /// What is taken for what is stored will be [told](Room::takes); until then it is believed
-    /// to be what is usual.
+    /// What is taken for what is stored is what is usual, until it is [told](Room::takes).
     pub fn expect_holes(&self) {
         self.overhead.store(USUAL_OVERHEAD, Ordering::Relaxed);
     }

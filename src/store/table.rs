@@ -9,7 +9,7 @@
 //! what is found, which everybody shares who wants the same. A hit writes one more of these, the
 //! count of the response that it chooses. No other word of the store is written on a hit, but
 //! for those that [`super::room`] writes now and then; and what all requests need (rules,
-//! counters) they share by [handles](crate::observe::handles) of their own thread.
+//! counters) they share by [handles](crate::apart) of their own thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

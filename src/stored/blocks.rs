@@ -7,8 +7,9 @@
 //! of any size, may have that.
 //!
 //! What always holds: a block that is dropped is given back at once; those that are kept with
-//! their memory are no more than an eighth of those in use, and some. The others are addresses
-//! alone, and no more than were ever in use at once.
+//! their memory are no more than an eighth of those in use, and some, where the system takes
+//! the memory of the others. Those are addresses alone, in two words each, and no more than were
+//! ever in use at once.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -20,6 +20,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use super::body::allocated;
 use super::names::Names;
 
 /// Words in one allocation.
@@ -186,6 +187,10 @@ impl Index {
             } else {
                 inner.named.give_up(id);
             }
+        }
+        if !own.is_empty() {
+            own.shrink_to_fit();
+            cost += allocated(size_of::<Vec<u32>>());
         }
         Place {
             chunk,

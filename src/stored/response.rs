@@ -78,7 +78,7 @@ pub struct StoredResponse {
 }
 
 /// What few responses have.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Extra {
     /// The trailer section, if there was one.
     pub trailers: Option<Fields>,

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
+use forebay::apart::Handles;
 use forebay::broker::Queues;
 use forebay::clock::{Clock, Wall, monotonic};
 use forebay::fetch;
@@ -17,7 +18,6 @@ use forebay::invalidate::{Entry, Identity, Invalidator};
 use forebay::message::Piece;
 use forebay::observe::access_log::{self, AccessLog};
 use forebay::observe::counters::Counters;
-use forebay::observe::handles::Handles;
 use forebay::origin::{self, Group};
 use forebay::policy::site::{
     FieldNames, HostPattern, Mode, OriginId, PathPattern, Presentation, Route, Rules, Site, Sites,

@@ -150,7 +150,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::observe::handles::Handles;
+    use crate::apart::Handles;
     use crate::policy::Rules;
     use crate::policy::site::{Mode, PathPattern, QueryRule, Route};
 
