@@ -137,9 +137,21 @@ enum Resume {
     Lost,
 }
 
+impl Resume {
+    /// What was missed, if anything was.
+    fn missed(&self) -> Option<&'static str> {
+        match self {
+            Resume::Fresh => Some("what was purged before it joined the cluster is not known"),
+            Resume::Lost => Some("what was purged while it was away can no longer be read"),
+            Resume::After(_) => None,
+        }
+    }
+}
+
 /// What this node has written into the stream when it linked up.
 struct Here {
-    message: Message,
+    /// The message's id.
+    id: String,
     /// What is asked for after the number of this was asked for after that.
     turn: u64,
 }
@@ -425,7 +437,7 @@ impl Inner {
             self.counters.cluster_lost.up();
             self.invalidator.tell_again(LATELY);
         }
-        let here = self.say_here(&stream, &epoch, &resume).await?;
+        let here = self.say_here(&stream, &epoch, resume.missed()).await?;
         tokio::select! {
             broken = self.read((&link, &stream), reader, (&epoch, &resume), here) => broken,
             broken = self.tell(&stream, &epoch) => broken,
@@ -436,15 +448,15 @@ impl Inner {
     /// Writes into the stream that this node reads it, and takes a turn: what stands there
     /// before that was accepted before now, so it does not mean what is asked for from now
     /// on. What was missed never kills newer content.
-    async fn say_here(&self, stream: &Stream, epoch: &str, resume: &Resume) -> Result<Here, Broken> {
+    /// Where something was `missed`, all that was asked for before is stale.
+    async fn say_here(&self, stream: &Stream, epoch: &str, missed: Option<&str>) -> Result<Here, Broken> {
         let message = Message::new(Some(epoch), Says::Here);
         stream.append(&message.to_bytes()).await?;
-        let turn = match resume {
-            Resume::Fresh => self.distrust("what was purged before it joined the cluster is not known").await,
-            Resume::Lost => self.distrust("what was purged while it was away can no longer be read").await,
-            Resume::After(_) => self.invalidator.turn(),
+        let turn = match missed {
+            Some(why) => self.distrust(why).await,
+            None => self.invalidator.turn(),
         };
-        Ok(Here { message, turn })
+        Ok(Here { id: message.id, turn })
     }
 
     /// The id and the offset of the stream's first message, which is written where
@@ -493,17 +505,15 @@ impl Inner {
             } else {
                 // What this node has just written must arrive at least. Where nothing does, the
                 // reader may have begun behind it, and what stands in between is missed: so it
-                // is written anew, and what is asked for before that counts as missed, too.
+                // is written anew, and what is asked for before that counts as missed, too. What
+                // is read in any case needs a turn of its own as well: others may have written
+                // since the last one.
                 let Ok(next) = tokio::time::timeout(NUDGE, reader.next()).await else {
                     nudges += 1;
                     if nudges == NUDGES {
                         return Err(self.why_mute(link, stream, expected.as_ref()).await);
                     }
-                    if has_read {
-                        stream.append(&here.message.to_bytes()).await?;
-                    } else {
-                        here = self.say_here(stream, epoch, resume).await?;
-                    }
+                    here = self.say_here(stream, epoch, resume.missed().filter(|_| !has_read)).await?;
                     continue;
                 };
                 (nudges, has_read) = (0, true);
@@ -521,7 +531,7 @@ impl Inner {
                 self.reading.lock().confirmed = true;
                 continue;
             }
-            let is_here = id == here.message.id && !caught_up;
+            let is_here = id == here.id && !caught_up;
             let before = self.reading.lock().position().map(|position| position.offset);
             if before.is_some_and(|before| message.offset <= before) {
                 // The broker has lost the end, and does not say so. (A gap means nothing:
