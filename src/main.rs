@@ -8,8 +8,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // The system fills a huge page again of which the allocator has given back a part: after a
-    // day of churn it was 19 % above the memory that the store may have with them, and 7 %
+    // The system fills a huge page again of which the allocator has given back a part: after
+    // minutes of churn it was 19 % above the memory that the store may have with them, and 7 %
     // without. Hits are as fast, misses faster. A system that knows no such pages has none.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     forebay::cli::run()

@@ -2,7 +2,7 @@
 //!
 //! What is stored changes: small bodies take the place of large ones, and large ones that of
 //! small ones. An allocator keeps what once was needed for each size, and for each thread; after
-//! some hours of churn memory was half as much again as what was stored. So the blocks here go
+//! some minutes of churn memory was half as much again as what was stored. So the blocks here go
 //! from hand to hand, and have no memory behind them while nobody has them: whatever comes next,
 //! of any size, may have that.
 //!
