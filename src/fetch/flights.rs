@@ -33,11 +33,12 @@ use crate::observe::counters::Counters;
 use crate::shed::Place;
 use crate::store::Store;
 use crate::stored::filling::Seats;
+use crate::stored::key::AlreadyHashed;
 use crate::stored::{CacheKey, Head, StoredResponse, Variants};
 
 /// The flights of a node.
 pub struct Flights {
-    by_key: DashMap<FlightKey, Arc<Flight>, BuildHasherDefault<Mixed>>,
+    by_key: DashMap<FlightKey, Arc<Flight>, BuildHasherDefault<AlreadyHashed>>,
     /// Leases that are out, those of flights that nobody can join included.
     open: AtomicUsize,
     counters: Arc<Counters>,
@@ -69,24 +70,6 @@ impl Hash for FlightKey {
 
 /// Odd, and others in each process.
 static FACTORS: LazyLock<[u64; 2]> = LazyLock::new(|| [fastrand::u64(..) | 1, fastrand::u64(..) | 1]);
-
-/// What is hashed is a hash already.
-#[derive(Default)]
-struct Mixed(u64);
-
-impl Hasher for Mixed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(self.0.rotate_left(8) ^ u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
 
 /// Which of the flights for a cache key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -31,7 +31,7 @@
 //! nothing it is told nothing.
 
 use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -43,6 +43,7 @@ use parking_lot::Mutex;
 use super::Settings;
 use super::table::{Change, Slot, Table};
 use crate::observe::counters::Counters;
+use crate::stored::key::AlreadyHashed;
 use crate::stored::{CacheKey, Variants};
 
 /// Bytes in the unit of weight: moka's weights have 32 bits, and all variants of a key
@@ -387,28 +388,6 @@ fn evict(table: &Table, held: &Held, hash: u64, variants: &Arc<Variants>) -> boo
         _ => Change::Nothing,
     });
     evicted.is_some()
-}
-
-/// Keys are hashes already; hashing them again would only cost.
-#[derive(Default)]
-struct AlreadyHashed(u64);
-
-impl Hasher for AlreadyHashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.0 = self.0.rotate_left(5) ^ u64::from_le_bytes(word);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! be answered by it, `Vary` aside (RFC 9111 section 2).
 
 use std::cell::RefCell;
+use std::hash::Hasher;
 use std::sync::{Arc, LazyLock};
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -74,6 +75,24 @@ thread_local! {
     /// Where texts are put together before they are shared. Never longer than the longest
     /// target that is let in.
     static SCRATCH: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// For tables whose keys are hashes already; hashing them again would only cost.
+#[derive(Default)]
+pub struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 = self.0.rotate_left(5) ^ u64::from_le_bytes(word);
+        }
+    }
 }
 
 pub(super) static SEED: LazyLock<u64> = LazyLock::new(|| fastrand::u64(..));
