@@ -7,7 +7,9 @@
 //! stands moka alone, told of every hit, by either of its policies, with the same room.
 //! `cargo bench --bench eviction` prints the table.
 
+use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use forebay::clock::Wall;
@@ -20,6 +22,8 @@ use moka::sync::Cache;
 
 const KEYS: usize = 100_000;
 const REQUESTS: usize = 1_000_000;
+/// From one request to the next.
+const BETWEEN: Duration = Duration::from_millis(1);
 /// What moka takes for each of its entries.
 const ENTRY: u32 = 256;
 
@@ -95,9 +99,15 @@ fn by_store(room: u64, bytes: &Bytes, admit_all: bool, exponent: f64, one_off: b
         Settings { memory: room, admit_all, max_response_percent: 100, ..Settings::default() },
         Arc::default(),
     );
+    let now = Cell::new(Wall::default());
     ask(exponent, one_off, |key| {
         let wanted = CacheKey::new("http", "a", 80, &format!("/{key}"));
-        let hit = store.find_in_memory(&wanted).is_some();
+        let found = store.look(&wanted, |found| found?.responses.first().cloned());
+        if let Some(response) = &found {
+            store.used(&wanted, response, now.get());
+        }
+        now.set(now.get().plus(BETWEEN));
+        let hit = found.is_some();
         if !hit {
             store.insert(&wanted, response(bytes, size(key)), |_| Rival::Yields, None);
         }

@@ -12,11 +12,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many places there are for numbers that are counted apart: threads beyond so many share.
+/// How many places there are for what threads have apart: threads beyond so many share.
 pub const PLACES: usize = 16;
-
-/// How many counts there are for handles of one thing.
-const COUNTS: usize = 8;
 
 /// What one thread writes alone: as large as what processors fetch at once.
 #[derive(Default, Debug)]
@@ -34,7 +31,7 @@ pub fn place() -> usize {
 
 /// What handles are taken from.
 #[derive(Clone)]
-pub struct Handles<T>([Handle<T>; COUNTS]);
+pub struct Handles<T>([Handle<T>; PLACES]);
 
 /// A handle; cheap to clone.
 pub struct Handle<T>(Arc<Counted<T>>);
@@ -53,7 +50,7 @@ impl<T> Handles<T> {
 
     /// A handle from this thread's count.
     pub fn take(&self) -> Handle<T> {
-        self.0[place() % COUNTS].clone()
+        self.0[place()].clone()
     }
 }
 
@@ -109,13 +106,13 @@ mod tests {
         // However many threads there were before, two that begin one after the other have
         // places beside each other.
         let held: Vec<Handle<i32>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..COUNTS).map(|_| scope.spawn(|| handles.take())).collect();
+            let threads: Vec<_> = (0..PLACES).map(|_| scope.spawn(|| handles.take())).collect();
             threads.into_iter().map(|thread| thread.join().expect("a handle")).collect()
         });
         assert!(held.iter().all(|handle| **handle == 7));
         assert!(counts().iter().filter(|count| **count > 1).count() > 1, "{:?}", counts());
         drop(held);
-        assert_eq!(counts(), [1; COUNTS]);
+        assert_eq!(counts(), [1; PLACES]);
         assert_eq!(format!("{handles:?}"), "7");
     }
 }

@@ -160,7 +160,7 @@ pub(super) fn course(asked: &Asked, decision: Decision) -> Course {
 
 /// Serves what is stale; it has been told that it is.
 fn stale(walk: Walk<'_>, response: Arc<StoredResponse>, why: Stale) -> Reply {
-    response.used(walk.now);
+    walk.used(&response);
     walk.stored(response, Outcome::Stale, Some(why.name()))
 }
 

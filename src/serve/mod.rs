@@ -136,7 +136,8 @@ enum Waits {
     Fetch(Arc<Asked>, Wall, First),
 }
 
-/// What the store had when the request came.
+/// What the store had when the request came, where a response alone is not enough; and what is
+/// to be done.
 type First = (Option<Arc<Variants>>, Decision);
 
 impl Server {
@@ -353,9 +354,15 @@ impl<'a> Walk<'a> {
 
     /// What the store has, and what is to be done.
     fn look(&self) -> First {
-        let found = self.server.store.find_in_memory(&self.asked.key);
-        let decision = decide(&self.asked.presented, found.as_deref(), &self.asked.rules, self.now);
-        (found, decision)
+        self.server.store.look(&self.asked.key, |found| {
+            let decision = decide(&self.asked.presented, found.map(Arc::as_ref), &self.asked.rules, self.now);
+            let is_enough = match &decision {
+                Decision::Deliver(_) => true,
+                Decision::DeliverStale(response, why) => !refreshes(*why, response, self.now),
+                Decision::NotCached | Decision::Pass(_) | Decision::Fetch(_) => false,
+            };
+            (found.filter(|_| !is_enough).cloned(), decision)
+        })
     }
 
     /// Room for the fields of the reply: that which the request's had, where nobody else has
@@ -399,13 +406,18 @@ impl<'a> Walk<'a> {
         self.record.place = None;
         self.record.failure = Some(format!("shed: {}", why.name()));
         let Some(stored) = stale else { return synth::shed(self, why) };
-        stored.used(self.now);
+        self.used(stored);
         self.stored(Arc::clone(stored), Outcome::Stale, Some(Stale::Shed.name()))
+    }
+
+    /// Notes that a stored response answers.
+    fn used(&self, response: &StoredResponse) {
+        self.server.store.used(&self.asked.key, response, self.now);
     }
 
     /// A fresh stored response answers.
     fn hit(self, response: Arc<StoredResponse>) -> Reply {
-        response.used(self.now);
+        self.used(&response);
         self.stored(response, Outcome::Hit, None)
     }
 
@@ -438,14 +450,15 @@ impl<'a> Walk<'a> {
         why: Stale,
         seen: Option<&Arc<Variants>>,
     ) -> Reply {
-        response.used(self.now);
-        if refreshes(why, &response, self.now)
+        self.used(&response);
+        // Where nothing was kept of the look there was nothing to be refreshed at that moment.
+        if let Some(seen) = seen.filter(|_| refreshes(why, &response, self.now))
             && !fetcher.is_loop(&self.asked)
             && let plan = Plan::refresh(&self.asked.presented, &response, &self.asked.rules, self.now)
-            && !fetcher.would_follow(&self.asked, &plan, seen)
+            && !fetcher.would_follow(&self.asked, &plan, Some(seen))
             && let Ok(place) = self.server.door.place(Errand::Refresh)
         {
-            fetcher.refresh(&self.asked, plan, seen, place);
+            fetcher.refresh(&self.asked, plan, Some(seen), place);
         }
         self.stored(response, Outcome::Stale, Some(why.name()))
     }

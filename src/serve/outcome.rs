@@ -109,7 +109,8 @@ struct Line {
 impl Record {
     /// Begins with what is known of every request.
     pub fn begin(server: &Server, received: &Received, at: Wall, started: Instant) -> Self {
-        server.counters.requests_under_way.up();
+        let counters = server.counters.take();
+        counters.requests_under_way.up();
         let text = |name| received.fields.get(name).map(|value| String::from_utf8_lossy(value).into_owned());
         let log = server.access_log.is_on().then(|| {
             let line = Line {
@@ -127,7 +128,7 @@ impl Record {
             (server.access_log.clone(), Box::new(line))
         });
         Record {
-            counters: server.counters.take(),
+            counters,
             log,
             started,
             bytes: 0,

@@ -89,20 +89,37 @@ impl ReplyBody {
         }
     }
 
-    /// Takes all that is left of the body, slice by slice, where it is at hand and has so many
-    /// bytes at most. Says whether it did.
-    pub fn take_all(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> bool {
-        let ReplyContent::Stored(response, range, None) = &mut self.content else { return false };
-        let len = range.end.min(response.body.len()).saturating_sub(range.start);
-        if len == 0 || len > most as u64 {
-            return false;
+    /// How many bytes are left, where all of them stand in the store and nothing follows them.
+    pub fn held(&self) -> Option<u64> {
+        match &self.content {
+            ReplyContent::Stored(response, range, None) => {
+                Some(range.end.min(response.body.len()).saturating_sub(range.start))
+            }
+            _ => None,
         }
-        while let Some((piece, place)) = response.body.piece(range) {
+    }
+
+    /// What is left of a body [in the store](ReplyBody::held), as it stands there. Whoever
+    /// takes some of it says [how much](ReplyBody::took).
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let mut left = match &self.content {
+            ReplyContent::Stored(response, range, None) => Some((&response.body, range.clone())),
+            _ => None,
+        };
+        std::iter::from_fn(move || {
+            let (body, range) = left.as_mut()?;
+            let (piece, place) = body.piece(range)?;
             range.start += place.len() as u64;
-            take(piece.get(place).unwrap_or_default());
+            piece.get(place)
+        })
+    }
+
+    /// Notes that so many bytes of what is [left](ReplyBody::slices) have been taken.
+    pub fn took(&mut self, bytes: u64) {
+        if let ReplyContent::Stored(_, range, None) = &mut self.content {
+            range.start += bytes;
         }
-        self.record.sent(len);
-        true
+        self.record.sent(bytes);
     }
 
     /// Notes that the client has been given all that was promised.

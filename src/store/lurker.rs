@@ -16,8 +16,8 @@ use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex};
 
 use super::Store;
-use crate::stored::StoredResponse;
 use crate::stored::pattern::{Pattern, Test};
+use crate::stored::{StoredResponse, Variants};
 
 /// The lurker works for so long, and then rests for as long.
 const STINT: Duration = Duration::from_millis(5);
@@ -90,6 +90,12 @@ impl Patterns {
     /// All of them, oldest first.
     pub fn all(&self) -> Vec<Arc<Pattern>> {
         Vec::clone(&self.list.load())
+    }
+
+    /// Whether one of these has not been tested against every pattern.
+    pub fn are_new_to(&self, variants: &Variants) -> bool {
+        let newest = self.newest.load(Ordering::Acquire);
+        variants.responses.iter().any(|response| response.tested() < newest)
     }
 
     /// Tests a stored response against the patterns that are new to it.

@@ -93,10 +93,30 @@ impl Store {
     /// What is stored under this key, tested against every pattern. Takes no lock
     /// that outlives the call.
     pub fn find_in_memory(&self, key: &CacheKey) -> Option<Arc<Variants>> {
+        self.look(key, |found| found.cloned())
+    }
+
+    /// Shows `look` what is stored under this key, tested against every pattern, and takes no
+    /// handle of it. Changes of this key and its neighbours wait meanwhile: `look` is to be short,
+    /// and must not use the store.
+    pub fn look<R>(&self, key: &CacheKey, look: impl FnOnce(Option<&Arc<Variants>>) -> R) -> R {
         self.room.looked_for(key);
-        let found = self.table.find(key)?;
-        found.responses.iter().for_each(|response| self.test(&key.text, response));
-        Some(found)
+        let looked = self.table.look(key, |found| match found {
+            // Patterns take their time.
+            Some(found) if self.patterns.are_new_to(found) => Err((Arc::clone(found), look)),
+            found => Ok(look(found)),
+        });
+        looked.unwrap_or_else(|(found, look)| {
+            found.responses.iter().for_each(|response| self.test(&key.text, response));
+            look(Some(&found))
+        })
+    }
+
+    /// Notes that a response that was found under this key has been chosen.
+    pub fn used(&self, key: &CacheKey, response: &StoredResponse, now: Wall) {
+        if response.used(now) {
+            self.room.used(key);
+        }
     }
 
     /// Tests a response against every pattern that is new to it.
@@ -583,6 +603,24 @@ mod tests {
 
         assert!(store.find_in_memory(&key).expect("it is stored").responses[0].is_gone());
         assert_eq!(store.counters.ban_tests.get(), 1);
+    }
+
+    #[test]
+    fn a_look_takes_no_handle_and_one_that_waits_to_be_tested_is_tested_before() {
+        let store = Store::new(Settings::default(), Arc::default());
+        let key = CacheKey::new("http", "a", 80, "/x");
+        store.insert(&key, response(store.sequence()), |_| Rival::Other, None);
+        let handles = |found: Option<&Arc<Variants>>| {
+            let found = found.expect("it is stored");
+            (Arc::strong_count(found), Arc::strong_count(&found.responses[0]))
+        };
+        assert_eq!(store.look(&key, handles), (1, 1));
+        let kept = store.look(&key, |found| Arc::clone(&found.expect("it is stored").responses[0]));
+        assert_eq!(store.look(&key, handles), (1, 2));
+        let ban = Selector::Ban { expression: "obj.http.content-type ~ ^image/".to_owned() };
+        store.begin(&[ban], Strength::Hard, Wall::default(), u64::MAX, |_| {}).expect("a good ban");
+        assert!(!kept.is_gone(), "nobody has looked since then");
+        assert!(store.look(&key, |found| found.expect("it is stored").responses[0].is_gone()));
     }
 
     #[test]

@@ -24,11 +24,13 @@
 //! offered when the first of the two is the oldest: earlier than others, which costs it
 //! nothing while moka has room for it.
 //!
-//! moka is told of one hit in [`SAMPLE`], and of one miss in as many, so that what it
-//! counts is in proportion; also of what is still in the window, for it counts what it
-//! does not know, too. Where everything is admitted, who came last counts and not how
-//! often: there moka is told of every hit, and has all of the room. As long as it holds
-//! nothing it is told nothing.
+//! moka is told of one look in [`SAMPLE`], be it a hit or a miss, so that what it counts is in
+//! proportion; also of what is still in the window, for it counts what it does not know, too.
+//! Who looks leaves that on a list of its thread, of which those tell moka who bring something
+//! in the same thread, and a ticker; what does not fit the list is not told, for where nothing is
+//! brought nothing has to go. Where everything is admitted, who came last counts and not how
+//! often: there moka is told at once, and of each response once in a second, and has all of the
+//! room. As long as it holds nothing it is told nothing.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::BuildHasherDefault;
@@ -42,6 +44,7 @@ use parking_lot::Mutex;
 
 use super::Settings;
 use super::table::{Change, Slot, Table};
+use crate::apart::{Apart, PLACES, place};
 use crate::observe::counters::Counters;
 use crate::stored::key::AlreadyHashed;
 use crate::stored::{CacheKey, Variants};
@@ -56,8 +59,11 @@ const ENTRY: u32 = 4;
 /// The least part of the room that the window has, in percent.
 const WINDOW: u64 = 10;
 
-/// moka is told of one hit in so many.
+/// moka is told of one look in so many.
 const SAMPLE: u32 = 4;
+
+/// So many looks a thread's list has room for.
+const LOOKS: usize = 64;
 
 /// So many are moved at a time at most where what has come is not heavy, and twice as many where
 /// there is too much in all.
@@ -86,9 +92,11 @@ pub(super) struct Room {
     limit: u64,
     main_limit: u64,
     window_limit: u64,
-    /// moka is told of one look in so many.
-    sample: u32,
+    admit_all: bool,
+    /// Whether moka knows anything; every look reads it.
     is_used: Apart<AtomicBool>,
+    /// Hashes of what threads have looked for.
+    looks: [Apart<Mutex<Vec<u64>>>; PLACES],
     /// What is taken for what is needed, in parts of [`ONE`].
     overhead: AtomicU64,
 }
@@ -99,12 +107,6 @@ struct Known {
     variants: Arc<Variants>,
     weight: u32,
 }
-
-/// On a line of the processor's cache of its own: every hit reads it, and what is written all
-/// the time is not to lie beside it.
-#[repr(align(64))]
-#[derive(Default)]
-struct Apart<T>(T);
 
 /// Weights of all that is stored, in units.
 #[derive(Default)]
@@ -145,7 +147,7 @@ impl Held {
 impl Room {
     pub fn new(settings: &Settings, counters: Arc<Counters>, table: Arc<Table>) -> Self {
         let limit = settings.memory / UNIT;
-        let (window, sample) = if settings.admit_all { (0, 1) } else { (WINDOW, SAMPLE) };
+        let window = if settings.admit_all { 0 } else { WINDOW };
         let window_limit = limit * window / 100;
         let main_limit = limit - window_limit;
         let held: Arc<Held> = Arc::default();
@@ -175,20 +177,35 @@ impl Room {
             limit,
             main_limit,
             window_limit,
-            sample,
+            admit_all: settings.admit_all,
             is_used: Apart::default(),
+            looks: std::array::from_fn(|_| Apart(Mutex::new(Vec::with_capacity(LOOKS)))),
             overhead: AtomicU64::new(ONE),
         }
     }
 
     /// Notes that a key was looked for, now and then.
     pub fn looked_for(&self, key: &CacheKey) {
-        if !self.is_used.0.load(Ordering::Relaxed) {
+        if self.admit_all || !self.is_used.0.load(Ordering::Relaxed) || fastrand::u32(..SAMPLE) != 0 {
             return;
         }
-        if self.sample == 1 || fastrand::u32(..self.sample) == 0 {
+        let mut looks = self.looks[place()].0.lock();
+        if looks.len() < LOOKS {
+            looks.push(key.short());
+        }
+    }
+
+    /// Notes that what is stored under a key has been used; to be called once in a while.
+    pub fn used(&self, key: &CacheKey) {
+        if self.admit_all {
             drop(self.main.get(&key.short()));
         }
+    }
+
+    /// Tells moka what a thread has looked for.
+    fn tell_looks(&self, looks: &Mutex<Vec<u64>>) {
+        let looks: Vec<u64> = looks.lock().drain(..).collect();
+        looks.iter().for_each(|hash| drop(self.main.get(hash)));
     }
 
     /// Replaces what is stored under a key by what `change` makes of it: `None` is
@@ -226,6 +243,7 @@ impl Room {
             self.tell(hash);
         }
         if brought > 0 {
+            self.tell_looks(&self.looks[place()].0);
             // What is heavy has many small ones moved, so that it does not come on top of them.
             let pieces = usize::try_from(brought / 8).unwrap_or(usize::MAX);
             match self.over() {
@@ -326,6 +344,7 @@ impl Room {
 
     /// Lets moka do what it has put off, and does what is left to be done here.
     pub fn tick(&self) {
+        self.looks.iter().for_each(|looks| self.tell_looks(&looks.0));
         self.make_room(u64::MAX, TICK_MOVES);
         self.main.run_pending_tasks();
         self.tidy();
@@ -560,6 +579,42 @@ mod tests {
         check(&room);
         let kept = (0..wanted).filter(|n| room.table.find(&key(*n)).is_some()).count() as u64;
         assert!(kept >= wanted * 95 / 100, "{kept} of {wanted} that are wanted are left");
+    }
+
+    #[test]
+    fn where_everything_is_admitted_what_was_used_last_stays() {
+        let settings = Settings { memory: 1 << 20, admit_all: true, ..Settings::default() };
+        let room = Room::new(&settings, Arc::default(), Arc::new(Table::new()));
+        (0..100).for_each(|n| put(&room, &key(n), n));
+        for n in 100..20_000 {
+            room.used(&key(n % 50));
+            room.looked_for(&key(50 + n % 50));
+            put(&room, &key(n), n);
+            room.tick();
+        }
+        check(&room);
+        let is_there = |n: &u64| room.table.find(&key(*n)).is_some();
+        assert_eq!((0..50).filter(is_there).count(), 50, "they were used all the while");
+        assert_eq!((50..100).filter(is_there).count(), 0, "they were only looked for");
+    }
+
+    #[test]
+    fn what_is_looked_for_where_nothing_is_brought_does_not_pile_up() {
+        let room = room(1 << 20);
+        let large = key(0);
+        room.change(large.short(), &large.text, |_| {
+            let mut variants = Variants::none(format!("{}{}", large.text, "x".repeat(200_000)).into());
+            variants.marker = Some(Wall::from_secs(1));
+            Some(Some(variants))
+        });
+        let waiting = || room.looks.iter().map(|looks| looks.0.lock().len()).sum::<usize>();
+        (0..10_000).for_each(|n| room.looked_for(&key(n)));
+        assert_eq!(waiting(), LOOKS);
+        put(&room, &key(1), 1);
+        assert_eq!(waiting(), 0, "whoever brings something tells");
+        room.looked_for(&key(0));
+        room.tick();
+        assert_eq!(waiting(), 0);
     }
 
     #[test]

@@ -254,12 +254,14 @@ impl StoredResponse {
         now.millis() >= until.max(self.late_until.load(Ordering::Acquire))
     }
 
-    /// Notes that it was chosen; written at most once a second.
-    pub fn used(&self, now: Wall) {
+    /// Notes that it was chosen; written at most once a second. Says whether it was.
+    pub fn used(&self, now: Wall) -> bool {
         let now = seconds(now);
-        if self.last_used.load(Ordering::Relaxed) < now {
+        let is_news = self.last_used.load(Ordering::Relaxed) < now;
+        if is_news {
             self.last_used.store(now, Ordering::Relaxed);
         }
+        is_news
     }
 
     /// When it was last chosen, in seconds of wall time.

@@ -153,6 +153,8 @@ struct Sending {
     trailers: bool,
     /// Nothing more comes from the body.
     ended: bool,
+    /// What is left of the body is written from where it stands in the store.
+    held: bool,
     /// It came to an end before what was promised.
     broken: bool,
     /// Since when the client has taken nothing.
@@ -453,7 +455,8 @@ impl<'a> Conversation<'a> {
         let ended = matches!(framing, Framing::None | Framing::Length(0));
         let trailers = reader.trailers;
         self.write.resets = framing == Framing::Close;
-        let mut sending = Sending { out, body, framing, trailers, ended, broken: false, stuck: None };
+        let mut sending =
+            Sending { out, body, framing, trailers, ended, held: false, broken: false, stuck: None };
         if std::future::poll_fn(|cx| self.poll_send(cx, &mut sending)).await.is_err() {
             return After::Close;
         }
@@ -482,13 +485,12 @@ impl<'a> Conversation<'a> {
         loop {
             let mut waits = false;
             // While the client takes nothing, nothing is got for it.
-            let most = if sending.body.stored().is_some() { out::STORED } else { out::FLOWING };
-            while !sending.ended && !waits && sending.stuck.is_none() && !sending.out.is_full(most) {
+            while !sending.ended && !waits && sending.stuck.is_none() && !sending.out.is_full() {
                 waits = sending.poll_body(cx).is_pending();
             }
-            while !sending.out.is_empty() {
+            while sending.held || !sending.out.is_empty() {
                 let Some(half) = &mut self.write.half else { return Poll::Ready(Err(Gone)) };
-                match sending.out.poll_write(cx, half) {
+                match sending.poll_write(cx, half) {
                     Poll::Ready(Ok(())) => sending.stuck = None,
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Gone)),
                     Poll::Pending => {
@@ -628,14 +630,36 @@ impl Drop for Open<'_> {
 }
 
 impl Sending {
+    /// Writes what the socket takes. An error is the connection's.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<io::Result<()>> {
+        if !self.held {
+            return self.out.poll_write(cx, socket, std::iter::empty()).map_ok(drop);
+        }
+        let wrote = ready!(self.out.poll_write(cx, socket, self.body.slices()))?;
+        self.body.took(wrote);
+        if let Framing::Length(left) = &mut self.framing {
+            *left = left.saturating_sub(wrote);
+            self.held = *left > 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Takes the next piece of the body, if there is one.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Framing::Length(_) = self.framing
+        if let Framing::Length(left) = &mut self.framing
+            && self.body.held() == Some(*left)
             && self.out.is_copied()
-            && self.body.take_all(out::COPIED, |slice| self.out.slice(&mut self.framing, slice))
         {
             self.ended = true;
-            self.broken = self.framing != Framing::Length(0);
+            self.held = *left > out::COPIED as u64;
+            if !self.held {
+                self.body.slices().for_each(|slice| self.out.bytes(slice));
+                self.body.took(std::mem::take(left));
+            }
             return Poll::Ready(());
         }
         match ready!(self.body.poll_next_unpin(cx)) {

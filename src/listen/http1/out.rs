@@ -2,7 +2,8 @@
 //!
 //! What always holds: a body is framed as its head says (RFC 9112 section 6); one that
 //! breaks off, or is shorter than promised, never looks complete. Head and small bodies
-//! leave in one write, large pieces of a body are never copied.
+//! leave in one write, large pieces of a body are never copied; what stands in the store
+//! is written from there, with no handle of its bytes.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -20,10 +21,10 @@ use crate::rfc::fields::Fields;
 
 /// Up to so many bytes are copied behind the head, which costs less than a second slice.
 pub const COPIED: usize = 16 * 1024;
-/// So many bytes are gathered for one write, where they are held by the store anyhow.
-pub const STORED: usize = 512 * 1024;
-/// So many where nobody else would hold them.
-pub const FLOWING: usize = 64 * 1024;
+/// So many bytes are gathered for one write, where nobody else would hold them.
+const GATHERED: usize = 64 * 1024;
+/// So many, where the store holds them anyhow.
+const STORED: usize = 512 * 1024;
 /// So many slices one write has at most.
 const SLICES: usize = 16;
 /// A buffer that has grown beyond this is not kept.
@@ -117,15 +118,6 @@ impl Out {
         self.pieces.is_empty()
     }
 
-    /// The bytes of a body that is framed by its length.
-    pub fn slice(&mut self, framing: &mut Framing, slice: &[u8]) {
-        if let Framing::Length(left) = framing {
-            let slice = slice.get(..usize::try_from(*left).unwrap_or(usize::MAX)).unwrap_or(slice);
-            *left -= slice.len() as u64;
-            self.bytes(slice);
-        }
-    }
-
     /// The last chunk, and the trailer section behind it.
     pub fn last_chunk(&mut self, trailers: Option<&Fields>) {
         self.bytes(b"0\r\n");
@@ -139,8 +131,8 @@ impl Out {
         self.bytes(b"\r\n");
     }
 
-    /// Some bytes of ours.
-    fn bytes(&mut self, bytes: &[u8]) {
+    /// Some bytes, which are copied.
+    pub fn bytes(&mut self, bytes: &[u8]) {
         if self.pieces.is_empty() {
             self.buffer.extend_from_slice(bytes);
         } else {
@@ -166,41 +158,45 @@ impl Out {
         self.at == self.buffer.len() && self.pieces.is_empty()
     }
 
-    /// Whether so much waits to be written, `most` or more, that nothing is to be added.
-    pub fn is_full(&self, most: usize) -> bool {
-        self.waiting + self.buffer.len() - self.at >= most || self.pieces.len() >= SLICES - 4
+    /// Whether so much waits to be written that nothing is to be added.
+    pub fn is_full(&self) -> bool {
+        self.waiting + self.buffer.len() - self.at >= GATHERED || self.pieces.len() >= SLICES - 4
     }
 
-    /// Writes what the socket takes. An error is the connection's.
-    pub fn poll_write(
+    /// Writes what the socket takes of this, and of `more` behind it. Returns how many bytes of
+    /// `more` it took; an error is the connection's.
+    pub fn poll_write<'a>(
         &mut self,
         cx: &mut Context<'_>,
         socket: &mut (impl AsyncWrite + Unpin),
-    ) -> Poll<io::Result<()>> {
-        let socket = Pin::new(socket);
+        mut more: impl Iterator<Item = &'a [u8]>,
+    ) -> Poll<io::Result<u64>> {
         let head = self.buffer.get(self.at..).unwrap_or_default();
-        let wrote = if self.pieces.is_empty() {
-            socket.poll_write(cx, head)
-        } else {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let parts = std::iter::once(head).chain(self.pieces.iter().map(|piece| &piece[..]));
-            let mut used = 0;
-            for (slice, part) in slices.iter_mut().zip(parts) {
-                *slice = IoSlice::new(part);
-                used += 1;
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let (mut used, mut bytes) = (0, 0);
+        let own = std::iter::once(head).chain(self.pieces.iter().map(|piece| &piece[..]));
+        let parts = own.filter(|part| !part.is_empty()).chain(std::iter::from_fn(move || more.next()));
+        for (slice, part) in slices.iter_mut().zip(parts) {
+            *slice = IoSlice::new(part);
+            used += 1;
+            bytes += part.len();
+            if bytes >= STORED {
+                break;
             }
-            socket.poll_write_vectored(cx, slices.get(..used).unwrap_or_default())
+        }
+        let socket = Pin::new(socket);
+        let wrote = match slices.get(..used).unwrap_or_default() {
+            [only] => socket.poll_write(cx, only),
+            slices => socket.poll_write_vectored(cx, slices),
         };
         match std::task::ready!(wrote)? {
             0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            wrote => {
-                self.wrote(wrote);
-                Poll::Ready(Ok(()))
-            }
+            wrote => Poll::Ready(Ok(self.wrote(wrote) as u64)),
         }
     }
 
-    fn wrote(&mut self, mut wrote: usize) {
+    /// So many bytes have been written; how many of them are none of this.
+    fn wrote(&mut self, mut wrote: usize) -> usize {
         let of_buffer = wrote.min(self.buffer.len() - self.at);
         self.at += of_buffer;
         wrote -= of_buffer;
@@ -223,6 +219,7 @@ impl Out {
                 bytes::Buf::advance(first, of_piece);
             }
         }
+        wrote
     }
 }
 
