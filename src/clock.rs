@@ -58,6 +58,31 @@ impl Wall {
         (era * 400 + year_of_era + (month <= 2) as u64, month, day)
     }
 
+    /// As RFC 3339 writes it, in UTC, to the millisecond: `2026-11-23T18:05:48.123Z`. Of a year
+    /// beyond 9999 it has the last four digits.
+    pub fn rfc3339(self) -> [u8; 24] {
+        let (year, month, day) = self.date();
+        let (hour, minute, second) = (self.secs() / 3600 % 24, self.secs() / 60 % 60, self.secs() % 60);
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let numbers = [
+            (0..4, year),
+            (5..7, month),
+            (8..10, day),
+            (11..13, hour),
+            (14..16, minute),
+            (17..19, second),
+            (20..23, self.millis() % 1000),
+        ];
+        for (place, number) in numbers {
+            let mut rest = number;
+            for digit in text[place].iter_mut().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        }
+        text
+    }
+
     /// As the standard library knows it, for formatting.
     pub fn to_system_time(self) -> SystemTime {
         UNIX_EPOCH.checked_add(Duration::from_millis(self.0)).unwrap_or(UNIX_EPOCH)

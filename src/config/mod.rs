@@ -166,7 +166,7 @@ impl Config {
             access_log: access_log::Settings {
                 output: access_log::Output::Off,
                 format: access_log::Format::Json,
-                queue: 8192,
+                buffer: 4 * 1024 * 1024,
             },
             log: Log { level: "info".to_owned() },
             node: NodeSettings {

@@ -612,10 +612,11 @@ const ACCESS_LOG: &[Setting<Config>] = &[
     )
     .at_restart(),
     Setting::new(
-        "queue",
-        Count { least: 1, most: 10_000_000 },
-        |config: &mut Config| &mut config.access_log.queue,
-        "How many lines may wait to be written. Beyond, lines are dropped and counted.",
+        "buffer",
+        Bytes { least: 4 * KIB, most: 1 << 30 },
+        |config: &mut Config| &mut config.access_log.buffer,
+        "How many bytes of lines may wait to be written, of each thread that serves. Beyond, lines \
+         are dropped and counted.",
     )
     .at_restart(),
 ];

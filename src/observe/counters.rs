@@ -461,8 +461,8 @@ table! {
     // Logs.
     log_dropped: Counter "forebay_log_dropped_total" {""} "Lines that are missing in the program's own log: nobody read it in time.";
     access_log_lines: Counter "forebay_access_log_lines_total" {""} "Lines written to the access log.";
-    access_log_dropped: Counter "forebay_access_log_dropped_total" {"reason=\"queue\""} "Lines that are missing in the access log: access_log.queue was full, or a write failed.";
-    access_log_lost: Counter "forebay_access_log_dropped_total" {"reason=\"write\""} "Lines that are missing in the access log: access_log.queue was full, or a write failed.";
+    access_log_dropped: Counter "forebay_access_log_dropped_total" {"reason=\"buffer\""} "Lines that are missing in the access log: access_log.buffer was full, or a write failed.";
+    access_log_lost: Counter "forebay_access_log_dropped_total" {"reason=\"write\""} "Lines that are missing in the access log: access_log.buffer was full, or a write failed.";
     access_log_errors: Counter "forebay_access_log_errors_total" {""} "Failed attempts to write the access log or to open it again.";
 
     // Authentication.

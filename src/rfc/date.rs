@@ -36,11 +36,7 @@ pub fn parse(text: &[u8], now: Wall) -> Option<u64> {
 
 /// A moment as RFC 3339 writes it, in UTC, to the millisecond.
 pub fn rfc3339(at: Wall) -> String {
-    let at = at.min(LAST);
-    let (year, month, day) = at.date();
-    let (second, millis) = (at.secs() % 86_400, at.millis() % 1000);
-    let (hours, minutes, seconds) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z")
+    String::from_utf8_lossy(&at.min(LAST).rfc3339()).into_owned()
 }
 
 /// What [`rfc3339`] and others write: a date and a time, perhaps with a fraction, in

@@ -1,6 +1,7 @@
 //! How a request came out, recorded once.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use http::{Method, StatusCode, Version};
@@ -10,7 +11,7 @@ use super::Server;
 use crate::apart::Handle;
 use crate::clock::Wall;
 use crate::message::Broken;
-use crate::observe::access_log::{AccessLog, Entry};
+use crate::observe::access_log::{Entry, Log};
 use crate::observe::counters::{Counters, Spread};
 use crate::policy::Received;
 use crate::shed::Place;
@@ -72,7 +73,7 @@ impl Outcome {
 /// of the request until then.
 pub struct Record {
     counters: Handle<Counters>,
-    log: Option<(AccessLog, Box<Line>)>,
+    log: Option<(Log, Box<Line>)>,
     started: Instant,
     bytes: u64,
     complete: bool,
@@ -96,14 +97,39 @@ const LEFT: u16 = 499;
 struct Line {
     at: Wall,
     method: Method,
-    target: String,
-    host: String,
     version: Version,
-    referer: Option<String>,
-    user_agent: Option<String>,
     status: u16,
     time_to_head: std::time::Duration,
-    cache_status: String,
+    texts: Texts,
+}
+
+/// Texts of a request and of its reply behind each other, in one allocation.
+#[derive(Default)]
+struct Texts {
+    text: String,
+    places: [Option<Range<usize>>; 5],
+}
+
+/// Which of the texts is meant.
+#[derive(Clone, Copy)]
+enum Which {
+    Target,
+    Host,
+    Referer,
+    UserAgent,
+    CacheStatus,
+}
+
+impl Texts {
+    fn put(&mut self, which: Which, text: &[u8]) {
+        let start = self.text.len();
+        self.text.push_str(&String::from_utf8_lossy(text));
+        self.places[which as usize] = Some(start..self.text.len());
+    }
+
+    fn get(&self, which: Which) -> Option<&str> {
+        self.text.get(self.places[which as usize].clone()?)
+    }
 }
 
 impl Record {
@@ -111,21 +137,26 @@ impl Record {
     pub fn begin(server: &Server, received: &Received, at: Wall, started: Instant) -> Self {
         let counters = server.counters.take();
         counters.requests_under_way.up();
-        let text = |name| received.fields.get(name).map(|value| String::from_utf8_lossy(value).into_owned());
-        let log = server.access_log.is_on().then(|| {
+        let log = server.access_log.take().map(|log| {
+            // Most of them fit, with the `Cache-Status` that follows.
+            let mut texts = Texts { text: String::with_capacity(512), ..Texts::default() };
+            texts.put(Which::Target, received.target.as_bytes());
+            for (which, name) in
+                [(Which::Host, "host"), (Which::Referer, "referer"), (Which::UserAgent, "user-agent")]
+            {
+                if let Some(value) = received.fields.get(name) {
+                    texts.put(which, value);
+                }
+            }
             let line = Line {
                 at,
                 method: received.method.clone(),
-                target: received.target.clone(),
-                host: text("host").unwrap_or_default(),
                 version: received.version,
-                referer: text("referer"),
-                user_agent: text("user-agent"),
                 status: LEFT,
                 time_to_head: std::time::Duration::ZERO,
-                cache_status: String::new(),
+                texts,
             };
-            (server.access_log.clone(), Box::new(line))
+            (log, Box::new(line))
         });
         Record {
             counters,
@@ -147,7 +178,7 @@ impl Record {
         if let Some((_, line)) = &mut self.log {
             line.status = status.as_u16();
             line.time_to_head = self.started.elapsed();
-            line.cache_status = String::from_utf8_lossy(cache_status).into_owned();
+            line.texts.put(Which::CacheStatus, cache_status);
         }
     }
 
@@ -176,24 +207,24 @@ impl Drop for Record {
         self.counters.request_seconds.record(took);
         self.counters.requests_under_way.down();
         if let Some((log, line)) = self.log.take() {
-            let line = *line;
-            log.record(Entry {
+            let text = |which| line.texts.get(which);
+            log.record(&Entry {
                 at: line.at,
                 client: self.client,
-                method: line.method,
-                host: line.host,
-                target: line.target,
+                method: &line.method,
+                host: text(Which::Host).unwrap_or_default(),
+                target: text(Which::Target).unwrap_or_default(),
                 version: line.version,
                 status: line.status,
                 body_bytes: self.bytes,
                 took,
                 time_to_head: line.time_to_head,
-                cache_status: line.cache_status,
-                request_id: std::mem::take(&mut self.request_id),
-                referer: line.referer,
-                user_agent: line.user_agent,
+                cache_status: text(Which::CacheStatus).unwrap_or_default(),
+                request_id: &self.request_id,
+                referer: text(Which::Referer),
+                user_agent: text(Which::UserAgent),
                 complete: self.complete,
-                detail: self.failure.take(),
+                detail: self.failure.as_deref(),
             });
         }
     }

@@ -233,7 +233,7 @@ impl Common {
         let off = access_log::Settings {
             output: access_log::Output::Off,
             format: access_log::Format::Json,
-            queue: 1,
+            buffer: 4096,
         };
         let server = Arc::new(Server {
             sites: self.sites.clone(),
