@@ -49,8 +49,9 @@
 //!    refuses it;
 //! 2. *rules and key*: [`policy::site`] yields the route's rules,
 //!    [`stored::CacheKey`] the key;
-//! 3. *look up*: [`store::Store::find_in_memory`], without await, no lock held;
-//! 4. *decide*: [`policy::decide()`] says what is to be done and why;
+//! 3. *look up*: [`store::Store::look`], without await, shows what is stored where it stands;
+//! 4. *decide*: [`policy::decide()`] says there what is to be done and why, and takes along the
+//!    response that answers;
 //! 5. *act*: deliver, deliver stale (and refresh in the background), fetch
 //!    together with others ([`fetch`]), pass, or refuse, where the [door](shed) is shut; on a hidden route deliver, or
 //!    tell what is wanted ([`repopulate`]) and answer at once;
@@ -110,10 +111,14 @@
 //!   it leaves. Bodies lie in blocks of a few sizes, which go from thread to thread, and have no
 //!   memory behind them while nobody has them. A key is
 //!   looked up in a table of the store's own; moka is asked who may stay only where room is scarce.
+//! - **A hit writes one word that others write**: the count of handles of the response that it
+//!   chooses. What all requests read (rules, counters, the store's locks, the access log)
+//!   threads have [apart], moka is told of what was looked for by others than who looked, and a
+//!   body is sent from where it stands.
 //! - **Interim responses are one client's**: whoever led the fetch gets them, and nobody else.
 //! - **A request is [explained](serve::explain) by the functions that would answer it**, on copies
 //!   of what is stored, and nothing is changed by that.
-//! - **Nobody waits for whoever reads a log**: lines go through bounded queues, and what is missing
+//! - **Nobody waits for whoever reads a log**: lines wait in bounded buffers, and what is missing
 //!   is counted.
 //! - **Everything that can grow has a limit** and a counter that says when it was
 //!   reached.
