@@ -112,9 +112,10 @@
 //!   memory behind them while nobody has them. A key is
 //!   looked up in a table of the store's own; moka is asked who may stay only where room is scarce.
 //! - **A hit writes one word that others write**: the count of handles of the response that it
-//!   chooses. What all requests read (rules, counters, the store's locks, the access log)
-//!   threads have [apart], moka is told of what was looked for by others than who looked, and a
-//!   body is sent from where it stands.
+//!   chooses, and once in a second when that was used. What all requests read (rules, counters,
+//!   the store's locks, the access log) threads have [apart]; what was looked for stands on a
+//!   list of the thread until whoever brings something tells moka of it; and a body is sent from
+//!   where it stands.
 //! - **Interim responses are one client's**: whoever led the fetch gets them, and nobody else.
 //! - **A request is [explained](serve::explain) by the functions that would answer it**, on copies
 //!   of what is stored, and nothing is changed by that.

@@ -613,10 +613,10 @@ const ACCESS_LOG: &[Setting<Config>] = &[
     .at_restart(),
     Setting::new(
         "buffer",
-        Bytes { least: 4 * KIB, most: 1 << 30 },
+        Bytes { least: 4 * KIB, most: 256 * MIB },
         |config: &mut Config| &mut config.access_log.buffer,
-        "How many bytes of lines may wait to be written, of each thread that serves. Beyond, lines \
-         are dropped and counted.",
+        "How many bytes of lines may wait to be written, of each thread that serves; from 17 threads \
+         on they share. Beyond, lines are dropped and counted.",
     )
     .at_restart(),
 ];

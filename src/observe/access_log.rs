@@ -3,8 +3,8 @@
 //!
 //! What always holds: whoever serves a request only puts its line behind the others of the same
 //! thread, after the reply has ended; where too many bytes wait it drops the line and counts
-//! that. No line begins within one that a full disk has cut off. The lines of one thread are in
-//! order; those of different threads are gathered some 20 ms at a time.
+//! that. Lines are written in the order in which their replies have ended. None begins within one
+//! that a full disk has cut off.
 //!
 //! What it never does: make a request, or the end of a node, wait for whoever
 //! reads the log; write a word that other threads write, for as long as there is room.
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -35,7 +35,8 @@ pub struct Settings {
     pub output: Output,
     /// What they look like.
     pub format: Format,
-    /// So many bytes of lines wait at most to be written, of each thread; and one line.
+    /// So many bytes of lines wait at most to be written, of each thread, and one line more.
+    /// More threads than there are [places](PLACES) share.
     pub buffer: usize,
 }
 
@@ -86,11 +87,12 @@ struct Shared {
     counters: Arc<Counters>,
 }
 
-/// Whole lines.
+/// Whole lines of a thread.
 #[derive(Default)]
 struct Lines {
     text: Vec<u8>,
-    count: u64,
+    /// Of each line when its reply has ended, and how long it is.
+    marks: Vec<(Instant, usize)>,
 }
 
 /// What the thread is asked to do.
@@ -106,8 +108,10 @@ struct Asked {
 
 /// Bytes of one thread that are worth a write.
 const BATCH: usize = 256 * 1024;
-/// What the thread keeps for the lines to come.
-const KEPT: usize = 2 * BATCH;
+/// What a list keeps of its room while the thread sleeps.
+const KEPT: usize = 64 * 1024;
+/// What most lines fit.
+const LINE: usize = 512;
 /// How long more lines are waited for before the first one is written. To wake a thread for each
 /// of them costs the request more than all else that it does.
 const GATHER: Duration = Duration::from_millis(20);
@@ -173,14 +177,13 @@ impl Log {
         let Open { shared, writer } = &*self.0;
         let is_much = {
             let mut lines = shared.waiting[place()].0.lock();
-            let before = lines.text.len();
+            let before = lines.bytes();
             if before >= shared.most {
                 shared.counters.access_log_dropped.up();
                 return;
             }
-            line::push(&mut lines.text, entry, shared.format);
-            lines.count += 1;
-            before < shared.many && lines.text.len() >= shared.many
+            lines.push(entry, shared.format);
+            before < shared.many && lines.bytes() >= shared.many
         };
         // Who goes to sleep looks at the lines after having said so: either it has seen this one,
         // or this sees that it sleeps.
@@ -204,52 +207,132 @@ impl Drop for Open {
     }
 }
 
+impl Lines {
+    fn push(&mut self, entry: &Entry<'_>, format: Format) {
+        let (start, room) = (self.text.len(), self.text.capacity());
+        // Where much waits the room does not double: it has a limit.
+        if room - start < LINE {
+            self.text.reserve_exact(room.clamp(LINE, BATCH));
+        }
+        line::push(&mut self.text, entry, format);
+        self.marks.push((entry.ended, self.text.len() - start));
+    }
+
+    /// What is held for them.
+    fn bytes(&self) -> usize {
+        self.text.len() + size_of_val(&*self.marks)
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.marks.clear();
+    }
+
+    fn shrink(&mut self) {
+        self.text.shrink_to(KEPT);
+        self.marks.shrink_to(KEPT / LINE);
+    }
+}
+
+impl Asked {
+    fn is_anything(&self) -> bool {
+        self.reopen || self.end || !self.flush.is_empty()
+    }
+}
+
 impl Shared {
+    /// Takes all lines there are. Nobody records meanwhile, so what is recorded after one of them
+    /// is not taken before it.
+    fn take(&self, taken: &mut [Lines; PLACES]) {
+        let waiting = self.waiting.each_ref().map(|waiting| waiting.0.lock());
+        for (mut lines, taken) in waiting.into_iter().zip(taken) {
+            if !lines.marks.is_empty() {
+                std::mem::swap(&mut *lines, taken);
+            }
+        }
+    }
+
+    /// Whether there are lines. Gives back the room of those that were there.
     fn has_lines(&self) -> bool {
-        self.waiting.iter().any(|waiting| waiting.0.lock().count > 0)
+        self.waiting.iter().any(|waiting| {
+            let mut lines = waiting.0.lock();
+            if lines.marks.is_empty() {
+                lines.shrink();
+            }
+            !lines.marks.is_empty()
+        })
     }
 }
 
 /// Writes until nobody is left who could record.
 fn run(shared: &Shared, mut writer: Writer) {
-    let mut taken = Lines::default();
+    let mut taken: [Lines; PLACES] = Default::default();
+    let mut merged = Vec::new();
     loop {
         let asked = std::mem::take(&mut *shared.asked.lock());
         if asked.reopen {
             writer.open_again();
         }
-        let mut count = 0;
-        for waiting in &shared.waiting {
-            {
-                let mut lines = waiting.0.lock();
-                if lines.count == 0 {
-                    continue;
-                }
-                std::mem::swap(&mut *lines, &mut taken);
+        shared.take(&mut taken);
+        let mut of_threads = taken.iter_mut().filter(|lines| !lines.marks.is_empty());
+        let is_quiet = match (of_threads.next(), of_threads.next()) {
+            (None, _) => true,
+            (Some(only), None) => {
+                writer.write(&only.text, only.marks.len());
+                false
             }
-            count += taken.count;
-            writer.write(&taken);
-            taken.text.clear();
-            taken.text.shrink_to(KEPT);
-            taken.count = 0;
-        }
-        // Whoever asked may have stopped waiting.
+            (Some(_), Some(_)) => {
+                merge(&taken, &mut merged, |lines, count| writer.write(lines, count));
+                false
+            }
+        };
+        taken.iter_mut().for_each(Lines::clear);
         for done in asked.flush {
+            // Whoever asked may have stopped waiting.
             let _ = done.send(());
         }
         if asked.end {
             return;
         }
-        if count > 0 {
-            // Whoever cannot wait ends this.
+        if is_quiet {
+            taken.iter_mut().for_each(Lines::shrink);
+            merged.shrink_to(KEPT);
+            shared.sleeps.0.store(true, Ordering::Relaxed);
+            if !shared.has_lines() {
+                std::thread::park();
+            }
+            shared.sleeps.0.store(false, Ordering::Relaxed);
+        }
+        // Whoever cannot wait ends this.
+        if !shared.asked.lock().is_anything() {
             std::thread::park_timeout(GATHER);
-            continue;
         }
-        shared.sleeps.0.store(true, Ordering::Relaxed);
-        if !shared.has_lines() {
-            std::thread::park();
+    }
+}
+
+/// Puts the lines of all threads behind each other in the order in which their replies have ended,
+/// and lets `write` write so many of them at a time. Nothing is left in `merged`.
+fn merge(taken: &[Lines; PLACES], merged: &mut Vec<u8>, mut write: impl FnMut(&[u8], usize)) {
+    let mut rests = taken.each_ref().map(|lines| (lines.text.as_slice(), lines.marks.iter().peekable()));
+    let mut count = 0;
+    loop {
+        let next = rests
+            .iter_mut()
+            .filter_map(|(text, marks)| {
+                marks.peek().map(|(ended, _)| *ended).map(|ended| (ended, text, marks))
+            })
+            .min_by_key(|(ended, ..)| *ended);
+        if !merged.is_empty() && (next.is_none() || merged.len() >= BATCH) {
+            write(merged, count);
+            merged.clear();
+            count = 0;
         }
-        shared.sleeps.0.store(false, Ordering::Relaxed);
+        let Some((_, text, marks)) = next else { return };
+        let length = marks.next().map_or(0, |(_, length)| *length);
+        let (line, rest) = text.split_at_checked(length).unwrap_or((*text, &[]));
+        merged.extend_from_slice(line);
+        *text = rest;
+        count += 1;
     }
 }
 
@@ -270,26 +353,28 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(&mut self, lines: &Lines) {
+    /// Writes so many whole lines.
+    fn write(&mut self, lines: &[u8], count: usize) {
+        let count = count as u64;
         let rest_of_line: &[u8] = if self.is_torn { b"\n" } else { b"" };
         let (written, outcome) = match write_out(&mut self.file, rest_of_line) {
             (_, Ok(())) => {
                 self.is_torn = false;
-                write_out(&mut self.file, &lines.text)
+                write_out(&mut self.file, lines)
             }
             (_, failed) => (0, failed),
         };
-        let written = lines.text.get(..written).unwrap_or_default();
+        let written = lines.get(..written).unwrap_or_default();
         if let Some(last) = written.last() {
             self.is_torn = *last != b'\n';
         }
-        let whole = if written.len() == lines.text.len() {
-            lines.count
+        let whole = if written.len() == lines.len() {
+            count
         } else {
             written.iter().filter(|byte| **byte == b'\n').count() as u64
         };
         self.counters.access_log_lines.add(whole);
-        self.counters.access_log_lost.add(lines.count.saturating_sub(whole));
+        self.counters.access_log_lost.add(count.saturating_sub(whole));
         match &outcome {
             Ok(()) if self.is_failing => {
                 tracing::info!(target: "forebay::access_log", "the access log can be written again");
@@ -336,6 +421,8 @@ fn write_out(out: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::line::tests::entry;
     use super::*;
 
@@ -394,43 +481,91 @@ mod tests {
             is_failing: true,
             counters: Arc::default(),
         };
-        writer.write(&Lines { text: b"{}\n".to_vec(), count: 1 });
+        writer.write(b"{}\n", 1);
         assert_eq!(std::fs::read_to_string(&path).expect("text"), "{\"cut off\n{}\n");
         assert!(!writer.is_torn && !writer.is_failing);
         std::fs::remove_dir_all(&folder).expect("removed");
     }
 
-    #[tokio::test]
-    async fn every_line_of_every_thread_is_written_once_and_in_order() {
-        let folder = std::env::temp_dir().join(format!("forebay-log-{:x}", fastrand::u64(..)));
-        std::fs::create_dir(&folder).expect("a folder");
-        let path = folder.join("log");
-        let settings = Settings { output: Output::File(path.clone()), ..Settings::default() };
+    /// A log in a file of its own.
+    fn into_a_file(buffer: usize) -> (AccessLog, PathBuf, Arc<Counters>) {
+        let path = std::env::temp_dir().join(format!("forebay-log-{:x}", fastrand::u64(..)));
         let counters = Arc::new(Counters::default());
+        let settings = Settings { output: Output::File(path.clone()), buffer, ..Settings::default() };
         let log = AccessLog::start(&settings, Arc::clone(&counters)).expect("a log");
+        (log, path, counters)
+    }
+
+    /// The targets that were logged.
+    fn targets(path: &Path) -> Vec<String> {
+        let text = std::fs::read_to_string(path).expect("a file");
+        let target = |line| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("a whole line");
+            line["target"].as_str().expect("a text").to_owned()
+        };
+        text.lines().map(target).collect()
+    }
+
+    #[tokio::test]
+    async fn every_line_is_written_once_and_in_the_order_of_the_ends() {
+        let (log, path, counters) = into_a_file(4 << 20);
+        // Whoever has the word records; so they end in turns, whichever thread they are of.
+        let turn = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for thread in 0..4 {
-                let log = &log;
+                let (log, turn) = (&log, &turn);
                 scope.spawn(move || {
-                    for n in 0..2000 {
-                        let target = format!("/{thread}/{n}");
-                        record(log, &Entry { target: &target, ..entry() });
+                    for n in (thread..400).step_by(4) {
+                        while turn.load(Ordering::Acquire) != n {
+                            std::thread::yield_now();
+                        }
+                        let target = format!("/{n}");
+                        record(log, &Entry { target: &target, ended: Instant::now(), ..entry() });
+                        turn.store(n + 1, Ordering::Release);
                     }
                 });
             }
+            // Somebody asks for them meanwhile.
+            let (log, turn) = (&log, &turn);
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+                let runtime = runtime.expect("a runtime");
+                while turn.load(Ordering::Acquire) < 400 {
+                    runtime.block_on(log.flush());
+                }
+            });
         });
         log.flush().await;
-        let mut next = [0; 4];
-        for line in std::fs::read_to_string(&path).expect("a file").lines() {
-            let line: serde_json::Value = serde_json::from_str(line).expect("a whole line");
-            let mut parts = line["target"].as_str().expect("a text").split('/').skip(1);
-            let mut number = || parts.next().and_then(|part| part.parse::<usize>().ok()).expect("a number");
-            let (thread, n) = (number(), number());
-            assert_eq!(n, next[thread], "of thread {thread}");
-            next[thread] += 1;
+        assert_eq!(targets(&path), (0..400).map(|n| format!("/{n}")).collect::<Vec<_>>());
+        assert_eq!((counters.access_log_lines.get(), counters.access_log_dropped.get()), (400, 0));
+        std::fs::remove_file(&path).expect("removed");
+    }
+
+    #[test]
+    fn what_was_recorded_is_written_when_nobody_is_left() {
+        let (log, path, counters) = into_a_file(4096);
+        let handle = log.take().expect("it is on");
+        drop(log);
+        (0..5).for_each(|_| handle.record(&entry()));
+        drop(handle);
+        while counters.access_log_lines.get() < 5 {
+            std::thread::yield_now();
         }
-        assert_eq!((next, counters.access_log_lines.get()), ([2000; 4], 8000));
-        std::fs::remove_dir_all(&folder).expect("removed");
+        assert_eq!(targets(&path).len(), 5);
+        std::fs::remove_file(&path).expect("removed");
+    }
+
+    #[test]
+    fn lines_that_wait_hold_no_more_than_they_may() {
+        let mut lines = Lines::default();
+        let most = 1 << 20;
+        while lines.bytes() < most {
+            lines.push(&entry(), Format::Json);
+        }
+        assert!(lines.text.capacity() <= most + BATCH, "{}", lines.text.capacity());
+        lines.clear();
+        lines.shrink();
+        assert!(lines.text.capacity() <= KEPT && lines.marks.capacity() <= KEPT / LINE);
     }
 
     #[test]

@@ -187,6 +187,11 @@ impl Record {
         self.bytes += bytes;
     }
 
+    /// Notes that so many bytes that were to be sent, some of the head perhaps, were not.
+    pub fn unsent(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
     /// Notes that the body came to its end.
     pub fn complete(&mut self) {
         self.complete = true;
@@ -217,6 +222,7 @@ impl Drop for Record {
                 version: line.version,
                 status: line.status,
                 body_bytes: self.bytes,
+                ended: (self.started + took).into_std(),
                 took,
                 time_to_head: line.time_to_head,
                 cache_status: text(Which::CacheStatus).unwrap_or_default(),

@@ -122,6 +122,11 @@ impl ReplyBody {
         self.record.sent(bytes);
     }
 
+    /// Notes that the client has left with so many bytes not taken that were got for it, at most.
+    pub fn left(&mut self, bytes: u64) {
+        self.record.unsent(bytes);
+    }
+
     /// Notes that the client has been given all that was promised.
     pub fn complete(&mut self) {
         self.record.complete();

@@ -96,9 +96,9 @@ impl Store {
         self.look(key, |found| found.cloned())
     }
 
-    /// Shows `look` what is stored under this key, tested against every pattern, and takes no
-    /// handle of it. Changes of this key and its neighbours wait meanwhile: `look` is to be short,
-    /// and must not use the store.
+    /// Shows `look` what is stored under this key, tested against every pattern; no handle of it is
+    /// taken where nothing was to be tested. Changes of this key and its neighbours wait meanwhile:
+    /// `look` is to be short, and must not use the store.
     pub fn look<R>(&self, key: &CacheKey, look: impl FnOnce(Option<&Arc<Variants>>) -> R) -> R {
         self.room.looked_for(key);
         let looked = self.table.look(key, |found| match found {

@@ -26,16 +26,20 @@
 //!
 //! moka is told of one look in [`SAMPLE`], be it a hit or a miss, so that what it counts is in
 //! proportion; also of what is still in the window, for it counts what it does not know, too.
-//! Who looks leaves that on a list of its thread, of which those tell moka who bring something
-//! in the same thread, and a ticker; what does not fit the list is not told, for where nothing is
-//! brought nothing has to go. Where everything is admitted, who came last counts and not how
-//! often: there moka is told at once, and of each response once in a second, and has all of the
-//! room. As long as it holds nothing it is told nothing.
+//! Who looks leaves that on a list of its thread; whoever brings something tells moka what stands
+//! on the list of the same thread and of one other in turn, and a ticker what stands on all of
+//! them. On a list that is full a look takes the place of another one, whichever that is: there
+//! little is brought for what is looked for, and little has to go.
+//!
+//! Where everything is admitted, who came last counts and not how often: there moka is told at
+//! once of a response that is used, of each once in a second, and has all of the room. A key with
+//! nothing but a marker is as old as its marker there. As long as moka holds nothing it is told
+//! nothing.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
@@ -97,6 +101,8 @@ pub(super) struct Room {
     is_used: Apart<AtomicBool>,
     /// Hashes of what threads have looked for.
     looks: [Apart<Mutex<Vec<u64>>>; PLACES],
+    /// Whose list is told next by somebody else; only who brings something writes it.
+    turn: Apart<AtomicUsize>,
     /// What is taken for what is needed, in parts of [`ONE`].
     overhead: AtomicU64,
 }
@@ -179,6 +185,7 @@ impl Room {
             window_limit,
             admit_all: settings.admit_all,
             is_used: Apart::default(),
+            turn: Apart::default(),
             looks: std::array::from_fn(|_| Apart(Mutex::new(Vec::with_capacity(LOOKS)))),
             overhead: AtomicU64::new(ONE),
         }
@@ -192,6 +199,8 @@ impl Room {
         let mut looks = self.looks[place()].0.lock();
         if looks.len() < LOOKS {
             looks.push(key.short());
+        } else {
+            looks[fastrand::usize(..LOOKS)] = key.short();
         }
     }
 
@@ -202,9 +211,9 @@ impl Room {
         }
     }
 
-    /// Tells moka what a thread has looked for.
-    fn tell_looks(&self, looks: &Mutex<Vec<u64>>) {
-        let looks: Vec<u64> = looks.lock().drain(..).collect();
+    /// Tells moka what the threads of this place have looked for.
+    fn tell_looks(&self, place: usize) {
+        let looks: Vec<u64> = self.looks[place % PLACES].0.lock().drain(..).collect();
         looks.iter().for_each(|hash| drop(self.main.get(hash)));
     }
 
@@ -243,7 +252,8 @@ impl Room {
             self.tell(hash);
         }
         if brought > 0 {
-            self.tell_looks(&self.looks[place()].0);
+            self.tell_looks(place());
+            self.tell_looks(self.turn.0.fetch_add(1, Ordering::Relaxed));
             // What is heavy has many small ones moved, so that it does not come on top of them.
             let pieces = usize::try_from(brought / 8).unwrap_or(usize::MAX);
             match self.over() {
@@ -344,7 +354,7 @@ impl Room {
 
     /// Lets moka do what it has put off, and does what is left to be done here.
     pub fn tick(&self) {
-        self.looks.iter().for_each(|looks| self.tell_looks(&looks.0));
+        (0..PLACES).for_each(|place| self.tell_looks(place));
         self.make_room(u64::MAX, TICK_MOVES);
         self.main.run_pending_tasks();
         self.tidy();
@@ -579,6 +589,36 @@ mod tests {
         check(&room);
         let kept = (0..wanted).filter(|n| room.table.find(&key(*n)).is_some()).count() as u64;
         assert!(kept >= wanted * 95 / 100, "{kept} of {wanted} that are wanted are left");
+    }
+
+    #[test]
+    fn what_one_thread_asks_for_stays_where_another_one_brings() {
+        const WANTED: u64 = 100;
+        let room = room(1 << 20);
+        put(&room, &key(0), 0);
+        let fit = room.limit / room.held.window.load(Ordering::Relaxed);
+        // It is full of what was asked for now and then.
+        let old = || (1000..1000 + fit).for_each(|n| put(&room, &key(n), n));
+        old();
+        (0..10).for_each(|_| (1000..1000 + fit).for_each(|n| room.looked_for(&key(n))));
+        old();
+        let new = std::cell::Cell::new(1_000_000);
+        let bring = |count: u64| {
+            (0..count).for_each(|n| put(&room, &key(new.get() + n), n));
+            new.set(new.get() + count);
+        };
+        for n in 0..WANTED {
+            let room = &room;
+            std::thread::scope(|scope| {
+                scope.spawn(move || (0..64).for_each(|_| room.looked_for(&key(n))));
+            });
+            put(room, &key(n), n);
+            bring(2 * PLACES as u64);
+        }
+        bring(fit);
+        check(&room);
+        let kept = (0..WANTED).filter(|n| room.table.find(&key(*n)).is_some()).count() as u64;
+        assert!(kept >= WANTED * 9 / 10, "{kept} of {WANTED} that are wanted are left");
     }
 
     #[test]

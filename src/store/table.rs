@@ -8,9 +8,10 @@
 //! the readers of the same thread write (from nine threads on, two threads), and whoever changes
 //! something, which happens once for many looks, takes all of them.
 //! So what a hit writes that others write, too, is the count of handles of the response that
-//! it chooses, and nothing else: the store is looked at where it stands, what all requests need
-//! (rules, counters) they share by [handles](crate::apart) of their own thread, and what
-//! [`super::room`] is told it is told by way of a list of the thread.
+//! it chooses, and nothing else but once in a second when that was used: the store is looked at
+//! where it stands, what all requests need (rules, counters) they share by
+//! [handles](crate::apart) of their own thread, and what [`super::room`] is told of each look
+//! stands on a list of the thread.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};

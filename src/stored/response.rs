@@ -254,10 +254,11 @@ impl StoredResponse {
         now.millis() >= until.max(self.late_until.load(Ordering::Acquire))
     }
 
-    /// Notes that it was chosen; written at most once a second. Says whether it was.
+    /// Notes that it was chosen; written once a second. Says whether it was. A clock that was set
+    /// back is followed.
     pub fn used(&self, now: Wall) -> bool {
         let now = seconds(now);
-        let is_news = self.last_used.load(Ordering::Relaxed) < now;
+        let is_news = self.last_used.load(Ordering::Relaxed) != now;
         if is_news {
             self.last_used.store(now, Ordering::Relaxed);
         }
@@ -295,6 +296,30 @@ fn seconds(now: Wall) -> u32 {
 mod tests {
     use super::*;
     use crate::stored::Variants;
+
+    #[test]
+    fn use_is_noted_once_a_second_whichever_way_the_clock_goes() {
+        let head = Head {
+            status: StatusCode::OK,
+            fields: Fields::new(),
+            secondary: SecondaryKey::default(),
+            requested: Wall::default(),
+            received: Wall::from_secs(5000),
+            initial_age: 0,
+            lifetime: Lifetime { seconds: 1, source: crate::rfc::lifetime::Source::MaxAge },
+            terms: StaleTerms::default(),
+            always_validate: false,
+            sequence: 0,
+            names: Names::default(),
+            site: "s".into(),
+            hidden: false,
+        };
+        let response = StoredResponse::new(Arc::new(head), StoredBody::default(), None);
+        let at = |millis| response.used(Wall::from_millis(millis));
+        assert_eq!([5_000_000, 5_001_000, 5_001_999, 5_002_000].map(at), [false, true, false, true]);
+        assert_eq!([1_000_000, 1_000_001].map(at), [true, false]);
+        assert_eq!(response.last_used(), 1000);
+    }
 
     #[test]
     fn a_response_and_its_key_fit_the_sizes_that_the_allocator_has() {

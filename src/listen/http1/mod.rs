@@ -692,6 +692,12 @@ impl Sending {
     }
 }
 
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.body.left(self.out.left() as u64);
+    }
+}
+
 /// The next request among these bytes, and how many of them belong to it.
 fn take_head(bytes: &[u8], scan: &mut Scan, limits: &Limits) -> (Option<Next>, usize) {
     match scan.find(bytes, limits) {

@@ -155,12 +155,17 @@ impl Out {
 
     /// Whether everything has been written.
     pub fn is_empty(&self) -> bool {
-        self.at == self.buffer.len() && self.pieces.is_empty()
+        self.left() == 0
+    }
+
+    /// How many bytes are still to be written.
+    pub fn left(&self) -> usize {
+        self.waiting + self.buffer.len() - self.at
     }
 
     /// Whether so much waits to be written that nothing is to be added.
     pub fn is_full(&self) -> bool {
-        self.waiting + self.buffer.len() - self.at >= GATHERED || self.pieces.len() >= SLICES - 4
+        self.left() >= GATHERED || self.pieces.len() >= SLICES - 4
     }
 
     /// Writes what the socket takes of this, and of `more` behind it. Returns how many bytes of
@@ -245,4 +250,71 @@ fn status_line(buffer: &mut Vec<u8>, status: StatusCode) {
     buffer.push(b' ');
     buffer.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     buffer.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so many bytes at a time.
+    struct Slow(Vec<u8>, usize);
+
+    impl AsyncWrite for Slow {
+        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let mut left = self.1;
+            for slice in slices {
+                let taken = slice.get(..left).unwrap_or(slice);
+                self.0.extend_from_slice(taken);
+                left -= taken.len();
+            }
+            Poll::Ready(Ok(self.1 - left))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn wherever_a_write_is_cut_off_the_next_one_goes_on_there() {
+        let more: Vec<u8> = (0..10_000u32).flat_map(u32::to_be_bytes).collect();
+        let pieces: [&[u8]; 3] = [b"piece, and ", &[b'x'; COPIED], b" another one"];
+        let mut expected = b"head".to_vec();
+        expected.extend(pieces.concat());
+        let own = expected.len();
+        expected.extend_from_slice(&more);
+        for at_a_time in [1, 3, 7, 4096, 20_000, 1 << 20] {
+            let mut out = Out::new(b"head");
+            let mut framing = Framing::Length(u64::MAX);
+            for piece in pieces {
+                out.body(&mut framing, Bytes::copy_from_slice(piece));
+            }
+            assert_eq!(out.left(), own);
+            let mut socket = Slow(Vec::new(), at_a_time);
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            let mut beyond = 0;
+            while !out.is_empty() || beyond < more.len() {
+                // In pieces of no particular size, as the store has them.
+                let rest = more[beyond..].chunks(3011);
+                let Poll::Ready(Ok(wrote)) = out.poll_write(&mut cx, &mut socket, rest) else {
+                    panic!("it takes everything");
+                };
+                assert!(out.is_empty() || wrote == 0, "more goes behind what is there");
+                beyond += wrote as usize;
+            }
+            assert!(socket.0 == expected, "{at_a_time} at a time");
+        }
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Method, Version};
 use serde::Serialize;
@@ -40,6 +40,8 @@ pub struct Entry<'a> {
     pub version: Version,
     /// The reply's status; 499 where the client left before there was a reply.
     pub status: u16,
+    /// When its reply had ended.
+    pub ended: Instant,
     /// Bytes of content that the connection took.
     pub body_bytes: u64,
     /// From the request's head to the reply's last byte.
@@ -85,7 +87,9 @@ pub fn push(out: &mut Vec<u8>, entry: &Entry<'_>, format: Format) {
             out.push(b'}');
         }
         Format::Combined => {
-            let _ = write!(out, "{} - - [{}] \"", entry.client, common_time(entry.at));
+            let _ = write!(out, "{} - - [", entry.client);
+            push_common_time(out, entry.at);
+            out.extend_from_slice(b"] \"");
             push_escaped(out, entry.method.as_str());
             out.push(b' ');
             push_escaped(out, entry.target);
@@ -158,14 +162,14 @@ fn push_escaped(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// `23/Nov/2026:18:05:48 +0000`
-fn common_time(at: Wall) -> String {
-    // "Mon, 23 Nov 2026 18:05:48 GMT": the library knows the months' names.
-    let date = httpdate::fmt_http_date(at.to_system_time());
-    let mut words = date.split(' ').skip(1);
-    let mut word = || words.next().unwrap_or_default();
-    let (day, month, year, time) = (word(), word(), word(), word());
-    format!("{day}/{month}/{year}:{time} +0000")
+/// Writes `23/Nov/2026:18:05:48 +0000`.
+fn push_common_time(out: &mut Vec<u8>, at: Wall) {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (year, month, day) = at.date();
+    let month = MONTHS[(month as usize + 11) % 12];
+    let (hour, minute, second) = (at.secs() / 3600 % 24, at.secs() / 60 % 60, at.secs() % 60);
+    let _ = write!(out, "{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000");
 }
 
 #[cfg(test)]
@@ -182,6 +186,7 @@ pub mod tests {
             target: "/a\"b\nc",
             version: Version::HTTP_11,
             status: 200,
+            ended: Instant::now(),
             body_bytes: 5,
             took: Duration::from_millis(2),
             time_to_head: Duration::from_millis(1),

@@ -147,6 +147,16 @@ async fn a_client_that_takes_nothing_is_left() {
     world.settled().await;
     world.until("its exchange to end", |c| c.origin_connections_open.get() == 0).await;
     assert_eq!(world.counters().client_connections_open.get(), 0);
+
+    // The same where it is stored.
+    let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 33554432\r\n\r\n";
+    world.origin.always("/stored", vec![raw(head), Step::Repeat(vec![b'x'; 65_536], 512)]);
+    assert_eq!(world.get("/stored").await.body.len(), 33_554_432);
+    world.settled().await;
+    let mut client = world.client("client").await;
+    client.send(b"GET /stored HTTP/1.1\r\nHost: www.example.org\r\n\r\n").await;
+    world.until("the client to be left", |c| c.client_timeout_send.get() == 2).await;
+    assert_eq!(world.origin.count("/stored"), 1);
 }
 
 #[tokio::test]

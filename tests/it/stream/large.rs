@@ -114,6 +114,60 @@ async fn a_fetch_that_nobody_reads_any_more_ends() {
 }
 
 #[tokio::test]
+async fn what_is_stored_arrives_byte_by_byte_however_it_is_read() {
+    let path = std::env::temp_dir().join(format!("forebay-large-{:x}.log", fastrand::u64(..)));
+    let world = World::start(&format!("[access_log]\noutput = {:?}", path.display().to_string())).await;
+    // No two pieces of it are alike.
+    let body: Vec<u8> = (0..800_000u32).flat_map(u32::to_be_bytes).chain(*b"end").collect();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nETag: \"x\"\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    world.origin.always("/x", vec![raw(&head), Step::Send(body.clone())]);
+    assert_eq!(world.get("/x").await.body.len(), body.len());
+    world.settled().await;
+    // All at once, and each reply is read in other pieces.
+    let ranges = [(0, body.len()), (70_001, 1_234_567), (17, 17 + 16 * 1024 + 1), (5, 6), (0, body.len())];
+    let mut client = world.client("client").await;
+    for (start, end) in ranges {
+        let range =
+            if end == body.len() { String::new() } else { format!("Range: bytes={start}-{}\r\n", end - 1) };
+        client.send(format!("GET /x HTTP/1.1\r\nHost: www.example.org\r\n{range}\r\n").as_bytes()).await;
+    }
+    for ((start, end), piece) in ranges.into_iter().zip([100_003, 9_973, 65_536, 1, 300_007]) {
+        client.head().await;
+        let mut got = Vec::new();
+        while got.len() < end - start {
+            got.extend(client.bytes(piece.min(end - start - got.len())).await);
+            breathe().await;
+        }
+        assert!(got == body[start..end], "{start} to {end}");
+    }
+    assert_eq!(world.origin.count("/x"), 1);
+    // A client that leaves within a body that no socket holds.
+    world.origin.always("/larger", large(32, false));
+    assert_eq!(world.get("/larger").await.body.len(), 32 * MIB);
+    world.settled().await;
+    let mut leaving = world.client("leaving").await;
+    leaving.send(b"GET /larger HTTP/1.1\r\nHost: www.example.org\r\n\r\n").await;
+    leaving.head().await;
+    drop(leaving);
+    world.until("all lines", |c| c.access_log_lines.get() == 8).await;
+    let text = std::fs::read_to_string(&path).expect("the log");
+    std::fs::remove_file(&path).expect("removed");
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let sent = |n: usize| (lines[n]["body_bytes"].as_u64().expect("a number"), &lines[n]["complete"]);
+    for (n, (start, end)) in ranges.into_iter().enumerate() {
+        assert_eq!(sent(n + 1), ((end - start) as u64, &true.into()), "{start} to {end}");
+    }
+    let (bytes, complete) = sent(7);
+    assert!(bytes < 32 * MIB as u64 && complete == false, "{bytes} {complete}");
+    let all: u64 = (0..8).map(|n| sent(n).0).sum();
+    assert_eq!(world.counters().reply_body_bytes.get(), all);
+}
+
+#[tokio::test]
 async fn a_slow_client_does_not_hold_the_fetch_of_what_is_kept() {
     let world = World::start("").await;
     let head =
