@@ -615,8 +615,8 @@ const ACCESS_LOG: &[Setting<Config>] = &[
         "buffer",
         Bytes { least: 4 * KIB, most: 256 * MIB },
         |config: &mut Config| &mut config.access_log.buffer,
-        "How many bytes of lines may wait to be written, of each thread that serves; from 17 threads \
-         on they share. Beyond, lines are dropped and counted.",
+        "How many bytes of lines may wait to be written, of each of at most 16 threads, and as many \
+         may be on their way to the disk. Beyond, lines are dropped and counted.",
     )
     .at_restart(),
 ];

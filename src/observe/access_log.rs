@@ -3,14 +3,16 @@
 //!
 //! What always holds: whoever serves a request only puts its line behind the others of the same
 //! thread, after the reply has ended; where too many bytes wait it drops the line and counts
-//! that. Lines are written in the order in which their replies have ended. None begins within one
-//! that a full disk has cut off.
+//! that. Lines are written in the order in which they were recorded, whichever threads they are
+//! of. None begins within one that a full disk has cut off.
 //!
 //! What it never does: make a request, or the end of a node, wait for whoever
-//! reads the log; write a word that other threads write, for as long as there is room.
+//! reads the log; write a word that other threads write, but to wake the thread; format a line
+//! while others wait.
 
 mod line;
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -35,8 +37,8 @@ pub struct Settings {
     pub output: Output,
     /// What they look like.
     pub format: Format,
-    /// So many bytes of lines wait at most to be written, of each thread, and one line more.
-    /// More threads than there are [places](PLACES) share.
+    /// So many bytes of lines wait at most to be written, of each thread, and one line more; as
+    /// many may be on their way to the disk. More threads than there are [places](PLACES) share.
     pub buffer: usize,
 }
 
@@ -91,7 +93,7 @@ struct Shared {
 #[derive(Default)]
 struct Lines {
     text: Vec<u8>,
-    /// Of each line when its reply has ended, and how long it is.
+    /// Of each line when it was recorded, and how long it is.
     marks: Vec<(Instant, usize)>,
 }
 
@@ -112,6 +114,12 @@ const BATCH: usize = 256 * 1024;
 const KEPT: usize = 64 * 1024;
 /// What most lines fit.
 const LINE: usize = 512;
+
+thread_local! {
+    /// Where this thread has written its last line.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// How long more lines are waited for before the first one is written. To wake a thread for each
 /// of them costs the request more than all else that it does.
 const GATHER: Duration = Duration::from_millis(20);
@@ -175,16 +183,21 @@ impl Log {
     /// the log.
     pub fn record(&self, entry: &Entry<'_>) {
         let Open { shared, writer } = &*self.0;
+        let mut line = SPARE.take();
+        line.clear();
+        line::push(&mut line, entry, shared.format);
         let is_much = {
             let mut lines = shared.waiting[place()].0.lock();
             let before = lines.bytes();
-            if before >= shared.most {
+            if before < shared.most {
+                lines.push(&line);
+            } else {
                 shared.counters.access_log_dropped.up();
-                return;
             }
-            lines.push(entry, shared.format);
             before < shared.many && lines.bytes() >= shared.many
         };
+        line.shrink_to(KEPT);
+        SPARE.set(line);
         // Who goes to sleep looks at the lines after having said so: either it has seen this one,
         // or this sees that it sleeps.
         if is_much || shared.sleeps.0.load(Ordering::Relaxed) {
@@ -208,14 +221,18 @@ impl Drop for Open {
 }
 
 impl Lines {
-    fn push(&mut self, entry: &Entry<'_>, format: Format) {
-        let (start, room) = (self.text.len(), self.text.capacity());
+    fn push(&mut self, line: &[u8]) {
         // Where much waits the room does not double: it has a limit.
-        if room - start < LINE {
-            self.text.reserve_exact(room.clamp(LINE, BATCH));
+        let room = self.text.capacity();
+        if room - self.text.len() < line.len() {
+            self.text.reserve_exact(line.len().max(room.clamp(LINE, BATCH)));
         }
-        line::push(&mut self.text, entry, format);
-        self.marks.push((entry.ended, self.text.len() - start));
+        let room = self.marks.capacity();
+        if room == self.marks.len() {
+            self.marks.reserve_exact(room.clamp(1, BATCH / LINE));
+        }
+        self.text.extend_from_slice(line);
+        self.marks.push((Instant::now(), line.len()));
     }
 
     /// What is held for them.
@@ -241,8 +258,8 @@ impl Asked {
 }
 
 impl Shared {
-    /// Takes all lines there are. Nobody records meanwhile, so what is recorded after one of them
-    /// is not taken before it.
+    /// Takes all lines there are. Nobody records meanwhile, so none is taken later than one that
+    /// was recorded after it.
     fn take(&self, taken: &mut [Lines; PLACES]) {
         let waiting = self.waiting.each_ref().map(|waiting| waiting.0.lock());
         for (mut lines, taken) in waiting.into_iter().zip(taken) {
@@ -310,8 +327,8 @@ fn run(shared: &Shared, mut writer: Writer) {
     }
 }
 
-/// Puts the lines of all threads behind each other in the order in which their replies have ended,
-/// and lets `write` write so many of them at a time. Nothing is left in `merged`.
+/// Puts the lines of all threads behind each other in the order in which they were recorded, and
+/// lets `write` write so many of them at a time. Nothing is left in `merged`.
 fn merge(taken: &[Lines; PLACES], merged: &mut Vec<u8>, mut write: impl FnMut(&[u8], usize)) {
     let mut rests = taken.each_ref().map(|lines| (lines.text.as_slice(), lines.marks.iter().peekable()));
     let mut count = 0;
@@ -506,21 +523,28 @@ mod tests {
         text.lines().map(target).collect()
     }
 
+    /// Waits for what comes by itself.
+    fn until(is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !is_so() {
+            assert!(Instant::now() < deadline, "it does not come");
+            std::thread::yield_now();
+        }
+    }
+
     #[tokio::test]
-    async fn every_line_is_written_once_and_in_the_order_of_the_ends() {
+    async fn every_line_is_written_once_and_in_order() {
         let (log, path, counters) = into_a_file(4 << 20);
-        // Whoever has the word records; so they end in turns, whichever thread they are of.
+        // Whoever has the word records; so they come in turns, whichever thread they are of.
         let turn = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let (log, turn) = (&log, &turn);
                 scope.spawn(move || {
                     for n in (thread..400).step_by(4) {
-                        while turn.load(Ordering::Acquire) != n {
-                            std::thread::yield_now();
-                        }
+                        until(|| turn.load(Ordering::Acquire) == n);
                         let target = format!("/{n}");
-                        record(log, &Entry { target: &target, ended: Instant::now(), ..entry() });
+                        record(log, &Entry { target: &target, ..entry() });
                         turn.store(n + 1, Ordering::Release);
                     }
                 });
@@ -530,9 +554,10 @@ mod tests {
             scope.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
                 let runtime = runtime.expect("a runtime");
-                while turn.load(Ordering::Acquire) < 400 {
+                until(|| {
                     runtime.block_on(log.flush());
-                }
+                    turn.load(Ordering::Acquire) == 400
+                });
             });
         });
         log.flush().await;
@@ -542,30 +567,57 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_many_threads_are_merged_in_order() {
+        let start = Instant::now();
+        let mut taken: [Lines; PLACES] = Default::default();
+        let mut expected = Vec::new();
+        for n in 0..20_000usize {
+            let line = format!("{n} {}\n", "x".repeat(n % 60));
+            // Some have none at all, and two at a time were recorded in the same moment.
+            let lines = &mut taken[[1, 3, 4, 9][n / 2 % 4]];
+            lines.text.extend_from_slice(line.as_bytes());
+            lines.marks.push((start + Duration::from_nanos(n as u64 / 2), line.len()));
+            expected.extend_from_slice(line.as_bytes());
+        }
+        let (mut merged, mut written, mut count, mut writes) = (Vec::new(), Vec::new(), 0, 0);
+        merge(&taken, &mut merged, |lines, many| {
+            assert!(lines.ends_with(b"\n") && lines.len() < BATCH + LINE);
+            assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), many);
+            written.extend_from_slice(lines);
+            (count, writes) = (count + many, writes + 1);
+        });
+        assert!(written == expected && merged.is_empty());
+        assert_eq!((count, writes), (20_000, expected.len().div_ceil(BATCH)));
+        let nothing: [Lines; PLACES] = Default::default();
+        merge(&nothing, &mut merged, |_, _| panic!("there is nothing"));
+    }
+
+    #[test]
     fn what_was_recorded_is_written_when_nobody_is_left() {
         let (log, path, counters) = into_a_file(4096);
         let handle = log.take().expect("it is on");
         drop(log);
         (0..5).for_each(|_| handle.record(&entry()));
         drop(handle);
-        while counters.access_log_lines.get() < 5 {
-            std::thread::yield_now();
-        }
+        until(|| counters.access_log_lines.get() == 5);
         assert_eq!(targets(&path).len(), 5);
         std::fs::remove_file(&path).expect("removed");
     }
 
     #[test]
     fn lines_that_wait_hold_no_more_than_they_may() {
-        let mut lines = Lines::default();
         let most = 1 << 20;
-        while lines.bytes() < most {
-            lines.push(&entry(), Format::Json);
+        for length in [100, 330, 700, 5000] {
+            let mut lines = Lines::default();
+            while lines.bytes() < most {
+                lines.push(&vec![b'x'; length]);
+            }
+            let room = lines.text.capacity() + lines.marks.capacity() * size_of::<(Instant, usize)>();
+            assert!(room <= most + 2 * BATCH, "{room} for lines of {length}");
+            lines.clear();
+            lines.shrink();
+            assert!(lines.text.capacity() <= KEPT && lines.marks.capacity() <= KEPT / LINE);
         }
-        assert!(lines.text.capacity() <= most + BATCH, "{}", lines.text.capacity());
-        lines.clear();
-        lines.shrink();
-        assert!(lines.text.capacity() <= KEPT && lines.marks.capacity() <= KEPT / LINE);
     }
 
     #[test]
@@ -573,14 +625,10 @@ mod tests {
         let (log, _reader, counters) = into_a_pipe(4 << 20);
         let shared = Arc::clone(&log.open.as_ref().expect("it is on").shared);
         for lines in 1..=5 {
-            while !shared.sleeps.0.load(Ordering::Relaxed) {
-                std::thread::yield_now();
-            }
+            until(|| shared.sleeps.0.load(Ordering::Relaxed));
             record(&log, &entry());
             // Nobody asks for it.
-            while counters.access_log_lines.get() < lines {
-                std::thread::yield_now();
-            }
+            until(|| counters.access_log_lines.get() == lines);
         }
     }
 

@@ -210,7 +210,6 @@ impl Drop for Record {
         self.outcome.count(&self.counters).up();
         self.counters.reply_body_bytes.add(self.bytes);
         self.counters.request_seconds.record(took);
-        self.counters.requests_under_way.down();
         if let Some((log, line)) = self.log.take() {
             let text = |which| line.texts.get(which);
             log.record(&Entry {
@@ -222,7 +221,6 @@ impl Drop for Record {
                 version: line.version,
                 status: line.status,
                 body_bytes: self.bytes,
-                ended: (self.started + took).into_std(),
                 took,
                 time_to_head: line.time_to_head,
                 cache_status: text(Which::CacheStatus).unwrap_or_default(),
@@ -233,5 +231,7 @@ impl Drop for Record {
                 detail: self.failure.as_deref(),
             });
         }
+        // Whoever waits until nothing is under way finds everything recorded.
+        self.counters.requests_under_way.down();
     }
 }

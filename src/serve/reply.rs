@@ -122,8 +122,8 @@ impl ReplyBody {
         self.record.sent(bytes);
     }
 
-    /// Notes that the client has left with so many bytes not taken that were got for it, at most.
-    pub fn left(&mut self, bytes: u64) {
+    /// Notes that so many bytes that were got for the client, of the head perhaps, were not taken.
+    pub fn unsent(&mut self, bytes: u64) {
         self.record.unsent(bytes);
     }
 

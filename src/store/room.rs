@@ -33,7 +33,7 @@
 //!
 //! Where everything is admitted, who came last counts and not how often: there moka is told at
 //! once of a response that is used, of each once in a second, and has all of the room. A key with
-//! nothing but a marker is as old as its marker there. As long as moka holds nothing it is told
+//! nothing but a marker is as old as its marker there. As long as moka has held nothing it is told
 //! nothing.
 
 use std::collections::{HashSet, VecDeque};
@@ -600,7 +600,12 @@ mod tests {
         // It is full of what was asked for now and then.
         let old = || (1000..1000 + fit).for_each(|n| put(&room, &key(n), n));
         old();
-        (0..10).for_each(|_| (1000..1000 + fit).for_each(|n| room.looked_for(&key(n))));
+        for n in 0..4 * fit {
+            room.looked_for(&key(1000 + n % fit));
+            if n % LOOKS as u64 == 0 {
+                room.tick();
+            }
+        }
         old();
         let new = std::cell::Cell::new(1_000_000);
         let bring = |count: u64| {

@@ -694,7 +694,8 @@ impl Sending {
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        self.body.left(self.out.left() as u64);
+        // Nothing, where the client has taken it all.
+        self.body.unsent(self.out.left() as u64);
     }
 }
 

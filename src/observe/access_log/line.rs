@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Method, Version};
 use serde::Serialize;
@@ -40,8 +40,6 @@ pub struct Entry<'a> {
     pub version: Version,
     /// The reply's status; 499 where the client left before there was a reply.
     pub status: u16,
-    /// When its reply had ended.
-    pub ended: Instant,
     /// Bytes of content that the connection took.
     pub body_bytes: u64,
     /// From the request's head to the reply's last byte.
@@ -74,15 +72,15 @@ pub fn push(out: &mut Vec<u8>, entry: &Entry<'_>, format: Format) {
             push_text(out, b",\"host\":", Some(entry.host));
             push_text(out, b",\"target\":", Some(entry.target));
             push_text(out, b",\"protocol\":", Some(protocol(entry.version)));
-            push_number(out, b",\"status\":", &entry.status);
-            push_number(out, b",\"body_bytes\":", &entry.body_bytes);
-            push_number(out, b",\"seconds\":", &entry.took.as_secs_f64());
-            push_number(out, b",\"seconds_to_head\":", &entry.time_to_head.as_secs_f64());
+            push_bare(out, b",\"status\":", &entry.status);
+            push_bare(out, b",\"body_bytes\":", &entry.body_bytes);
+            push_bare(out, b",\"seconds\":", &entry.took.as_secs_f64());
+            push_bare(out, b",\"seconds_to_head\":", &entry.time_to_head.as_secs_f64());
             push_text(out, b",\"cache_status\":", Some(entry.cache_status));
             push_text(out, b",\"request_id\":", Some(entry.request_id));
             push_text(out, b",\"referer\":", entry.referer);
             push_text(out, b",\"user_agent\":", entry.user_agent);
-            push_number(out, b",\"complete\":", &entry.complete);
+            push_bare(out, b",\"complete\":", &entry.complete);
             push_text(out, b",\"detail\":", entry.detail);
             out.push(b'}');
         }
@@ -121,9 +119,9 @@ fn push_text(out: &mut Vec<u8>, name: &[u8], text: Option<&str>) {
 }
 
 /// The same of what is written without quotes.
-fn push_number(out: &mut Vec<u8>, name: &[u8], number: &impl Serialize) {
+fn push_bare(out: &mut Vec<u8>, name: &[u8], value: &impl Serialize) {
     out.extend_from_slice(name);
-    let _ = serde_json::to_writer(out, number);
+    let _ = serde_json::to_writer(out, value);
 }
 
 /// JSON with `\u` for everything that is not printable ASCII.
@@ -186,7 +184,6 @@ pub mod tests {
             target: "/a\"b\nc",
             version: Version::HTTP_11,
             status: 200,
-            ended: Instant::now(),
             body_bytes: 5,
             took: Duration::from_millis(2),
             time_to_head: Duration::from_millis(1),
