@@ -430,7 +430,18 @@ impl Inner {
             Resume::After(position) => From::Offset(position.offset),
             Resume::Lost => From::First,
         };
-        let reader = stream.read(&link, from).await?;
+        let mut reader = stream.read(&link, from).await?;
+        let first = match &resume {
+            // The broker says that it reads before it does. Only when something has come it is
+            // known that nothing is missed from then on: not what is written behind the message
+            // that this node takes its turn with.
+            Resume::Fresh => {
+                let begun = Message::new(Some(&epoch), Says::Here);
+                stream.append(&begun.to_bytes()).await?;
+                Some(next_or_nudge(&stream, &mut reader, &begun).await?)
+            }
+            Resume::After(_) | Resume::Lost => None,
+        };
         drop(self.applying.lock().await);
         self.invalidator.links(&epoch, resume == Resume::Lost);
         if resume == Resume::Lost {
@@ -439,7 +450,7 @@ impl Inner {
         }
         let here = self.say_here(&stream, &epoch, resume.missed()).await?;
         tokio::select! {
-            broken = self.read((&link, &stream), reader, (&epoch, &resume), here) => broken,
+            broken = self.read((&link, &stream), (reader, first), (&epoch, &resume), here) => broken,
             broken = self.tell(&stream, &epoch) => broken,
             broken = self.keep_company(&announcer, listener) => broken,
         }
@@ -488,7 +499,7 @@ impl Inner {
     async fn read(
         &self,
         (link, stream): (&Link, &Stream),
-        mut reader: Reader,
+        (mut reader, mut first): (Reader, Option<broker::Message>),
         (epoch, resume): (&str, &Resume),
         mut here: Here,
     ) -> Result<std::convert::Infallible, Broken> {
@@ -498,14 +509,17 @@ impl Inner {
             reading.position().cloned()
         };
         let mut caught_up = false;
-        let (mut nudges, mut has_read) = (0, false);
+        let (mut nudges, mut has_read) = (0, first.is_some());
         loop {
-            let message = if caught_up {
+            let message = if let Some(first) = first.take() {
+                first
+            } else if caught_up {
                 reader.next().await?
             } else {
                 // What this node has just written must arrive at least. Where nothing does, the
-                // reader may have begun behind it, and what stands in between is missed: so it
-                // is written anew, and what is asked for before that counts as missed, too. What
+                // reader may have begun later than it was to, and what stands in between is
+                // missed: so it is written anew, and what is asked for before that counts as
+                // missed, too. What
                 // is read in any case needs a turn of its own as well: others may have written
                 // since the last one.
                 let Ok(next) = tokio::time::timeout(NUDGE, reader.next()).await else {
@@ -780,7 +794,8 @@ impl Inner {
             }
             number
         });
-        work.await.unwrap_or_default()
+        // Where that has failed it is a number for now at least.
+        work.await.unwrap_or_else(|_| self.invalidator.turn())
     }
 
     fn write_down(&self) {

@@ -396,7 +396,7 @@ impl Fetcher {
             {
                 let moments = Moments { sequence, ..moments };
                 let answer = (status, fields, length, exchange.body);
-                return Ok(self.maybe_keep_post(asked, answer, moments, place));
+                return Ok(self.maybe_keep_post(asked, answer, (moments, later_than), place));
             }
         }
         let offered = |protocol: &[u8]| {
@@ -653,7 +653,7 @@ impl Fetcher {
         &self,
         asked: &Arc<Asked>,
         (status, fields, length, body): (StatusCode, Fields, Option<u64>, Body),
-        moments: Moments,
+        (moments, asked_at): (Moments, u64),
         place: Option<Arc<Place>>,
     ) -> Passed {
         let presented = &asked.presented;
@@ -674,7 +674,12 @@ impl Fetcher {
             }
             Admission::Store { head, withheld } => {
                 let limits = self.limits(&asked.rules);
-                let Some(mut lease) = self.shared.flights.alone(&asked.key, self.store(), limits) else {
+                // By its number it is later than its own request's invalidation, and so than all
+                // that came before that while the origin was at work.
+                let is_outdated = self.store().names_invalidated_since(&asked.key, &head, asked_at);
+                let lease =
+                    (!is_outdated).then(|| self.shared.flights.alone(&asked.key, self.store(), limits));
+                let Some(mut lease) = lease.flatten() else {
                     let mut fields = head.fields;
                     withheld.iter().for_each(|(name, value)| fields.add(name, value));
                     return Passed::Answer { status, fields, length, body, switched: None };

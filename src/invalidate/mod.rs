@@ -432,7 +432,7 @@ impl Invalidator {
         history.displaced();
         let own = history.own_since(since);
         drop(history);
-        cluster.outbox.push_front(own);
+        cluster.outbox.put_back(own);
     }
 
     /// This node links up with the stream of this epoch; what it has missed there means

@@ -71,16 +71,16 @@ impl Outbox {
         true
     }
 
-    /// Puts those before all others, in their order, that are not there.
-    pub fn push_front(&self, entries: Vec<Entry>) {
+    /// Puts those among the others, in the order of their numbers, that are not there: whoever
+    /// has read a number takes all that were accepted before it for known.
+    pub fn put_back(&self, entries: Vec<Entry>) {
         let mut waiting = self.waiting.lock();
-        for entry in entries.into_iter().rev() {
-            if !waiting.all.iter().any(|parcel| parcel.entry.identity == entry.identity) {
-                let bytes = entry.size();
-                waiting.bytes += bytes;
-                waiting.all.push_front(Parcel { entry, bytes });
-            }
-        }
+        let parcel = |entry: Entry| Parcel { bytes: entry.size(), entry };
+        let mut all: Vec<Parcel> = waiting.all.drain(..).chain(entries.into_iter().map(parcel)).collect();
+        all.sort_by_key(|parcel| parcel.entry.sequence);
+        all.dedup_by(|again, before| again.entry.identity == before.entry.identity);
+        waiting.bytes = all.iter().map(|parcel| parcel.bytes).sum();
+        waiting.all = all.into();
         waiting.confirmed = 0;
         self.counters.cluster_outbox.set(waiting.all.len() as u64);
         self.more.notify_one();
@@ -216,6 +216,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_put_back_is_told_in_the_order_of_its_numbers() {
+        let outbox = Outbox::new(Arc::default());
+        [5, 6].into_iter().for_each(|number| assert!(outbox.push(entry("a", number), 10)));
+        outbox.put_back([4, 6, 9].map(|number| entry("a", number)).to_vec());
+        assert_eq!(batch(&outbox).await, [4, 5, 6, 9]);
+    }
+
+    #[tokio::test]
     async fn waiting_ends_with_the_confirmation_or_with_the_reason() {
         let outbox = Outbox::new(Arc::default());
         assert!(outbox.push(entry("a", 1), 10));
@@ -237,8 +245,7 @@ mod tests {
         assert!(outbox.push(entry("a", 2), 10));
         assert_eq!(batch(&outbox).await, [1], "one that is larger goes alone");
         assert!(!outbox.push(entry("a", 3), MOST_BYTES));
-        outbox.push_front(vec![entry("b", 8), entry("b", 9), entry("a", 1)]);
-        assert_eq!(outbox.waiting.lock().all.len(), 4);
-        assert_eq!(batch(&outbox).await[..2], [8, 9], "before all others, and none twice");
+        outbox.put_back(vec![entry("b", 8), entry("b", 9), entry("a", 1)]);
+        assert_eq!(outbox.waiting.lock().all.len(), 4, "none twice");
     }
 }

@@ -231,6 +231,17 @@ impl Fence {
         }
     }
 
+    /// Whether a response with this head was meant later than `sequence` by something else than
+    /// its key: by its site, a tag or a group.
+    pub fn names_since(&self, key: &CacheKey, head: &Head, sequence: u64) -> bool {
+        let mut is_meant = false;
+        for_each_name_of(CacheKey::authority_of(&key.text), head, |name| {
+            let last = self.last.get(&name);
+            is_meant |= last.is_some_and(|last| last.forced.max(last.hard).max(last.soft) > sequence);
+        });
+        is_meant
+    }
+
     /// The number of the last forced invalidation of this key alone or of one of these groups
     /// of its origin, as far as it is remembered: those of requests with unsafe methods are
     /// among them. 0 if there is none.
@@ -270,7 +281,13 @@ fn for_each_name(key: &CacheKey, head: Option<&Head>, mut each: impl FnMut(NameH
         each(NameHash::host(host, None));
         each(NameHash::host(host, port.parse().ok()));
     }
-    let Some(head) = head else { return };
+    if let Some(head) = head {
+        for_each_name_of(authority, head, each);
+    }
+}
+
+/// Everything exact that a response can be meant by beside its key.
+fn for_each_name_of(authority: &str, head: &Head, mut each: impl FnMut(NameHash)) {
     each(NameHash::site(&head.site));
     for name in head.names.indexed(authority) {
         each(NameHash::name(&name, None));

@@ -146,6 +146,13 @@ impl Store {
         self.fence.lock().since(key, head, sequence)
     }
 
+    /// Whether a response with this head, that was asked for at `sequence`, has been invalidated
+    /// since by its site, a tag or a group. Where that is not known, it has been.
+    pub fn names_invalidated_since(&self, key: &CacheKey, head: &Head, sequence: u64) -> bool {
+        let fence = self.fence.lock();
+        sequence < fence.horizon() || fence.names_since(key, head, sequence)
+    }
+
     /// The number of the last forced invalidation of this key, or of one of these groups of its
     /// origin; 0 if none is remembered.
     pub fn last_forced(&self, key: &CacheKey, groups: &[String]) -> u64 {

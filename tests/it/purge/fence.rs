@@ -195,6 +195,33 @@ async fn a_purge_during_a_post_fences_what_it_would_leave_for_get() {
 }
 
 #[tokio::test]
+async fn a_purge_by_tag_during_a_post_fences_what_it_would_leave_for_get() {
+    let world = World::start("").await;
+    for (round, purged) in ["a", "other"].into_iter().enumerate() {
+        let path = format!("/{round}");
+        let (gate, named) = (Gate::default(), path.clone());
+        let at = gate.clone();
+        world.origin.on(&path, move |seen, n| {
+            let mut script = if n == 1 { vec![Step::Wait(at.clone())] } else { Vec::new() };
+            let fields =
+                [("Cache-Control", "max-age=60"), ("Content-Location", &named), ("Surrogate-Key", "a b")];
+            script.extend(response("200 OK", &fields, &format!("{} {n}", seen.method)));
+            script
+        });
+        let mut writer = world.client("writer").await;
+        let request = format!("POST {path} HTTP/1.1\r\nHost: www.example.org\r\nContent-Length: 1\r\n\r\nx");
+        writer.send(request.as_bytes()).await;
+        gate.reached(1).await;
+        post(&world, "/v1/purge", &json!({ "tag": purged })).await;
+        gate.open();
+        assert_eq!(writer.reply(false).await.text(), "POST 1");
+        world.settled().await;
+        let kept = world.get(&path).await;
+        assert_eq!(kept.text(), if purged == "a" { "GET 2" } else { "POST 1" }, "{purged} was purged");
+    }
+}
+
+#[tokio::test]
 async fn a_stale_response_is_no_fallback_once_it_is_purged() {
     let gate = Gate::default();
     let world = stale_world(&gate, "max-age=5", response("503 Broken", &[], "broken")).await;
