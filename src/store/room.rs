@@ -443,6 +443,16 @@ mod tests {
         });
     }
 
+    /// One that would fill the window of a MiB's room alone.
+    fn put_large(room: &Room) {
+        let large = key(0);
+        room.change(large.short(), &large.text, |_| {
+            let mut variants = Variants::none(format!("{}{}", large.text, "x".repeat(200_000)).into());
+            variants.marker = Some(Wall::from_secs(1));
+            Some(Some(variants))
+        });
+    }
+
     fn end(room: &Room, key: &CacheKey) {
         room.change(key.short(), &key.text, |_| Some(None));
     }
@@ -646,12 +656,7 @@ mod tests {
     #[test]
     fn what_is_looked_for_where_nothing_is_brought_does_not_pile_up() {
         let room = room(1 << 20);
-        let large = key(0);
-        room.change(large.short(), &large.text, |_| {
-            let mut variants = Variants::none(format!("{}{}", large.text, "x".repeat(200_000)).into());
-            variants.marker = Some(Wall::from_secs(1));
-            Some(Some(variants))
-        });
+        put_large(&room);
         let waiting = || room.looks.iter().map(|looks| looks.0.lock().len()).sum::<usize>();
         (0..10_000).for_each(|n| room.looked_for(&key(n)));
         assert_eq!(waiting(), LOOKS);
@@ -665,12 +670,7 @@ mod tests {
     #[test]
     fn what_would_fill_the_window_alone_is_for_moka_to_judge() {
         let room = room(1 << 20);
-        let large = key(0);
-        room.change(large.short(), &large.text, |_| {
-            let mut variants = Variants::none(format!("{}{}", large.text, "x".repeat(200_000)).into());
-            variants.marker = Some(Wall::from_secs(1));
-            Some(Some(variants))
-        });
+        put_large(&room);
         assert_eq!((room.held.queued.load(Ordering::Relaxed), room.window.lock().len()), (0, 0));
         room.tick();
         assert_eq!(room.main.entry_count(), 1);
