@@ -458,8 +458,8 @@ impl Inner {
 
     /// Writes into the stream that this node reads it, and takes a turn: what stands there
     /// before that was accepted before now, so it does not mean what is asked for from now
-    /// on. What was missed never kills newer content.
-    /// Where something was `missed`, all that was asked for before is stale.
+    /// on. Where something was `missed`, all that was asked for before is stale; it never kills
+    /// newer content.
     async fn say_here(&self, stream: &Stream, epoch: &str, missed: Option<&str>) -> Result<Here, Broken> {
         let message = Message::new(Some(epoch), Says::Here);
         stream.append(&message.to_bytes()).await?;
@@ -519,9 +519,8 @@ impl Inner {
                 // What this node has just written must arrive at least. Where nothing does, the
                 // reader may have begun later than it was to, and what stands in between is
                 // missed: so it is written anew, and what is asked for before that counts as
-                // missed, too. What
-                // is read in any case needs a turn of its own as well: others may have written
-                // since the last one.
+                // missed, too. Where something was read it is written anew with a turn of its own
+                // all the same: others may have written since the last one.
                 let Ok(next) = tokio::time::timeout(NUDGE, reader.next()).await else {
                     nudges += 1;
                     if nudges == NUDGES {
